@@ -1,0 +1,1 @@
+"""Weighbridge: the gate that a pruned or quantized model must pass before it ships."""

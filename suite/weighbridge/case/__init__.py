@@ -1,0 +1,1 @@
+"""A case file: YAML text, its marks, and the validated `Case`."""

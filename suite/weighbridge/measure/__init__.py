@@ -1,0 +1,1 @@
+"""What is measured on the artifact, and the thresholds that read it. One quantity a file."""

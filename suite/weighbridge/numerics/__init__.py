@@ -1,0 +1,1 @@
+"""The reference arithmetic of quantization, the strategies and the properties."""

@@ -1,0 +1,1 @@
+"""Steps that remove weights. One method family a file."""

@@ -1,0 +1,1 @@
+"""Steps that reduce precision. One method family a file."""

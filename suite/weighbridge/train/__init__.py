@@ -1,0 +1,1 @@
+"""Steps that train: fine-tuning between the others."""
