@@ -1,8 +1,8 @@
 """Intervals and sequential decisions: numbers in, numbers out. Knows no model, no clock and no file.
 
 Accuracy is judged on a test set that is given: Wilson for one proportion, Tango for two on the same samples,
-a paired bootstrap for scores that are no proportion. Speed is judged while it is being sampled: the sequential
-intervals below stay valid however often one looks and whenever one stops.
+a paired bootstrap for scores that are no proportion. Speed is judged while it is being sampled: the
+sequential intervals below stay valid however often one looks and whenever one stops.
 """
 
 from __future__ import annotations
