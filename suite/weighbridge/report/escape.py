@@ -20,7 +20,7 @@ _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufffe\uffff"
     "\U000e0000-\U000e007f]"
 )
-# An underscore inside a word is no emphasis in GitHub's Markdown; list, heading and rule signs matter only in front.
+# An underscore inside a word is no emphasis on GitHub; list and heading signs matter only in front.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]|~]|(?<!\w)_|_(?!\w)|^\s*(?:[-+=#]|\d+(?=[.)]))", re.ASCII)
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -52,13 +52,12 @@ def markdown(text: object) -> str:
         _html.escape(_MARKDOWN.sub(_backslash, line), quote=False)
         for line in visible(text, lines=True).split("\n")
     )
-    # GitHub makes mathematics, links and notifications of these even where the sign is escaped: they are parted.
+    # GitHub makes mathematics, links and notifications of these even when escaped: they are parted.
     shown = shown.replace("$", "<span>$</span>")
     shown = re.sub(r"@(?=\w)", "@&#8203;", shown)
     shown = re.sub(r"(?<!&)#(?=\d)", "#&#8203;", shown)
     shown = re.sub(r"(?i)(https?|ftp)://", r"\1:&#8203;//", shown)
-    shown = re.sub(r"(?i)\bwww\.", "www&#8203;.", shown)
-    return shown
+    return re.sub(r"(?i)\bwww\.", "www&#8203;.", shown)
 
 
 def _backslash(match: re.Match[str]) -> str:
@@ -83,7 +82,7 @@ def csv(text: object) -> str:
 
 
 def workflow(text: object, attribute: bool = False) -> str:
-    """For a workflow command of GitHub: the message, or with `attribute` one of its properties (file, title)."""
+    """For a GitHub workflow command: its message, or with `attribute` one of its properties (file, title)."""
     shown = visible(text, lines=True).replace("%", "%25").replace("\n", "%0A")
     return shown.replace(":", "%3A").replace(",", "%2C") if attribute else shown
 
