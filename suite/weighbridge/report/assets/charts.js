@@ -6,7 +6,7 @@ function verdictBar(verdict) {
   if (!isNumber(verdict.measured) || !bars.length) return null;
   const scale = scaleFor([verdict.measured, ...bars.map(({ value }) => value), low, high].filter(isNumber), 8, 172, false);
   const svg = s('svg', { width: 180, height: 26, viewBox: '0 0 180 26', role: 'img',
-    'aria-label': `measured ${show(verdict.measured, verdict.unit)}, limit ${verdict.limit}` });
+    'aria-label': `measured ${show(verdict.measured, verdict.unit)}, limit ${showLimit(verdict.limit, verdict.unit)}` });
   svg.append(s('rect', { class: 'track', x: 0, y: 9, width: 180, height: 8, rx: 4 }));
   let from = 0, to = 180;
   for (const { sign, value } of bars) {

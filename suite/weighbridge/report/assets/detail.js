@@ -14,7 +14,7 @@ function verdictSection(row) {
     h('td', { class: 'num' }, show(verdict.measured, verdict.unit), verdict.interval
       && h('small', {}, `${show(verdict.interval[0], verdict.unit)} to ${show(verdict.interval[1], verdict.unit)}`
         + (isNumber(verdict.confidence) ? ` at ${plain(100 * verdict.confidence)} %` : ''))),
-    h('td', { class: 'num' }, verdict.limit, isNumber(verdict.sure) && h('small', {}, `sure ${(100 * verdict.sure).toFixed(1)} %`)),
+    h('td', { class: 'num' }, showLimit(verdict.limit, verdict.unit), isNumber(verdict.sure) && h('small', {}, `sure ${(100 * verdict.sure).toFixed(1)} %`)),
     h('td', { class: 'roomy' }, verdictBar(verdict))),
   (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
     verdict.advice?.length > 0 && h('ul', { class: 'advice' }, verdict.advice.map((text) => h('li', {}, text)))))];

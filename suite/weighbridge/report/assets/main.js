@@ -30,7 +30,7 @@ function setFilters() {
   sorter.classList.add('sorter');
   byId('filters').append(search, present.length > 1 ? h('fieldset', {}, h('legend', {}, 'Status'), boxes) : '', sorter);
   addEventListener('keydown', (event) => {
-    if (event.key !== '/' || /^(input|select|textarea)$/i.test(event.target.tagName)) return;
+    if (event.key !== '/' || event.target === search || event.target.tagName === 'SELECT') return;
     event.preventDefault();
     search.focus();
   });

@@ -70,7 +70,7 @@ function frame(px, py, box, x, y) {
 }
 
 function limitLine({ sign, value, from }, scale, box, upright, axis) {
-  const at = scale(value), text = `${title(from)}: ${sign} ${show(value, axis.unit)}`;
+  const at = scale(value), text = `${title(from)}: ${showLimit(`${sign} ${value}`, axis.unit)}`;
   const line = upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at };
   const flip = upright && at > (box.left + box.right) / 2;
   const place = upright ? { x: flip ? at - 5 : at + 5, y: box.top + 11, 'text-anchor': flip ? 'end' : 'start' }

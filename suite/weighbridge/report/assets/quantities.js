@@ -17,7 +17,8 @@ function show(value, unit) {
     return `${Number((value / factor).toPrecision(3))}\u00a0${name}`;
   }
   if (unit === 'x' || unit === '×' || unit === 'ratio') return `${plain(value)}×`;
-  if (!unit || unit === 'fraction' || unit === 'count') return plain(value);
+  if (unit === 'fraction') return `${Number((100 * value).toFixed(2))}\u00a0%`;
+  if (!unit || unit === 'count') return plain(value);
   return `${plain(value)}\u00a0${unit}`;
 }
 
@@ -28,6 +29,13 @@ function limits(text) {
   return [...String(text).matchAll(/(<=|>=|==)\s*([-+0-9.eE]+)/g)]
     .map(([, sign, value]) => ({ sign, value: Number(value) }))
     .filter(({ value }) => isNumber(value));
+}
+
+// The limit in the unit of what it bounds; text that is no such limit stays as it is.
+function showLimit(text, unit) {
+  const signs = { '<=': '≤', '>=': '≥', '==': '=' };
+  const shown = limits(text).map(({ sign, value }) => `${signs[sign]}\u00a0${show(value, unit)}`).join(' and ');
+  return shown || text;
 }
 
 // A quantity that can be an axis or a column: a measurement's candidate, or what a threshold compared.

@@ -81,7 +81,7 @@ class Table {
 const COLLATOR = new Intl.Collator('en', { numeric: true });
 
 function columnsFor(shown) {
-  const chip = (verdict) => h('span', { class: `s-${verdict.status}`, title: `${verdict.limit}, measured ${show(verdict.measured, verdict.unit)}` },
+  const chip = (verdict) => h('span', { class: `s-${verdict.status}`, title: `${showLimit(verdict.limit, verdict.unit)}, measured ${show(verdict.measured, verdict.unit)}` },
     `${GLYPHS[verdict.status] || '·'} ${title(verdict.threshold)}`);
   // What was missed is named; what was kept is counted.
   const chips = (row) => {
