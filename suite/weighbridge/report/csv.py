@@ -35,16 +35,24 @@ class Csv:
 
 
 def _lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    shared = {key: row.get(key) for key in ("case", "status", "stage", "seconds", "engine", "format", "path", "line", "message")}
+    shared = {
+        key: row.get(key)
+        for key in ("case", "status", "stage", "seconds", "engine", "format", "path", "line", "message")
+    }
     if not row["verdicts"]:
         yield shared
     for verdict in row["verdicts"]:
         low, high = verdict["interval"] or (None, None)
         name = verdict["threshold"]
-        measurement = row["measurements"].get(THRESHOLDS.get(name).measure if name in THRESHOLDS else name, {})
+        measurement = row["measurements"].get(
+            THRESHOLDS.get(name).measure if name in THRESHOLDS else name, {}
+        )
         yield {
             **shared,
-            **{key: verdict.get(key) for key in ("threshold", "limit", "measured", "confidence", "sure", "margin", "unit")},
+            **{
+                key: verdict.get(key)
+                for key in ("threshold", "limit", "measured", "confidence", "sure", "margin", "unit")
+            },
             "verdict": verdict["status"],
             "line": verdict.get("line") or row.get("line"),
             "message": verdict.get("message") or row.get("message"),

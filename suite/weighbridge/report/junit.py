@@ -34,7 +34,13 @@ class Junit:
                 failures=_count(cases, "failure"), errors=_count(cases, "error"), skipped=_count(cases, "skipped"),
                 time=f"{sum(row['seconds'] for row in rows):.3f}",
             )  # fmt: skip
-            _properties(suite, {**_flat("machine", report.get("machine", {})), **_flat("version", report.get("versions", {}))})
+            _properties(
+                suite,
+                {
+                    **_flat("machine", report.get("machine", {})),
+                    **_flat("version", report.get("versions", {})),
+                },
+            )
             suite.extend(cases)
         ElementTree.indent(root)
         return f"<?xml version='1.0' encoding='utf-8'?>\n{ElementTree.tostring(root, encoding='unicode')}\n"
@@ -65,9 +71,17 @@ def _cases(row: Mapping[str, Any]) -> Iterator[Element]:
         if verdict:
             _properties(case, properties(verdict))
             status, message = verdict["status"], "\n".join([verdict["message"], *verdict["advice"]])
-        tag = {"fail": "failure", "inconclusive": "failure", "error": "error", "skip": "skipped", "xfail": "skipped"}.get(status)
+        tag = {
+            "fail": "failure",
+            "inconclusive": "failure",
+            "error": "error",
+            "skip": "skipped",
+            "xfail": "skipped",
+        }.get(status)
         if tag:
-            problem = ElementTree.SubElement(case, tag, message=xml(message.splitlines()[0] if message else status), type=xml(status))
+            problem = ElementTree.SubElement(
+                case, tag, message=xml(message.splitlines()[0] if message else status), type=xml(status)
+            )
             problem.text = xml(message)
         yield case
 
