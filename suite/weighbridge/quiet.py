@@ -14,6 +14,7 @@ def quiet() -> Iterator[None]:
     """Inside, stdout is swallowed and nothing below CRITICAL is logged; what the library raises passes."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    logging.getLogger("torch.__trace").propagate = False  # its records are no text, and pass `disable`
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
