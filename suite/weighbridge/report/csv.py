@@ -11,10 +11,29 @@ from weighbridge.contracts import REPORTS, THRESHOLDS
 from weighbridge.report import escape
 
 COLUMNS = (
-    "case", "status", "stage", "threshold", "verdict", "limit", "measured", "interval_low", "interval_high",
-    "confidence", "sure", "margin", "unit", "baseline", "candidate", "measurement_unit", "seconds", "engine",
-    "format", "path", "line", "message",
-)  # fmt: skip
+    "case",
+    "status",
+    "stage",
+    "threshold",
+    "verdict",
+    "limit",
+    "measured",
+    "interval_low",
+    "interval_high",
+    "confidence",
+    "sure",
+    "margin",
+    "unit",
+    "baseline",
+    "candidate",
+    "measurement_unit",
+    "seconds",
+    "engine",
+    "format",
+    "path",
+    "line",
+    "message",
+)
 
 
 class Csv:
@@ -24,7 +43,7 @@ class Csv:
     suffix = ".csv"
 
     def render(self, report: Mapping[str, Any]) -> str:
-        """A header, then a line for each threshold; a case without a verdict has one line with its message."""
+        """A header, then a line a threshold; a case without a verdict has one line with its message."""
         buffer = io.StringIO()
         writer = csv.writer(buffer)
         writer.writerow(COLUMNS)
@@ -35,16 +54,24 @@ class Csv:
 
 
 def _lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    shared = {key: row.get(key) for key in ("case", "status", "stage", "seconds", "engine", "format", "path", "line", "message")}
+    shared = {
+        key: row.get(key)
+        for key in ("case", "status", "stage", "seconds", "engine", "format", "path", "line", "message")
+    }
     if not row["verdicts"]:
         yield shared
     for verdict in row["verdicts"]:
         low, high = verdict["interval"] or (None, None)
         name = verdict["threshold"]
-        measurement = row["measurements"].get(THRESHOLDS.get(name).measure if name in THRESHOLDS else name, {})
+        measurement = row["measurements"].get(
+            THRESHOLDS.get(name).measure if name in THRESHOLDS else name, {}
+        )
         yield {
             **shared,
-            **{key: verdict.get(key) for key in ("threshold", "limit", "measured", "confidence", "sure", "margin", "unit")},
+            **{
+                key: verdict.get(key)
+                for key in ("threshold", "limit", "measured", "confidence", "sure", "margin", "unit")
+            },
             "verdict": verdict["status"],
             "line": verdict.get("line") or row.get("line"),
             "message": verdict.get("message") or row.get("message"),

@@ -35,7 +35,9 @@ class Github:
         for level, found in kept.items():
             lines += found if len(found) <= MOST else found[: MOST - 1]
             if len(found) > MOST:
-                lines.append(f"::{level} title=Weighbridge::and {len(found) - MOST + 1} more; the report has them all")
+                lines.append(
+                    f"::{level} title=Weighbridge::and {len(found) - MOST + 1} more; the report has them all"
+                )
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -43,14 +45,23 @@ def _annotations(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in report["rows"]:
         missed = [verdict for verdict in row["verdicts"] if verdict["status"] in LEVELS]
         for verdict in missed:
-            text = verdict["message"] or f"{verdict['threshold']} is {verdict['measured']}, the limit is {verdict['limit']}"
+            text = (
+                verdict["message"]
+                or f"{verdict['threshold']} is {verdict['measured']}, the limit is {verdict['limit']}"
+            )
             title = f"{row['name']}: {verdict['threshold']} {verdict['status']}"
-            yield _command(verdict["status"], row, verdict.get("line"), title, "\n".join([text, *verdict["advice"]]))
+            yield _command(
+                verdict["status"], row, verdict.get("line"), title, "\n".join([text, *verdict["advice"]])
+            )
         if not missed and row["status"] in LEVELS:
-            yield _command(row["status"], row, None, f"{row['name']}: {row['status']}", row["message"] or row["stage"])
+            yield _command(
+                row["status"], row, None, f"{row['name']}: {row['status']}", row["message"] or row["stage"]
+            )
 
 
-def _command(status: str, row: Mapping[str, Any], line: int | None, title: str, message: str) -> tuple[str, str]:
+def _command(
+    status: str, row: Mapping[str, Any], line: int | None, title: str, message: str
+) -> tuple[str, str]:
     level = LEVELS[status]
     place = {"file": row["path"], "line": line or row.get("line") or 1, "title": title}
     attributes = ",".join(f"{key}={workflow(value, attribute=True)}" for key, value in place.items())
@@ -58,7 +69,7 @@ def _command(status: str, row: Mapping[str, Any], line: int | None, title: str, 
 
 
 def write_summary(report: Mapping[str, Any], path: Path) -> None:
-    """Append the Markdown report to the step summary at `path`, cut at a line where it is longer than GitHub allows."""
+    """Append the Markdown report to the summary at `path`, cut at a line where GitHub would drop it."""
     text = REPORTS.get("markdown").render(report)
     left = SUMMARY_BYTES - (path.stat().st_size if path.exists() else 0)
     data = text.encode("utf-8")

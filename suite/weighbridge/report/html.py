@@ -92,7 +92,12 @@ def _bar(counts: Mapping[str, int]) -> str:
 def _where(report: Mapping[str, Any]) -> str:
     machine = report.get("machine", {})
     cores = f"{machine['cores']} cores" if machine.get("cores") else ""
-    parts = [_moment(str(report.get("created", ""))), str(machine.get("cpu", "")), cores, str(machine.get("os", ""))]
+    parts = [
+        _moment(str(report.get("created", ""))),
+        str(machine.get("cpu", "")),
+        cores,
+        str(machine.get("os", "")),
+    ]
     return " · ".join(part for part in parts if part)
 
 
@@ -109,7 +114,9 @@ def _versions(report: Mapping[str, Any]) -> str:
     """The machine's other facts and every version, as one definition list."""
     machine = {key: value for key, value in report.get("machine", {}).items() if value not in (None, "", [])}
     facts = {**machine, **report.get("versions", {})}
-    return "".join(f"<div><dt>{html(key)}</dt><dd>{html(_plain(value))}</dd></div>" for key, value in facts.items())
+    return "".join(
+        f"<div><dt>{html(key)}</dt><dd>{html(_plain(value))}</dd></div>" for key, value in facts.items()
+    )
 
 
 def _plain(value: Any) -> str:
