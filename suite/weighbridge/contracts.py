@@ -135,6 +135,10 @@ class Format(Protocol):
         """How often each operator (or layer type) occurs."""
         ...
 
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
+        ...
+
 
 FORMATS: Registry[Format] = Registry("model format")
 
@@ -253,6 +257,8 @@ class Weighing:
     baseline_engine: Engine | None = None
     """The engine of the baseline, where it is not the candidate's."""
     say: Callable[[str], None] = lambda text: None
+    keep: Callable[[str, Sequence[float]], None] = lambda side, seconds: None
+    """Takes the raw timings of `baseline` or `candidate`, seconds a call, for pytest-benchmark's statistics."""
 
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""

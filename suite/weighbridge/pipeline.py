@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from weighbridge.requirements import missing
 from weighbridge.results import Artifact, Measurement, Outcome, Status, StepRecord
 
 Say = Callable[[str], None]
+Keep = Callable[[str, Sequence[float]], None]
 
 
 def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
@@ -66,7 +67,7 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     _seed(case)
     original = _load(case.model, case.folder)
     stage.enter("data")
-    data = make_data(case, original)
+    data = make_data(case)
     context = Context(case.folder, workdir, case.seed, data, stage.say)
     model = _load(case.candidate, case.folder) if case.candidate else original
     records, notes = [], []
@@ -98,28 +99,25 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
 
 
 def weighing(plan: Plan, baseline: Artifact | None, candidate: Artifact, data: Data, say: Say,
-             thresholds: tuple[ThresholdRef, ...] = ()) -> Weighing:
+             thresholds: tuple[ThresholdRef, ...] = (), keep: Keep = lambda side, seconds: None) -> Weighing:
     """The two artifacts on the scales, with the engine that serves them."""
     case, engine = plan.case, ENGINES.get(plan.engine)
     return Weighing(
         candidate=candidate, baseline=baseline, engine=engine, engine_options=engine.options.model_validate(dict(case.engine_options)),
         data=data, metric=find_metric(case.metric, case.folder), folder=case.folder, allow_chance=case.allow_chance,
-        limits=tuple(ref.limit for ref in thresholds), say=say,
+        limits=tuple(ref.limit for ref in thresholds), say=say, keep=keep,
         baseline_engine=None if plan.baseline_engine == plan.engine else ENGINES.get(plan.baseline_engine),
     )
 
 
-def make_data(case: Case, model: Model | None = None) -> Data:
-    """The case's data; without any, seeded samples of the stated shapes, or of the shapes that the model declares."""
+def make_data(case: Case) -> Data:
+    """The case's data; without any, seeded samples of the stated shapes, or of the shapes that the model's file declares."""
     if case.data is not None:
         return load_data(case.data, case.folder, case.seed)
     if case.inputs is not None:
         return Data(shapes=case.inputs, seed=case.seed)
-    describe = getattr(FORMATS.get(case.model.format), "inputs", None)
-    if describe is not None and model is not None and (known := describe(model)) is not None:
-        shapes, dtypes = known
-        return Data(shapes=shapes, dtypes=dtypes, seed=case.seed)
-    return Data(seed=case.seed)
+    shapes, dtypes = FORMATS.get(case.model.format).inputs(_load(case.model, case.folder))
+    return Data(shapes=shapes, dtypes=dtypes, seed=case.seed)
 
 
 def _seed(case: Case) -> None:

@@ -32,12 +32,30 @@ class OnnxRuntimeSession:
         except Exception as error:  # ONNX Runtime's own exceptions share no base
             raise StageError("open", f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}") from error
         self.inputs = {value.name: value for value in self.session.get_inputs()}
+        batches = {value.shape[0] if value.shape and isinstance(value.shape[0], int) else None for value in self.inputs.values()}
+        self.batch: int | None = batches.pop() if len(batches) == 1 else None
+        """The batch that the model was exported with, where it is fixed."""
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
-        return tuple(self.session.run(None, self.feed(inputs)))
+        import numpy as np
+
+        feed = self.feed(inputs)
+        n = len(next(iter(feed.values())))
+        if self.batch is None or n == self.batch:
+            return tuple(self.session.run(None, feed))
+        parts = []
+        for start in range(0, n, self.batch):  # the last part is filled up by repetition and cut again
+            rows = np.arange(start, start + self.batch) % n
+            parts.append(self.session.run(None, {name: array[rows] for name, array in feed.items()}))
+        return tuple(np.concatenate(outputs)[:n] for outputs in zip(*parts, strict=True))
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
+        import numpy as np
+
         feed, run = self.feed(inputs), self.session.run
+        n = len(next(iter(feed.values())))
+        if self.batch is not None and n != self.batch:
+            feed = {name: array[np.arange(self.batch) % n] for name, array in feed.items()}
         return lambda: run(None, feed)
 
     def feed(self, inputs: Inputs) -> dict[str, Array]:

@@ -50,6 +50,9 @@ class ExportedProgram:
     def operators(self, model: Model) -> Mapping[str, int]:
         return dict(Counter(str(node.target) for node in model.value.graph.nodes if node.op == "call_function"))
 
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
+
 
 def _read(path: Path) -> object:
     import torch

@@ -80,6 +80,9 @@ class TorchModule:
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
         return dict(Counter(_qualified(module) for module in leaves))
 
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
+
 
 def _qualified(module: Any) -> str:
     quantized = "quantized" in type(module).__module__

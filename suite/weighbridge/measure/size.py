@@ -52,7 +52,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
     if not theirs:
         return []
     lines = []
-    if ours["file"] >= theirs["file"]:
+    if ours["file"] > theirs["file"]:
         lines.append(f"the file grew from {show(theirs['file'], 'bytes')} to {show(ours['file'], 'bytes')}")
     if ours["weights"] >= theirs["weights"]:
         lines.append("the stored weights are not smaller: zeros take as much room as other numbers; quantize, remove whole channels, or gate gzip_ratio")

@@ -67,13 +67,12 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
 class CalibrationReader:
     """ONNX Runtime's `CalibrationDataReader` over a split: one batch at a time, never the whole split in memory."""
 
-    stride = 32
-
     def __init__(self, split: Split, model: Path, samples: int) -> None:
         from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
         self._split, self._samples = split, samples
-        self._feed = OnnxRuntimeSession(str(model)).feed
+        session = OnnxRuntimeSession(str(model))
+        self._feed, self.stride, self.whole = session.feed, session.batch or 32, session.batch
         self._range = (0, samples)
         self._batches = self._iterate()
 
@@ -96,7 +95,7 @@ class CalibrationReader:
             size = count(inputs)
             low, high = max(start - seen, 0), min(stop - seen, size)
             seen += size
-            if low < high:
+            if low < high and (self.whole is None or high - low == self.whole):
                 yield {name: array[low:high] for name, array in self._feed(inputs).items()}
             if seen >= stop:
                 return
