@@ -189,6 +189,8 @@ class EngineOptions(Options):
 
 
 ENGINES: Registry[Engine] = Registry("engine")
+NO_ENGINE = "none"
+"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -315,6 +317,8 @@ class Threshold:
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
+    formats: tuple[str, ...] = ()
+    """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 
 
 THRESHOLDS: Registry[Threshold] = Registry("threshold")

@@ -64,4 +64,5 @@ def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) ->
     if reading.interval is not None and reading.confidence is not None:
         interval = f" ({reading.confidence:.0%} interval {show(reading.interval[0], unit)} to {show(reading.interval[1], unit)})"
     what = f"{ref.name} is {show(reading.value, unit)}{interval}, the limit is {limit}"
+    what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
     return f"{what}; the interval does not clear the limit" if status is Status.INCONCLUSIVE else what
