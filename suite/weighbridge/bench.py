@@ -28,7 +28,9 @@ def measure_with_benchmark(item: ThresholdItem, name: str, say: Callable[[str], 
     assert outcome.candidate is not None  # an outcome that failed was raised in setup
     rounds: dict[str, Sequence[float]] = {}
     data = make_data(node.case)
-    scales = weighing(node.plan, outcome.baseline, outcome.candidate, data, say, node.refs_of(name), rounds.__setitem__)
+    scales = weighing(
+        node.plan, outcome.baseline, outcome.candidate, data, say, node.refs_of(name), rounds.__setitem__
+    )
     measurement = MEASURES.get(name).run(scales)
     for side, seconds in rounds.items():
         _record(item, f"{name}[{side}]", seconds, {"weighbridge": dict(measurement.details)})
@@ -43,8 +45,13 @@ def _record(item: ThresholdItem, name: str, seconds: Sequence[float], extra: dic
         return
     case = item.parent
     fixture = BenchmarkFixture(
-        _Node(f"{case.name}::{name}", f"{case.nodeid}::{name}"), add_stats=session.benchmarks.append, logger=session.logger,
-        warner=item.warn, disabled=False, group=case.nodeid, **session.options,
+        _Node(f"{case.name}::{name}", f"{case.nodeid}::{name}"),
+        add_stats=session.benchmarks.append,
+        logger=session.logger,
+        warner=item.warn,
+        disabled=False,
+        group=case.nodeid,
+        **session.options,
     )
     fixture.extra_info.update(extra)
     stats = fixture._make_stats(1)

@@ -17,12 +17,19 @@ import pytest
 from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case, ThresholdRef
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.errors import CaseError, Inconclusive, StageError, ThresholdMissed, WeighbridgeError
+from weighbridge.errors import (
+    CaseError,
+    CaseFailed,
+    Inconclusive,
+    StageError,
+    ThresholdMissed,
+    WeighbridgeError,
+)
 from weighbridge.options import Settings
 from weighbridge.plan import Plan, make_plan
 from weighbridge.progress import Progress
 from weighbridge.results import Measurement, Outcome, Status, Verdict
-from weighbridge.rows import make_row
+from weighbridge.rows import make_fault_row, make_row
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
@@ -35,7 +42,9 @@ class CaseFile(pytest.File):
         try:
             cases = load_cases(self.path)
         except CaseError as error:
-            yield FaultItem.from_parent(self, name="case file", error=CaseError(_relative(self), error.faults))
+            yield FaultItem.from_parent(
+                self, name="case file", error=CaseError(_relative(self), error.faults)
+            )
             return
         for case in cases:
             node = CaseNode.from_parent(self, name=case.name, case=case)
@@ -43,7 +52,11 @@ class CaseFile(pytest.File):
                 for mark in case.marks:
                     node.add_marker(mark)
             except Exception as error:  # --strict-markers, whose exception pytest keeps private
-                yield FaultItem.from_parent(self, name=case.name, error=StageError("collect", f"{_relative(self)}:{case.line}: {error}"))
+                yield FaultItem.from_parent(
+                    self,
+                    name=case.name,
+                    error=StageError("collect", f"{_relative(self)}:{case.line}: {error}"),
+                )
                 continue
             yield node
 
@@ -55,7 +68,6 @@ class CaseNode(pytest.Collector):
         super().__init__(**kwargs)
         self.case = case
         self.settings = self.config.stash[SETTINGS]
-        self.failed_in: str | None = None
         self.measured: dict[str, Measurement] = {}
 
     def collect(self) -> Iterable[pytest.Item]:
@@ -81,16 +93,7 @@ class CaseNode(pytest.Collector):
         return tuple(ref for ref in self.case.thresholds if THRESHOLDS.get(ref.name).measure == measure)
 
 
-class _Item(pytest.Item):
-    """Errors that are written for the user are shown as they are, without a traceback."""
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, ThresholdMissed | WeighbridgeError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
-
-
-class FaultItem(_Item):
+class FaultItem(pytest.Item):
     """A file, or a case, that cannot be read: it fails with every fault."""
 
     def __init__(self, *, error: WeighbridgeError, **kwargs: Any) -> None:
@@ -103,8 +106,12 @@ class FaultItem(_Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.name}"
 
+    def row(self, status: Status, message: str) -> dict[str, Any]:
+        line = self.error.faults[0].line if isinstance(self.error, CaseError) else 1
+        return make_fault_row(self.nodeid, _relative(self), self.name, line, status, message)
 
-class ThresholdItem(_Item):
+
+class ThresholdItem(pytest.Item):
     """One threshold of one case."""
 
     parent: CaseNode
@@ -132,14 +139,7 @@ class ThresholdItem(_Item):
                 raise StageError("requires", outcome.message)
             pytest.skip(outcome.message)
         if outcome.status is Status.ERROR:
-            first = self.parent.failed_in
-            self.parent.failed_in = first or self.name
-            where = f"{_relative(self)}:{self._failing_line(outcome)}: "
-            raise StageError(outcome.stage, where + (outcome.message if first in (None, self.name) else f"the case failed as shown under {first}"))
-
-    def _failing_line(self, outcome: Outcome) -> int:
-        steps = [ref.line for ref in self.parent.case.recipe if ref.kind == outcome.stage]
-        return steps[0] if steps else self.parent.case.line
+            raise CaseFailed(f"{_relative(self)}:{outcome.message}")
 
     def runtest(self) -> None:
         from weighbridge.judge import judge
@@ -151,7 +151,10 @@ class ThresholdItem(_Item):
         if kind is Inconclusive and self.bench and self.parent.settings.bench_inconclusive == "warn":
             self.warn(pytest.PytestWarning(self.verdict.message))
             return
-        lines = [f"{_relative(self)}:{self.ref.line}: {self.verdict.message}", *(f"  - {line}" for line in self.verdict.advice)]
+        lines = [
+            f"{_relative(self)}:{self.ref.line}: {self.verdict.message}",
+            *(f"  - {line}" for line in self.verdict.advice),
+        ]
         raise kind("\n".join(lines))
 
     def _measurement(self) -> Measurement:
@@ -159,7 +162,10 @@ class ThresholdItem(_Item):
         node = self.parent
         if not self.bench:
             if name not in node.outcome.measurements:
-                raise StageError("measure", f"'{name}' could not be measured: the case has nothing to run the model on; give `data` or `inputs`")
+                raise StageError(
+                    "measure",
+                    f"'{name}' could not be measured: the case has nothing to run the model on; give `data` or `inputs`",
+                )
             return node.outcome.measurements[name]
         if name not in node.measured:
             from weighbridge.bench import measure_with_benchmark
@@ -176,8 +182,18 @@ class ThresholdItem(_Item):
         node = self.parent
         outcome = node.__dict__.get("outcome")
         verdict = self.verdict or Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)
-        return make_row(node.nodeid, _relative(self), node.case, outcome, node.measured, verdict, self.ref, status, message,
-                        node.plan.engine if "plan" in node.__dict__ else None)
+        return make_row(
+            node.nodeid,
+            _relative(self),
+            node.case,
+            outcome,
+            node.measured,
+            verdict,
+            self.ref,
+            status,
+            message,
+            node.plan.engine if "plan" in node.__dict__ else None,
+        )
 
 
 def _relative(node: pytest.Item | pytest.Collector) -> str:

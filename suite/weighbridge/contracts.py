@@ -17,7 +17,6 @@ from weighbridge.registry import Registry
 from weighbridge.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from weighbridge.data import Data
@@ -265,7 +264,11 @@ class Weighing:
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""
         engine = self.baseline_engine or self.engine
-        options = self.engine_options if engine is self.engine else engine.options(threads=self.engine_options.threads)
+        options = (
+            self.engine_options
+            if engine is self.engine
+            else engine.options(threads=self.engine_options.threads)
+        )
         baseline = engine.open(self.baseline, options) if self.baseline else None
         return baseline, self.engine.open(self.candidate, self.engine_options)
 
@@ -280,8 +283,11 @@ class Limit(Options):
     """Given: the interval at this confidence must clear the limit, not only the point estimate."""
 
     def __str__(self) -> str:
-        parts = [f"{sign} {value:.6g}" for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
-                 if value is not None]
+        parts = [
+            f"{sign} {value:.6g}"
+            for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
+            if value is not None
+        ]
         return " and ".join(parts)
 
 

@@ -25,7 +25,9 @@ class Settings:
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
-        formats = tuple(name.strip() for name in config.getoption("weighbridge_report").split(",") if name.strip())
+        formats = tuple(
+            name.strip() for name in config.getoption("weighbridge_report").split(",") if name.strip()
+        )
         return cls(
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
@@ -46,14 +48,36 @@ class Settings:
 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("weighbridge", "weighbridge: the gate for pruned and quantized models")
-    group.addoption("--bench", dest="weighbridge_bench", action="store_true",
-                    help="measure speed too, one case at a time, through pytest-benchmark")
-    group.addoption("--bench-inconclusive", dest="weighbridge_bench_inconclusive", choices=("fail", "warn"), default="fail",
-                    help="what a speed verdict that the noise does not allow means (default: fail)")
-    group.addoption("--strict-requirements", dest="weighbridge_strict_requirements", action="store_true",
-                    help="an absent requirement is an error, not a skip")
-    group.addoption("--report", dest="weighbridge_report", default="markdown", metavar="FORMATS",
-                    help="formats to write beside latest.json, comma-separated (default: markdown)")
-    parser.addini("weighbridge_cases", "patterns of the case files, relative to the root directory", "args",
-                  default=[f"cases/*{suffix}" for suffix in YAML])
+    group.addoption(
+        "--bench",
+        dest="weighbridge_bench",
+        action="store_true",
+        help="measure speed too, one case at a time, through pytest-benchmark",
+    )
+    group.addoption(
+        "--bench-inconclusive",
+        dest="weighbridge_bench_inconclusive",
+        choices=("fail", "warn"),
+        default="fail",
+        help="what a speed verdict that the noise does not allow means (default: fail)",
+    )
+    group.addoption(
+        "--strict-requirements",
+        dest="weighbridge_strict_requirements",
+        action="store_true",
+        help="an absent requirement is an error, not a skip",
+    )
+    group.addoption(
+        "--report",
+        dest="weighbridge_report",
+        default="markdown",
+        metavar="FORMATS",
+        help="formats to write beside latest.json, comma-separated (default: markdown)",
+    )
+    parser.addini(
+        "weighbridge_cases",
+        "patterns of the case files, relative to the root directory",
+        "args",
+        default=[f"cases/*{suffix}" for suffix in YAML],
+    )
     parser.addini("weighbridge_reports", "the folder that reports are written to", default="reports")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.errors import Inconclusive, ThresholdMissed
+from weighbridge.errors import Inconclusive, ThresholdMissed, WeighbridgeError
 from weighbridge.options import Settings
 from weighbridge.results import Status
 from weighbridge.rows import make_report
@@ -26,6 +26,14 @@ def attach(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) ->
     text = getattr(report, "wasxfail", "") if status is Status.XFAIL else ""
     if status in (Status.SKIP, Status.ERROR) and call.excinfo is not None:
         text = str(getattr(call.excinfo.value, "msg", "") or call.excinfo.value)
+    if (
+        report.failed
+        and call.excinfo is not None
+        and call.excinfo.errisinstance((ThresholdMissed, WeighbridgeError))
+    ):
+        report.longrepr = str(
+            call.excinfo.value
+        )  # written for the user: our own traceback would only hide it
     row = item.row(status, text)
     report.weighbridge = row  # type: ignore[attr-defined]
     verdict = row["verdicts"][0]
@@ -74,11 +82,20 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def show(terminal: Any, parts: Sequence[Mapping[str, Any]], settings: Settings, written: Sequence[Path]) -> None:
+def show(
+    terminal: Any, parts: Sequence[Mapping[str, Any]], settings: Settings, written: Sequence[Path]
+) -> None:
     from weighbridge.report.terminal import render
 
-    report = json.loads((settings.reports / "latest.json").read_text(encoding="utf-8")) if written else make_report(parts, {"bench": settings.bench})
+    report = (
+        json.loads((settings.reports / "latest.json").read_text(encoding="utf-8"))
+        if written
+        else make_report(parts, {"bench": settings.bench})
+    )
     terminal.section("weighbridge")
     terminal.write(render(report, color=terminal.hasmarkup, width=terminal._tw.fullwidth))
-    names = ", ".join(str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path) for path in written)
+    names = ", ".join(
+        str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
+        for path in written
+    )
     terminal.line(f"wrote {names}")

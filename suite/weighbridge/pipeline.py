@@ -30,33 +30,37 @@ def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
     absent = [text for requirement in plan.requirements if (text := missing(requirement))]
     if absent:
         return Outcome(case.name, Status.SKIP, "requires", "; ".join(absent))
-    stage = _Stage(say)
+    stage = _Stage(say, case.line)
     try:
         outcome = _execute(plan, workdir, stage)
-    except Unavailable as error:
-        return Outcome(case.name, Status.SKIP, stage.name, str(error), time.monotonic() - started)
-    except StageError as error:
-        return Outcome(case.name, Status.ERROR, error.stage, str(error), time.monotonic() - started)
-    except MemoryError:
-        return Outcome(case.name, Status.ERROR, stage.name, f"{stage.name}: out of memory", time.monotonic() - started)
-    except OSError as error:
-        return Outcome(case.name, Status.ERROR, stage.name, f"{stage.name}: {error}", time.monotonic() - started)
-    except WeighbridgeError as error:
-        return Outcome(case.name, Status.ERROR, stage.name, f"{stage.name}: {error}", time.monotonic() - started)
     except Exception as error:  # whatever a framework raises belongs to this case and to no other
-        text = f"{stage.name}: {type(error).__name__}: {error}"
-        return Outcome(case.name, Status.ERROR, stage.name, text, time.monotonic() - started)
+        status = Status.SKIP if isinstance(error, Unavailable) else Status.ERROR
+        name = error.stage if isinstance(error, StageError) else stage.name
+        text = f"{stage.line}: {_explain(error, stage.name)}" if status is Status.ERROR else str(error)
+        return Outcome(case.name, status, name, text, time.monotonic() - started)
     return Outcome(case.name, Status.PASS, "done", "", time.monotonic() - started, *outcome)
+
+
+def _explain(error: Exception, stage: str) -> str:
+    if isinstance(error, StageError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{stage}: out of memory"
+    return (
+        f"{stage}: {error}"
+        if isinstance(error, WeighbridgeError | OSError)
+        else f"{stage}: {type(error).__name__}: {error}"
+    )
 
 
 class _Stage:
     """Where the run is, for progress and for the row of a failure."""
 
-    def __init__(self, say: Say) -> None:
-        self.name, self.say = "load", say
+    def __init__(self, say: Say, line: int) -> None:
+        self.name, self.say, self.line = "load", say, line
 
-    def enter(self, name: str, text: str = "") -> None:
-        self.name = name
+    def enter(self, name: str, text: str = "", line: int | None = None) -> None:
+        self.name, self.line = name, line or self.line
         self.say(text or name)
 
 
@@ -74,14 +78,14 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     records, notes = [], []
     for item in plan.stages:
         if item.step:
-            stage.enter(item.step.kind, str(item))
+            stage.enter(item.step.kind, str(item), item.step.line)
             model, record = _step(item.step, model, context)
             records.append(record)
         elif item.target:
             stage.enter("export", str(item))
             model = _convert(model, item.target, context)
     notes += model.notes
-    stage.enter("save")
+    stage.enter("save", line=case.line)
     candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
     baseline = None
     if case.recipe or case.candidate:
@@ -91,28 +95,31 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
         stage.enter("save", "baseline")
         baseline = _ship(case.model, original, not plan.baseline, case.folder, workdir, "baseline")
         if case.recipe and _same(baseline, candidate):
-            raise StageError("save", "the recipe changed nothing: the artifact is the original, byte for byte")
+            raise StageError(
+                "save", "the recipe changed nothing: the artifact is the original, byte for byte"
+            )
     measurements: dict[str, Measurement] = {}
     for name in plan.measures:
         stage.enter("measure", f"measure {name}")
         measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
     return baseline, candidate, tuple(records), measurements, tuple(notes)
 
-
-def _ship(ref: ModelRef, model: Model, untouched: bool, root: Path, workdir: Path, stem: str) -> Artifact:
-    """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
-    finished = finished_file(model, root / ref.reference) if untouched else None
-    return finished or FORMATS.get(model.format).save(model, workdir, stem)
-
-
-def weighing(plan: Plan, baseline: Artifact | None, candidate: Artifact, data: Data, say: Say,
-             thresholds: tuple[ThresholdRef, ...] = (), keep: Keep = lambda side, seconds: None) -> Weighing:
+    stage.enter("save", line=case.line)
+    candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
     """The two artifacts on the scales, with the engine that serves them."""
     case, engine = plan.case, ENGINES.get(plan.engine)
     return Weighing(
-        candidate=candidate, baseline=baseline, engine=engine, engine_options=engine.options.model_validate(dict(case.engine_options)),
-        data=data, metric=find_metric(case.metric, case.folder), folder=case.folder, allow_chance=case.allow_chance,
-        limits=tuple(ref.limit for ref in thresholds), say=say, keep=keep,
+        candidate=candidate,
+        baseline=baseline,
+        engine=engine,
+        engine_options=engine.options.model_validate(dict(case.engine_options)),
+        data=data,
+        metric=find_metric(case.metric, case.folder),
+        folder=case.folder,
+        allow_chance=case.allow_chance,
+        limits=tuple(ref.limit for ref in thresholds),
+        say=say,
+        keep=keep,
         baseline_engine=None if plan.baseline_engine == plan.engine else ENGINES.get(plan.baseline_engine),
     )
 
@@ -160,4 +167,6 @@ def _convert(model: Model, target: str, context: Context) -> Model:
 
 
 def _same(one: Artifact, other: Artifact) -> bool:
-    return len(one.files) == len(other.files) and all(a.read_bytes() == b.read_bytes() for a, b in zip(one.files, other.files, strict=True))
+    return len(one.files) == len(other.files) and all(
+        a.read_bytes() == b.read_bytes() for a, b in zip(one.files, other.files, strict=True)
+    )

@@ -20,8 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     if config.getoption("weighbridge_bench") and config.getoption("numprocesses", None):
-        raise pytest.UsageError("--bench cannot go with -n: cases that run side by side slow each other down, and a speedup "
-                                "measured so means nothing. Leave out -n, or run the two one after the other.")
+        raise pytest.UsageError(
+            "--bench cannot go with -n: cases that run side by side slow each other down, and a speedup "
+            "measured so means nothing. Leave out -n, or run the two one after the other."
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,7 +45,9 @@ class Session:
         return not hasattr(self.config, "workerinput")
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-        if file_path.suffix not in YAML or not (parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)):
+        if file_path.suffix not in YAML or not (
+            parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)
+        ):
             return None
         from weighbridge.collect import PROGRESS, SETTINGS, CaseFile
         from weighbridge.progress import Progress
@@ -62,7 +66,9 @@ class Session:
         return CaseScheduling(config, log)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if hasattr(item, "row"):
             from weighbridge.outcomes import attach

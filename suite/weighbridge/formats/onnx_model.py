@@ -33,7 +33,9 @@ class OnnxModel:
             return Model("onnx", target)
         if isinstance(target, str | Path):
             return Model("onnx", read_onnx(Path(target)))
-        raise StageError("load", f"{reference}() gave a {type(target).__name__}, not a path or an onnx.ModelProto")
+        raise StageError(
+            "load", f"{reference}() gave a {type(target).__name__}, not a path or an onnx.ModelProto"
+        )
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
         import onnx
@@ -84,7 +86,9 @@ def read_onnx(path: Path) -> Any:
     try:
         model = onnx.load(path)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
-        raise StageError("load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}") from error
+        raise StageError(
+            "load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}"
+        ) from error
     if not model.graph.node:
         raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")
     return model

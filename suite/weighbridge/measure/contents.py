@@ -197,7 +197,7 @@ for _threshold in (
         "count",
         read_allowed("operators"),
         options=Allowed,
-        doc="Operators that are not `allowed: [...]`, or are `denied: [...]`; a number limits how many in all.",
+        doc="Operators that are not `allowed: [...]`, or are `denied`; a number limits how many in all.",
         formats=("onnx", "tflite", "exported", "torch"),
     ),
     Threshold(
