@@ -104,8 +104,22 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
         measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
     return baseline, candidate, tuple(records), measurements, tuple(notes)
 
-    stage.enter("save", line=case.line)
-    candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
+
+def _ship(ref: ModelRef, model: Model, untouched: bool, root: Path, workdir: Path, stem: str) -> Artifact:
+    """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
+    finished = finished_file(model, root / ref.reference) if untouched else None
+    return finished or FORMATS.get(model.format).save(model, workdir, stem)
+
+
+def weighing(
+    plan: Plan,
+    baseline: Artifact | None,
+    candidate: Artifact,
+    data: Data,
+    say: Say,
+    thresholds: tuple[ThresholdRef, ...] = (),
+    keep: Keep = lambda side, seconds: None,
+) -> Weighing:
     """The two artifacts on the scales, with the engine that serves them."""
     case, engine = plan.case, ENGINES.get(plan.engine)
     return Weighing(
