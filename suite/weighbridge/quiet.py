@@ -17,8 +17,8 @@ _KEPT = 2000
 def quiet() -> Iterator[None]:
     """Send file descriptors 1 and 2, and Python's warnings, elsewhere while the block runs.
 
-    Loggers written in C++ ignore `sys.stderr`, so the descriptors themselves are redirected. An exception that
-    leaves the block carries the end of the silenced output as a note.
+    Loggers written in C++ ignore `sys.stderr`, so the descriptors themselves are redirected. An exception
+    that leaves the block carries the end of the silenced output as a note.
     """
     with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
         warnings.simplefilter("ignore")

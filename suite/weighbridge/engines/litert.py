@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, EngineOptions, Requirement
-from weighbridge.errors import StageError, Unavailable, did_you_mean
-from weighbridge.formats.tflite_file import INSTALL, TFLiteFile
+from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Options, Requirement
+from weighbridge.errors import StageError, did_you_mean
+from weighbridge.extras import LITERT, unavailable
 from weighbridge.quiet import quiet
 from weighbridge.results import Artifact
 
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class LiteRTOptions(EngineOptions):
-    """`xnnpack: false` runs TFLite's own reference and ruy kernels, which some accelerators are compared with."""
+    """`xnnpack: false` runs TFLite's own reference and ruy kernels, which some accelerators are compared
+    with.
+    """
 
     xnnpack: bool = True
 
@@ -25,13 +26,13 @@ class LiteRTOptions(EngineOptions):
 class LiteRTSession:
     """A `.tflite` opened by the interpreter.
 
-    A file with a fixed batch is run slice by slice (the last one is filled up with copies of its last sample); a
-    file with a free batch is resized. Float samples are scaled to the codes that a quantized input wants, and
-    quantized outputs are scaled back to float32.
+    A file with a fixed batch is run slice by slice (the last one is filled up with copies of its last
+    sample); a file with a free batch is resized. Float samples are scaled to the codes that a quantized
+    input wants, and quantized outputs are scaled back to float32.
     """
 
-    def __init__(self, path: Path, options: LiteRTOptions) -> None:
-        self._interpreter = _interpreter(path, options)
+    def __init__(self, artifact: Artifact, options: LiteRTOptions) -> None:
+        self._interpreter = _interpreter(artifact, options)
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
         self._shapes = [tuple(int(size) for size in detail["shape"]) for detail in self._inputs]
@@ -54,7 +55,9 @@ class LiteRTSession:
         )
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
-        """Scaling inputs and outputs is left out of the timed call: an application that ships codes feeds codes."""
+        """Scaling inputs and outputs is left out of the timed call: an application that ships codes feeds
+        codes.
+        """
         calls, _ = self._calls(inputs)
         if len(calls) == 1:
             only = calls[0]
@@ -62,10 +65,15 @@ class LiteRTSession:
         return lambda: [self._invoke(arrays) for arrays in calls]
 
     def _calls(self, inputs: Inputs) -> tuple[list[list[Array]], int]:
-        """The arrays of each invocation, as codes in the order of the file's inputs, and how many samples are fill."""
+        """The arrays of each invocation, as codes in the order of the file's inputs, and how many samples
+        are fill.
+        """
         import numpy as np
 
-        arrays = [_to_codes(array, detail) for array, detail in zip(self._ordered(inputs), self._inputs, strict=True)]
+        arrays = [
+            _to_codes(array, detail)
+            for array, detail in zip(self._ordered(inputs), self._inputs, strict=True)
+        ]
         shapes = [array.shape for array in arrays]
         signatures = [tuple(detail["shape_signature"]) or detail["shape"] for detail in self._inputs]
         if all(_fits(shape, signature) for shape, signature in zip(shapes, signatures, strict=True)):
@@ -112,21 +120,25 @@ class LiteRT:
     """The interpreter of ai-edge-litert."""
 
     name = "litert"
-    formats = ("tflite",)
-    options = LiteRTOptions
-    requires = (Requirement("package", "ai_edge_litert", INSTALL),)
+    formats: tuple[str, ...] = ("tflite",)
+    options: type[Options] = LiteRTOptions
+    requires: tuple[Requirement, ...] = (LITERT,)
 
     def open(self, artifact: Artifact, options: Any) -> LiteRTSession:
-        """Raises `StageError` for a damaged file and, by name, for custom operators that LiteRT has no kernel for."""
-        return LiteRTSession(artifact.path, options)
+        """Raises `StageError` for a damaged file and, by name, for custom operators that LiteRT has no
+        kernel for.
+        """
+        return LiteRTSession(artifact, options)
 
 
-def _interpreter(path: Path, options: LiteRTOptions) -> Any:
+def _interpreter(artifact: Artifact, options: LiteRTOptions) -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError as error:
-        raise Unavailable(f"the engine litert needs ai-edge-litert: {INSTALL}") from error
-    file = TFLiteFile(path.read_bytes(), path.name)
+        raise unavailable(LITERT, "the engine litert") from error
+    tflite = FORMATS.get("tflite")
+    operators = tflite.operators(tflite.open(artifact))
+    path = artifact.path
     resolver = OpResolverType.AUTO if options.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         with quiet():
@@ -135,7 +147,7 @@ def _interpreter(path: Path, options: LiteRTOptions) -> Any:
             )
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        custom = file.custom_operators()
+        custom = [name.partition(":")[2] for name in operators if name.startswith("CUSTOM:")]
         if custom:
             raise StageError("open", f"{path.name} uses custom operators that LiteRT has no kernel for: "
                                      f"{', '.join(custom)}") from error  # fmt: skip
@@ -144,20 +156,26 @@ def _interpreter(path: Path, options: LiteRTOptions) -> Any:
 
 
 def _to_codes(array: Array, detail: Any) -> Array:
-    """`array` as the input's dtype: floats are scaled, x / scale + zero_point rounded half to even and clamped."""
+    """`array` as the input's dtype: floats are scaled, x / scale + zero_point rounded half to even and
+    clamped.
+    """
     import numpy as np
 
     wanted = np.dtype(detail["dtype"])
     scale, zero_point = detail["quantization"]
     if wanted.kind in "iu" and array.dtype.kind == "f":
         if not scale:
-            raise StageError("run", f"input '{detail['name']}' is {wanted} without a scale, the data is {array.dtype}")
+            raise StageError(
+                "run", f"input '{detail['name']}' is {wanted} without a scale, the data is {array.dtype}"
+            )
         bounds = np.iinfo(wanted)
         return np.clip(np.rint(array / scale) + zero_point, bounds.min, bounds.max).astype(wanted)
     if wanted.kind in "iu" and array.dtype != wanted and array.size:
         bounds = np.iinfo(wanted)
         if array.dtype.kind not in "iub" or array.min() < bounds.min or array.max() > bounds.max:
-            raise StageError("run", f"input '{detail['name']}' is {wanted}; the data's {array.dtype} does not fit")
+            raise StageError(
+                "run", f"input '{detail['name']}' is {wanted}; the data's {array.dtype} does not fit"
+            )
     return np.ascontiguousarray(array, dtype=wanted)
 
 
@@ -166,7 +184,8 @@ def _to_float(array: Array, detail: Any) -> Array:
 
     scale, zero_point = detail["quantization"]
     if array.dtype.kind in "iu" and scale:
-        return ((array.astype(np.int32) - np.int32(zero_point)) * np.float32(scale)).astype(np.float32)
+        values: Array = ((array.astype(np.int32) - np.int32(zero_point)) * np.float32(scale)).astype(np.float32)
+        return values
     return array
 
 

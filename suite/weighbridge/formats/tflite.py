@@ -7,19 +7,18 @@ from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
 from weighbridge.errors import StageError, did_you_mean
-from weighbridge.formats.tflite_file import INSTALL, TFLiteFile
+from weighbridge.extras import LITERT
+from weighbridge.formats.tflite_file import TFLiteFile
 from weighbridge.results import Artifact
-
-LITERT = Requirement("package", "ai_edge_litert", INSTALL)
 
 
 class TFLite:
     """The format of LiteRT. `Model.value` is the file's bytes."""
 
     name = "tflite"
-    suffixes = (".tflite",)
+    suffixes: tuple[str, ...] = (".tflite",)
     engine = "litert"
-    requires = (LITERT,)
+    requires: tuple[Requirement, ...] = (LITERT,)
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """Read a finished file; raises `StageError` where there is none, or it is damaged."""

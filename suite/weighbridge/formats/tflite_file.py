@@ -1,7 +1,8 @@
 """Reading a `.tflite` flatbuffer without running it: weights as stored, operators, custom operators by name.
 
-The schema is TensorFlow Lite's own (`schema.fbs`), in the Python classes that ai-edge-litert generates from it.
-Flatbuffers does not verify what it reads, so every length is checked here and a damaged file is a `StageError`.
+The schema is TensorFlow Lite's own (`schema.fbs`), in the Python classes that ai-edge-litert generates from
+it. Flatbuffers does not verify what it reads, so every length is checked here and a damaged file is a
+`StageError`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
-from weighbridge.errors import StageError, Unavailable
+from weighbridge.errors import StageError
+from weighbridge.extras import LITERT, unavailable
 from weighbridge.formats.tflite_sparse import densify
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-INSTALL = "pip install 'weighbridge[litert]'"
 IDENTIFIER = b"TFL3"
 
-# TensorType of the schema -> name, numpy or ml_dtypes name, bits a number. Types that no weight has are absent.
+# TensorType of the schema -> name, numpy or ml_dtypes name, bits a number. Types that no weight has are
+# absent.
 _TYPES = {
     0: ("float32", "float32", 32),
     1: ("float16", "float16", 16),
@@ -44,13 +46,17 @@ _BLOCKWISE = 2
 
 
 class TFLiteFile:
-    """A parsed `.tflite`. Raises `StageError` where the bytes are not one, `Unavailable` without ai-edge-litert."""
+    """A parsed `.tflite`. Raises `StageError` where the bytes are not one, `Unavailable` without
+    ai-edge-litert.
+    """
 
     def __init__(self, content: bytes, name: str = "the model") -> None:
         self.content, self.name = content, name
         self._schema = _schema()
         if content[4:8] != IDENTIFIER:
-            raise StageError("load", f"{name} is not a .tflite file: it lacks the identifier {IDENTIFIER.decode()}")
+            raise StageError(
+                "load", f"{name} is not a .tflite file: it lacks the identifier {IDENTIFIER.decode()}"
+            )
         try:
             self._model = self._schema.Model.GetRootAs(content, 0)
             self._graphs = [self._model.Subgraphs(i) for i in range(self._model.SubgraphsLength())]
@@ -65,14 +71,11 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
-    def custom_operators(self) -> list[str]:
-        return [name.partition(":")[2] for name in self.operators() if name.startswith("CUSTOM:")]
-
     def tensors(self) -> Iterator[StoredTensor]:
         """Every constant that an operator computes with: floats and quantized integers.
 
-        Shapes, axes and permutations (unquantized integers) are no weights. A buffer that several tensors share
-        is given once.
+        Shapes, axes and permutations (unquantized integers) are no weights. A buffer that several tensors
+        share is given once.
         """
         seen: set[int] = set()
         for graph in self._graphs:
@@ -107,7 +110,9 @@ class TFLiteFile:
             numbers = _unpack(data, storage, bits, _product(shape), name).reshape(shape)
         else:
             zero = 0 if quantization is None else int(quantization.zero_point.reshape(-1)[0])
-            numbers, index_bytes = densify(self._schema, sparsity, _unpack(data, storage, bits, None, name), shape, zero)
+            numbers, index_bytes = densify(
+                self._schema, sparsity, _unpack(data, storage, bits, None, name), shape, zero
+            )
             spent += index_bytes
         return StoredTensor(
             name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=name,
@@ -118,14 +123,17 @@ class TFLiteFile:
         import numpy as np
 
         if dtype in _REDUCED_FLOATS:
-            return Quantization(bits, np.float32(1.0).reshape(()), np.int64(0).reshape(()), scheme=dtype)
+            return Quantization(bits, np.ones((), np.float32), np.zeros((), np.int64), scheme=dtype)
         parameters = tensor.Quantization()
         if parameters is None:
             return None
         if parameters.DetailsType() == _BLOCKWISE:
             return self._blockwise(graph, parameters, bits, tensor)
         if parameters.DetailsType():
-            raise StageError("load", f"{self.name}: tensor '{name}' has a quantization scheme that this reader does not know")
+            raise StageError(
+                "load",
+                f"{self.name}: tensor '{name}' has a quantization scheme that this reader does not know",
+            )
         if not parameters.ScaleLength():
             return None
         scale = np.array(parameters.ScaleAsNumpy(), dtype=np.float32)
@@ -152,7 +160,9 @@ class TFLiteFile:
         zero_point = np.zeros(shape, np.int64)
         if block.ZeroPoints() > 0:
             zero_point = self._parameter(graph, block.ZeroPoints()).astype(np.int64).reshape(shape)
-        return Quantization(bits, scale, zero_point, axis=tensor.ShapeLength() - 1, group_size=block.BlockSize())
+        return Quantization(
+            bits, scale, zero_point, axis=tensor.ShapeLength() - 1, group_size=block.BlockSize()
+        )
 
     def _block(self, parameters: Any) -> Any:
         block = self._schema.BlockwiseQuantization()
@@ -175,7 +185,9 @@ class TFLiteFile:
         return found
 
     def _consumers(self, graph: Any) -> dict[int, str]:
-        """Tensor -> the operator that reads it, seen through the DEQUANTIZE that stands before a float kernel."""
+        """Tensor -> the operator that reads it, seen through the DEQUANTIZE that stands before a float
+        kernel.
+        """
         consumers: dict[int, str] = {}
         through: dict[int, int] = {}
         for name, operator in self._operators(graph):
@@ -216,7 +228,16 @@ class TFLiteFile:
 
 
 # What reading outside a buffer raises; flatbuffers itself raises TypeError for an offset that is no table's.
-_DAMAGE = (struct.error, IndexError, ValueError, TypeError, KeyError, OverflowError, UnicodeError, MemoryError)
+_DAMAGE = (
+    struct.error,
+    IndexError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    UnicodeError,
+    MemoryError,
+)
 
 
 def _unpack(data: Array, storage: str, bits: int, count: int | None, name: str) -> Array:
@@ -226,7 +247,9 @@ def _unpack(data: Array, storage: str, bits: int, count: int | None, name: str) 
 
     dtype = np.dtype(getattr(ml_dtypes, storage, storage))
     if count is not None and len(data) != -(-count * bits // 8):
-        raise ValueError(f"tensor '{name}' has {len(data)} bytes; {count} numbers of {bits} bits need another number")
+        raise ValueError(
+            f"tensor '{name}' has {len(data)} bytes; {count} numbers of {bits} bits need another number"
+        )
     if bits >= 8:
         return data.view(np.uint8).view(dtype) if data.flags.c_contiguous else data.copy().view(dtype)
     per_byte, mask = 8 // bits, (1 << bits) - 1
@@ -254,5 +277,5 @@ def _schema() -> Any:
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
-        raise Unavailable(f"reading .tflite files needs ai-edge-litert: {INSTALL}") from error
+        raise unavailable(LITERT, "reading .tflite files") from error
     return schema_py_generated

@@ -1,7 +1,8 @@
 """Sparse tensors of a `.tflite`: from the tree of segments and indices back to a dense array.
 
 The encoding is the schema's `SparsityParameters` (the format of TACO, Chou et al. 2018): each dimension, in
-traversal order, is dense or compressed; a blocked dimension is traversed twice, as block and inside the block.
+traversal order, is dense or compressed; a blocked dimension is traversed twice, as block and inside the
+block.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _DENSE_LIMIT = 1 << 30
 """A small file can claim any shape; beyond this many numbers the claim is not believed."""
 
 
-def densify(schema: Any, sparsity: Any, stored: Array, shape: tuple[int, ...], zero: int) -> tuple[Array, int]:
+def densify(
+    schema: Any, sparsity: Any, stored: Array, shape: tuple[int, ...], zero: int
+) -> tuple[Array, int]:
     """The dense array of `shape`, filled with `zero` where nothing is stored, and the bytes its indices take.
 
     Raises `ValueError` where the encoding contradicts itself.
@@ -29,7 +32,9 @@ def densify(schema: Any, sparsity: Any, stored: Array, shape: tuple[int, ...], z
     if total > _DENSE_LIMIT:
         raise ValueError(f"a sparse tensor claims the shape {shape}")
     order = np.asarray(sparsity.TraversalOrderAsNumpy()).reshape(-1)
-    blocked = np.asarray(sparsity.BlockMapAsNumpy()).reshape(-1) if sparsity.BlockMapLength() else np.zeros(0, int)
+    blocked = (
+        np.asarray(sparsity.BlockMapAsNumpy()).reshape(-1) if sparsity.BlockMapLength() else np.zeros(0, int)
+    )
     if sorted(order) != list(range(len(shape) + len(blocked))) or sparsity.DimMetadataLength() != len(order):
         raise ValueError(f"traversal order {order.tolist()} of a tensor of {len(shape)} dimensions")
 

@@ -6,25 +6,24 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import CONVERTERS, Context, Converter, Model, Requirement
-from weighbridge.errors import StageError, Unavailable
-from weighbridge.formats.tflite import LITERT
+from weighbridge.contracts import CONVERTERS, Context, Converter, Model
+from weighbridge.errors import StageError
+from weighbridge.extras import LITERT, LITERT_TORCH, unavailable
 from weighbridge.formats.tflite_check import check_agreement
 from weighbridge.quiet import quiet
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Inputs
 
-INSTALL = "pip install 'weighbridge[litert-torch]'"
-LITERT_TORCH = Requirement("package", "litert_torch", INSTALL)
 _SAMPLES = 8
 
 
 def torch_to_tflite(model: Model, context: Context) -> Model:
-    """The module as a `.tflite` of batch 1, which is what a phone runs; the engine runs larger batches by slices.
+    """The module as a `.tflite` of batch 1, which is what a phone runs; the engine runs larger batches by
+    slices.
 
-    Raises `StageError` where litert-torch cannot lower the module, or where the file's outputs differ from the
-    module's on real samples.
+    Raises `StageError` where litert-torch cannot lower the module, or where the file's outputs differ from
+    the module's on real samples.
     """
     import torch
 
@@ -32,18 +31,20 @@ def torch_to_tflite(model: Model, context: Context) -> Model:
         with quiet():
             import litert_torch
     except ImportError as error:
-        raise Unavailable(f"converting torch to TFLite needs litert-torch: {INSTALL}") from error
+        raise unavailable(LITERT_TORCH, "converting torch to TFLite") from error
     module = model.value.eval()
     positional, named = _arguments(context.data.sample(1))
     try:
         with quiet(), torch.no_grad():
             converted = litert_torch.convert(module, positional, named or None)
-            content = _content(converted)
+            tflite = Model("tflite", _content(converted))
     except Exception as error:
-        raise StageError("export", f"litert-torch cannot convert the module: {type(error).__name__}: {error}") from error
+        raise StageError(
+            "export", f"litert-torch cannot convert the module: {type(error).__name__}: {error}"
+        ) from error
     samples = context.data.sample(_SAMPLES)
-    check_agreement(content, samples, _outputs(module, samples), "torch")
-    return Model("tflite", content)
+    note = check_agreement(tflite, samples, _outputs(module, samples), "torch")
+    return Model("tflite", tflite.value, notes=(*model.notes, note))
 
 
 def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -55,7 +56,7 @@ def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def _outputs(module: Any, inputs: Inputs) -> tuple[Any, ...]:
-    """The module's outputs, sample by sample as the file computes them."""
+    """The module's outputs on a batch, as the engine gives them: a tuple of arrays."""
     import torch
 
     positional, named = _arguments(inputs)
