@@ -36,12 +36,12 @@ class LiteRTSession:
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
         self._shapes = [tuple(int(size) for size in detail["shape"]) for detail in self._inputs]
-        signature = next(iter(self._interpreter.get_signature_list()), None)
+        self.signature: str | None = next(iter(self._interpreter.get_signature_list()), None)
         # The inputs' names as the model's author wrote them, where the file has a signature.
-        self._names = {} if signature is None else {
-            detail["index"]: name
-            for name, detail in self._interpreter.get_signature_runner(signature).get_input_details().items()
-        }  # fmt: skip
+        self._names: dict[int, str] = {}
+        if self.signature is not None:
+            runner = self._interpreter.get_signature_runner(self.signature)
+            self._names = {detail["index"]: name for name, detail in runner.get_input_details().items()}
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
         import numpy as np
@@ -63,6 +63,11 @@ class LiteRTSession:
             only = calls[0]
             return lambda: self._invoke(only)
         return lambda: [self._invoke(arrays) for arrays in calls]
+
+    def feeds(self, inputs: Inputs) -> list[dict[str, Array]]:
+        """The named arrays of each invocation that `run` would make: what a quantizer calibrates with."""
+        names = [self._names.get(detail["index"], detail["name"]) for detail in self._inputs]
+        return [dict(zip(names, arrays, strict=True)) for arrays in self._calls(inputs)[0]]
 
     def _calls(self, inputs: Inputs) -> tuple[list[list[Array]], int]:
         """The arrays of each invocation, as codes in the order of the file's inputs, and how many samples
