@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Options, Requirement
 from weighbridge.errors import StageError, did_you_mean
-from weighbridge.extras import LITERT, unavailable
+from weighbridge.extras import LITERT, load
 from weighbridge.quiet import quiet
 from weighbridge.results import Artifact
 
@@ -33,15 +34,17 @@ class LiteRTSession:
 
     def __init__(self, artifact: Artifact, options: LiteRTOptions) -> None:
         self._interpreter = _interpreter(artifact, options)
-        self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
-        self._shapes = [tuple(int(size) for size in detail["shape"]) for detail in self._inputs]
         self.signature: str | None = next(iter(self._interpreter.get_signature_list()), None)
-        # The inputs' names as the model's author wrote them, where the file has a signature.
-        self._names: dict[int, str] = {}
+        taken: dict[int, str] = {}
+        given: dict[int, str] = {}
         if self.signature is not None:
             runner = self._interpreter.get_signature_runner(self.signature)
-            self._names = {detail["index"]: name for name, detail in runner.get_input_details().items()}
+            taken = {detail["index"]: name for name, detail in runner.get_input_details().items()}
+            given = {detail["index"]: name for name, detail in runner.get_output_details().items()}
+        self._names = taken
+        self._inputs = _in_order(self._interpreter.get_input_details(), taken)
+        self._outputs = _in_order(self._interpreter.get_output_details(), given)
+        self._shapes = [tuple(int(size) for size in detail["shape"]) for detail in self._inputs]
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
         import numpy as np
@@ -137,17 +140,15 @@ class LiteRT:
 
 
 def _interpreter(artifact: Artifact, options: LiteRTOptions) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError as error:
-        raise unavailable(LITERT, "the engine litert") from error
+    runtime = load(LITERT, "ai_edge_litert.interpreter")
     tflite = FORMATS.get("tflite")
     operators = tflite.operators(tflite.open(artifact))
     path = artifact.path
-    resolver = OpResolverType.AUTO if options.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    kinds = runtime.OpResolverType
+    resolver = kinds.AUTO if options.xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         with quiet():
-            interpreter = Interpreter(
+            interpreter = runtime.Interpreter(
                 str(path), num_threads=options.threads, experimental_op_resolver_type=resolver
             )
             interpreter.allocate_tensors()
@@ -174,7 +175,8 @@ def _to_codes(array: Array, detail: Any) -> Array:
                 "run", f"input '{detail['name']}' is {wanted} without a scale, the data is {array.dtype}"
             )
         bounds = np.iinfo(wanted)
-        return np.clip(np.rint(array / scale) + zero_point, bounds.min, bounds.max).astype(wanted)
+        codes: Array = np.clip(np.rint(array / scale) + zero_point, bounds.min, bounds.max).astype(wanted)
+        return codes
     if wanted.kind in "iu" and array.dtype != wanted and array.size:
         bounds = np.iinfo(wanted)
         if array.dtype.kind not in "iub" or array.min() < bounds.min or array.max() > bounds.max:
@@ -189,9 +191,22 @@ def _to_float(array: Array, detail: Any) -> Array:
 
     scale, zero_point = detail["quantization"]
     if array.dtype.kind in "iu" and scale:
-        values: Array = ((array.astype(np.int32) - np.int32(zero_point)) * np.float32(scale)).astype(np.float32)
+        values: Array = ((array.astype(np.int32) - np.int32(zero_point)) * np.float32(scale)).astype(
+            np.float32
+        )
         return values
     return array
+
+
+def _in_order(details: list[Any], names: Mapping[int, str]) -> list[Any]:
+    """By the number in names like `args_1` and `output_0`, which converters write; else as the file has
+    them.
+    """
+    found = [re.fullmatch(r"(?:args|output)_(\d+)", names.get(detail["index"], "")) for detail in details]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < len(details):
+        return details
+    return [details[numbers.index(number)] for number in sorted(numbers)]
 
 
 def _fits(shape: tuple[int, ...], signature: Sequence[int]) -> bool:

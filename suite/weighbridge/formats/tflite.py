@@ -45,6 +45,16 @@ class TFLite:
     def operators(self, model: Model) -> Mapping[str, int]:
         return TFLiteFile(model.value).operators()
 
+    def inputs(self, model: Model) -> tuple[tuple[tuple[int, ...], ...], dict[str, str]] | None:
+        """Shapes of one sample and dtypes by position, as the file declares them; None where a size is
+        open.
+        """
+        declared = TFLiteFile(model.value).inputs()
+        shapes = tuple(shape[1:] for shape, _ in declared)
+        if not declared or any(size < 1 for shape in shapes for size in shape):
+            return None
+        return shapes, {str(position): dtype for position, (_, dtype) in enumerate(declared)}
+
     def _read(self, path: Path) -> Model:
         content = path.read_bytes()
         TFLiteFile(content, path.name)

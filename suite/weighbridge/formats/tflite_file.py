@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
 from weighbridge.errors import StageError
-from weighbridge.extras import LITERT, unavailable
+from weighbridge.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
 
 if TYPE_CHECKING:
@@ -70,6 +70,22 @@ class TFLiteFile:
             return dict(Counter(name for graph in self._graphs for name, _ in self._operators(graph)))
         except _DAMAGE as error:
             raise self._damaged(error) from error
+
+    def inputs(self) -> list[tuple[tuple[int, ...], str]]:
+        """Shape (-1 for an open size) and dtype of each input of the graph that is run.
+
+        A quantized input is given as float32: the engine scales it.
+        """
+        try:
+            graph = self._graphs[0]
+            tensors = [graph.Tensors(graph.Inputs(position)) for position in range(graph.InputsLength())]
+            return [(_signature(tensor), self._taken(graph, tensor)) for tensor in tensors]
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _taken(self, graph: Any, tensor: Any) -> str:
+        dtype, _, bits = _TYPES[tensor.Type()]
+        return "float32" if self._quantization(graph, tensor, bits, dtype, "input") else dtype
 
     def tensors(self) -> Iterator[StoredTensor]:
         """Every constant that an operator computes with: floats and quantized integers.
@@ -260,6 +276,12 @@ def _unpack(data: Array, storage: str, bits: int, count: int | None, name: str) 
     return codes.astype(dtype)
 
 
+def _signature(tensor: Any) -> tuple[int, ...]:
+    count = tensor.ShapeSignatureLength()
+    sizes = tensor.ShapeSignature if count else tensor.Shape
+    return tuple(int(sizes(axis)) for axis in range(count or tensor.ShapeLength()))
+
+
 def _product(shape: tuple[int, ...]) -> int:
     total = 1
     for size in shape:
@@ -274,8 +296,4 @@ def _names(schema: Any) -> dict[int, str]:
 
 
 def _schema() -> Any:
-    try:
-        from ai_edge_litert import schema_py_generated
-    except ImportError as error:
-        raise unavailable(LITERT, "reading .tflite files") from error
-    return schema_py_generated
+    return load(LITERT, "ai_edge_litert.schema_py_generated")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
 from weighbridge.errors import StageError
-from weighbridge.extras import LITERT, LITERT_TORCH, unavailable
+from weighbridge.extras import LITERT, LITERT_TORCH, load
 from weighbridge.formats.tflite_check import check_agreement
 from weighbridge.quiet import quiet
 
@@ -27,11 +27,8 @@ def torch_to_tflite(model: Model, context: Context) -> Model:
     """
     import torch
 
-    try:
-        with quiet():
-            import litert_torch
-    except ImportError as error:
-        raise unavailable(LITERT_TORCH, "converting torch to TFLite") from error
+    with quiet():
+        litert_torch = load(LITERT_TORCH)
     module = model.value.eval()
     positional, named = _arguments(context.data.sample(1))
     try:

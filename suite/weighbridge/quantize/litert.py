@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Step
 from weighbridge.data import count
 from weighbridge.errors import StageError
-from weighbridge.extras import LITERT, LITERT_QUANTIZER, unavailable
+from weighbridge.extras import LITERT, LITERT_QUANTIZER, load
 from weighbridge.quiet import quiet
 
 if TYPE_CHECKING:
@@ -31,18 +31,23 @@ class LiteRTQuantizeOptions(Options):
         None, description="One scale for so many weights of a row; fully connected layers only."
     )
     activations: Literal["int8", "int16"] = Field("int8", description="Of `mode: static`.")
-    io: Literal["float", "integer"] = Field("float", description="What the file takes and gives; `mode: static`.")
+    io: Literal["float", "integer"] = Field(
+        "float", description="What the file takes and gives; `mode: static`."
+    )
     samples: int = Field(256, ge=1, description="At most so many samples of the calibration split.")
 
     @model_validator(mode="after")
     def _consistent(self) -> LiteRTQuantizeOptions:
         if self.mode != "static" and {"activations", "io", "samples"} & self.model_fields_set:
-            raise ValueError(f"mode: {self.mode} leaves activations in float; `activations`, `io` and `samples` "
-                             "belong to mode: static")  # fmt: skip
+            raise ValueError("`activations`, `io` and `samples` belong to mode: static; "
+                             f"{self.mode} leaves activations in float")  # fmt: skip
         if self.mode == "static" and (self.bits != 8 or self.block_size):
             raise ValueError("mode: static has 8-bit weights without blocks")
         if self.block_size and not self.per_channel:
             raise ValueError("block_size is finer than per_channel; leave per_channel on")
+        if self.mode == "dynamic" and not self.per_channel:
+            raise ValueError("LiteRT's dynamic kernels read one scale a channel and give garbage without "
+                             "(seen in 2.3.0); leave per_channel on, or use mode: weight_only")  # fmt: skip
         return self
 
 
@@ -51,11 +56,8 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
 
     Raises `StageError` where ai-edge-quantizer refuses the model.
     """
-    try:
-        with quiet():
-            from ai_edge_quantizer import quantizer
-    except ImportError as error:
-        raise unavailable(LITERT_QUANTIZER, "quantize: litert") from error
+    with quiet():
+        quantizer = load(LITERT_QUANTIZER, "ai_edge_quantizer.quantizer")
     try:
         with quiet():
             work = quantizer.Quantizer(bytearray(model.value))
@@ -77,7 +79,13 @@ def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     every = qtyping.TFLOperationName.ALL_SUPPORTED
-    name = f"BLOCKWISE_{options.block_size}" if options.block_size else "CHANNELWISE" if options.per_channel else "TENSORWISE"
+    name = (
+        f"BLOCKWISE_{options.block_size}"
+        if options.block_size
+        else "CHANNELWISE"
+        if options.per_channel
+        else "TENSORWISE"
+    )
     granularity = qtyping.QuantGranularity[name]
     if options.mode == "weight_only":
         work.add_weight_only_config(_EVERYTHING, every, options.bits, granularity)
@@ -102,8 +110,10 @@ def _calibration(
         artifact = FORMATS.get("tflite").save(model, Path(folder), "float")
         session: Any = engine.open(artifact, engine.options())
         if session.signature is None:
-            raise StageError("quantize", "the file has no signature, so ai-edge-quantizer cannot calibrate it; "
-                                         "use mode: dynamic or weight_only")  # fmt: skip
+            raise StageError(
+                "quantize",
+                "ai-edge-quantizer calibrates by signature, and the file has none; use mode: dynamic or weight_only",
+            )
         feeds: list[dict[str, Array]] = []
         seen = 0
         for inputs, _ in context.data.split("calibration").batches(_BATCH):
@@ -116,7 +126,12 @@ def _calibration(
 
 def scheme(options: LiteRTQuantizeOptions) -> Mapping[str, Any]:
     """What the options promise about weights: signed and symmetric in every mode."""
-    promise: dict[str, Any] = {"bits": options.bits, "signed": True, "symmetric": True, "per_channel": options.per_channel}
+    promise: dict[str, Any] = {
+        "bits": options.bits,
+        "signed": True,
+        "symmetric": True,
+        "per_channel": options.per_channel,
+    }
     return {**promise, "group_size": options.block_size} if options.block_size else promise
 
 
