@@ -17,7 +17,6 @@ from weighbridge.registry import Registry
 from weighbridge.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from weighbridge.data import Data
@@ -135,6 +134,10 @@ class Format(Protocol):
 
     def operators(self, model: Model) -> Mapping[str, int]:
         """How often each operator (or layer type) occurs."""
+        ...
+
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
         ...
 
 
@@ -255,11 +258,17 @@ class Weighing:
     baseline_engine: Engine | None = None
     """The engine of the baseline, where it is not the candidate's."""
     say: Callable[[str], None] = lambda text: None
+    keep: Callable[[str, Sequence[float]], None] = lambda side, seconds: None
+    """Takes the raw timings of `baseline` or `candidate`, seconds a call, for pytest-benchmark's statistics."""
 
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""
         engine = self.baseline_engine or self.engine
-        options = self.engine_options if engine is self.engine else engine.options(threads=self.engine_options.threads)
+        options = (
+            self.engine_options
+            if engine is self.engine
+            else engine.options(threads=self.engine_options.threads)
+        )
         baseline = engine.open(self.baseline, options) if self.baseline else None
         return baseline, self.engine.open(self.candidate, self.engine_options)
 
@@ -274,8 +283,11 @@ class Limit(Options):
     """Given: the interval at this confidence must clear the limit, not only the point estimate."""
 
     def __str__(self) -> str:
-        parts = [f"{sign} {value:.6g}" for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
-                 if value is not None]
+        parts = [
+            f"{sign} {value:.6g}"
+            for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
+            if value is not None
+        ]
         return " and ".join(parts)
 
 

@@ -13,7 +13,9 @@ from weighbridge.contracts import ENGINES, Requirement
 
 def missing(requirement: Requirement) -> str | None:
     """None when `requirement` is met, else one sentence for the user."""
-    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](requirement.name)
+    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](
+        requirement.name
+    )
     how = f"; install it with: {requirement.install}" if requirement.install else ""
     least = f" {requirement.version} or later" if requirement.version else ""
     if present:
@@ -21,7 +23,12 @@ def missing(requirement: Requirement) -> str | None:
         if found is None or _at_least(found, requirement.version):
             return None
         return f"needs the package '{requirement.name}'{least}, and {found} is installed{how}"
-    what = {"package": "the package", "isa": "the instruction set", "path": "the path", "engine": "the engine"}[requirement.kind]
+    what = {
+        "package": "the package",
+        "isa": "the instruction set",
+        "path": "the path",
+        "engine": "the engine",
+    }[requirement.kind]
     return f"needs {what} '{requirement.name}'{least}, which is absent here{how}"
 
 

@@ -37,8 +37,11 @@ for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
-    ("float", r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-     list("-+0123456789.")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+0123456789."),
+    ),
 ):
     _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
@@ -50,7 +53,9 @@ if _Parser is not None:
             _Core.__init__(self)
 else:
 
-    class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Core):  # type: ignore[no-redef]
+    class _Loader(
+        yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Core
+    ):  # type: ignore[no-redef]
         def __init__(self, stream: str) -> None:
             yaml.reader.Reader.__init__(self, stream)
             yaml.scanner.Scanner.__init__(self)
@@ -94,7 +99,9 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise CaseError(path, [Fault(line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8")]) from None
+        raise CaseError(
+            path, [Fault(line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8")]
+        ) from None
     document = Document(path)
     try:
         loader = _Loader(text)
@@ -107,7 +114,9 @@ def read(path: Path) -> Document:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise CaseError(path, [Fault(1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
     if node is None:
-        raise CaseError(path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")])
+        raise CaseError(
+            path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")]
+        )
     try:
         document.data = _Builder(document).build(node, ())
     except RecursionError:
@@ -124,7 +133,9 @@ class _Builder:
         self.nodes += 1
         mark = (node.start_mark.line + 1, node.start_mark.column + 1)
         if self.nodes > MAX_NODES:
-            raise CaseError(self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")])
+            raise CaseError(
+                self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")]
+            )
         self.document.marks[where] = mark
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, where)
@@ -140,10 +151,14 @@ class _Builder:
             if key is None:
                 self.document.faults.append(Fault(*place, "a key must be plain text"))
             elif key == "<<":
-                self.document.faults.append(Fault(*place, "merge keys (`<<`) are not supported; write the keys out, or use `cases:`"))
+                self.document.faults.append(
+                    Fault(*place, "merge keys (`<<`) are not supported; write the keys out, or use `cases:`")
+                )
             elif key in mapping:
                 first = self.document.keys[(*where, key)]
-                self.document.faults.append(Fault(*place, f"key '{key}' stands twice (first on line {first[0]})"))
+                self.document.faults.append(
+                    Fault(*place, f"key '{key}' stands twice (first on line {first[0]})")
+                )
             else:
                 self.document.keys[(*where, key)] = place
                 mapping[key] = self.build(value_node, (*where, key))

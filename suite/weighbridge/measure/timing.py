@@ -51,7 +51,9 @@ class Timer:
     clock: Clock = time.perf_counter_ns
 
     @classmethod
-    def calibrated(cls, call: Call, call_s: float, block_s: float, clock: Clock = time.perf_counter_ns) -> Timer:
+    def calibrated(
+        cls, call: Call, call_s: float, block_s: float, clock: Clock = time.perf_counter_ns
+    ) -> Timer:
         """Blocks of about `block_s` seconds for a call of `call_s`: three rounds at least where that is cheap."""
         inner = max(1, math.ceil(ROUND_S / call_s))
         rounds = max(3 if call_s <= block_s else 1, round(block_s / (call_s * inner)))

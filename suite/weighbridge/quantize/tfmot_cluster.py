@@ -8,13 +8,15 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.errors import StageError
-from weighbridge.extras import TENSORFLOW, TF_KERAS, TFMOT
+from weighbridge.extras import TENSORFLOW, TF_KERAS, TFMOT, load
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_generations import to_tf_keras
 from weighbridge.quiet import quiet
 from weighbridge.train.keras_fit import KerasTraining, fit, seed
 
 _SAMPLES = 8
+_PRESERVING = "tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster"
+"""The one `cluster_weights` of tfmot's that can keep zeros; the short public path does not lead there."""
 
 
 class ClusterOptions(KerasTraining):
@@ -33,7 +35,7 @@ def cluster(model: Model, options: ClusterOptions, context: Context) -> Model:
     source = to_tf_keras(model.value, context.data.sample(_SAMPLES), "cluster")
     try:
         with quiet():
-            wrapped = toolkit.experimental.cluster_weights(
+            wrapped = load(TFMOT, _PRESERVING).cluster_weights(
                 source, number_of_clusters=options.clusters, cluster_centroids_init=init,
                 preserve_sparsity=options.preserve_sparsity,
             )  # fmt: skip
