@@ -80,6 +80,19 @@ class KerasModel:
     def operators(self, model: Model) -> Mapping[str, int]:
         return dict(Counter(type(layer).__name__ for _, layer in walk(model.value)))
 
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """None for a SavedModel without Keras layers, and where an inner size is open."""
+        if generation(model.value) is None:
+            return None, {}
+        names = getattr(model.value, "input_names", None) or [tensor.name for tensor in model.value.inputs]
+        shapes = {
+            name: tuple(tensor.shape)[1:] for name, tensor in zip(names, model.value.inputs, strict=True)
+        }
+        if any(size is None for shape in shapes.values() for size in shape):
+            return None, {}
+        dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.value.inputs)
+        return shapes, dict(zip(names, dtypes, strict=True))
+
     def _read(self, path: Path) -> Model:
         if path.is_dir():
             return _read_saved_model(path)

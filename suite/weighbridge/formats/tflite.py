@@ -45,15 +45,15 @@ class TFLite:
     def operators(self, model: Model) -> Mapping[str, int]:
         return TFLiteFile(model.value).operators()
 
-    def inputs(self, model: Model) -> tuple[tuple[tuple[int, ...], ...], dict[str, str]] | None:
-        """Shapes of one sample and dtypes by position, as the file declares them; None where a size is
-        open.
-        """
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """None where an inner size is open, or an input has no batch axis."""
         declared = TFLiteFile(model.value).inputs()
-        shapes = tuple(shape[1:] for shape, _ in declared)
-        if not declared or any(size < 1 for shape in shapes for size in shape):
-            return None
-        return shapes, {str(position): dtype for position, (_, dtype) in enumerate(declared)}
+        if not declared or any(not shape or min(shape[1:], default=1) < 1 for shape, _ in declared.values()):
+            return None, {}
+        return (
+            {name: shape[1:] for name, (shape, _) in declared.items()},
+            {name: dtype for name, (_, dtype) in declared.items()},
+        )
 
     def _read(self, path: Path) -> Model:
         content = path.read_bytes()

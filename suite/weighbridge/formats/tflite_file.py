@@ -71,17 +71,31 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
-    def inputs(self) -> list[tuple[tuple[int, ...], str]]:
-        """Shape (-1 for an open size) and dtype of each input of the graph that is run.
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape (-1 for an open size) and dtype of each input of the graph that is run.
 
-        A quantized input is given as float32: the engine scales it.
+        The names are the signature's where there is one. A quantized input is given as float32: the engine
+        scales it.
         """
         try:
-            graph = self._graphs[0]
-            tensors = [graph.Tensors(graph.Inputs(position)) for position in range(graph.InputsLength())]
-            return [(_signature(tensor), self._taken(graph, tensor)) for tensor in tensors]
+            graph, names = self._graphs[0], self._signature_names()
+            found = {}
+            for position in range(graph.InputsLength()):
+                index = graph.Inputs(position)
+                tensor = graph.Tensors(index)
+                name = names.get(index) or tensor.Name().decode(errors="replace")
+                found[name] = (_signature(tensor), self._taken(graph, tensor))
+            return found
         except _DAMAGE as error:
             raise self._damaged(error) from error
+
+    def _signature_names(self) -> dict[int, str]:
+        for index in range(self._model.SignatureDefsLength()):
+            signature = self._model.SignatureDefs(index)
+            if signature.SubgraphIndex() == 0:
+                entries = [signature.Inputs(position) for position in range(signature.InputsLength())]
+                return {entry.TensorIndex(): entry.Name().decode(errors="replace") for entry in entries}
+        return {}
 
     def _taken(self, graph: Any, tensor: Any) -> str:
         dtype, _, bits = _TYPES[tensor.Type()]
