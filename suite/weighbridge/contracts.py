@@ -40,6 +40,8 @@ class Requirement:
     name: str
     install: str = ""
     """The command that provides it, as the user would type it."""
+    version: str = ""
+    """Of a package: the least version that will do."""
 
 
 # --------------------------------------------------------------------------------------------------- models
