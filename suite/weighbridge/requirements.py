@@ -12,11 +12,18 @@ from weighbridge.contracts import ENGINES, Requirement
 
 def missing(requirement: Requirement) -> str | None:
     """None when `requirement` is met, else one sentence for the user."""
-    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](requirement.name)
+    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](
+        requirement.name
+    )
     if present:
         return None
     how = f"; install it with: {requirement.install}" if requirement.install else ""
-    what = {"package": "the package", "isa": "the instruction set", "path": "the path", "engine": "the engine"}[requirement.kind]
+    what = {
+        "package": "the package",
+        "isa": "the instruction set",
+        "path": "the path",
+        "engine": "the engine",
+    }[requirement.kind]
     return f"needs {what} '{requirement.name}', which is absent here{how}"
 
 
