@@ -203,6 +203,8 @@ class Engine(Protocol):
 
 
 ENGINES: Registry[Engine] = Registry("engine")
+NO_ENGINE = "none"
+"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -336,6 +338,8 @@ class Threshold:
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
+    formats: tuple[str, ...] = ()
+    """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 
 
 THRESHOLDS: Registry[Threshold] = Registry("threshold")
