@@ -40,6 +40,8 @@ class Requirement:
     name: str
     install: str = ""
     """The command that provides it, as the user would type it."""
+    version: str = ""
+    """Of a package: the least version that will do."""
 
 
 # --------------------------------------------------------------------------------------------------- models
@@ -108,11 +110,19 @@ class StoredTensor:
 class Format(Protocol):
     """What a model can be, and the file it ships as."""
 
-    name: str
-    suffixes: tuple[str, ...]
-    engine: str
-    """The engine that serves this format unless the case names another."""
-    requires: tuple[Requirement, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
+
+    @property
+    def engine(self) -> str:
+        """The engine that serves this format unless the case names another."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """The model a case names. `reference` is a file or `module:callable`, relative to `folder`."""
@@ -170,21 +180,28 @@ class Session(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What runs an artifact."""
-
-    name: str
-    formats: tuple[str, ...]
-    options: type[Options]
-    requires: tuple[Requirement, ...]
-
-    def open(self, artifact: Artifact, options: Any) -> Session: ...
-
-
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
     threads: int = 1
+
+
+class Engine(Protocol):
+    """What runs an artifact."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formats(self) -> tuple[str, ...]: ...
+
+    @property
+    def options(self) -> type[EngineOptions]: ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
+
+    def open(self, artifact: Artifact, options: Any) -> Session: ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")
@@ -336,10 +353,16 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 class Metric(Protocol):
     """How good the outputs are."""
 
-    name: str
-    higher_is_better: bool
-    binary: bool
-    """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+        ...
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, shape [N], whose mean is the metric; None when it does not decompose."""
@@ -361,8 +384,11 @@ METRICS: Registry[Metric] = Registry("metric")
 class Report(Protocol):
     """A way to show a run. `render` takes the report contract (see design: `schema`, `rows`, ...)."""
 
-    name: str
-    suffix: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
 
     def render(self, report: Mapping[str, Any]) -> str: ...
 

@@ -75,7 +75,8 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     data = make_data(case)
     context = Context(case.folder, workdir, case.seed, data, stage.say)
     model = _load(case.candidate, case.folder) if case.candidate else original
-    records, notes = [], []
+    records: list[StepRecord] = []
+    notes: list[str] = []
     for item in plan.stages:
         if item.step:
             stage.enter(item.step.kind, str(item), item.step.line)

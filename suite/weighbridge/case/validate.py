@@ -141,7 +141,7 @@ def _model(data: Any, where: KeyPath, fault: Faulter) -> ModelRef | None:
     if len(named) != 1:
         fault(where, f"`{where[0]}` names one model by one of {', '.join(FORMATS.names())}, not {len(named)}")
         return None
-    texts = {key: data.get(key) for key in (named[0], "weights") if key in data}
+    texts: dict[str, Any] = {key: data.get(key) for key in (named[0], "weights") if key in data}
     for key, value in texts.items():
         if not isinstance(value, str) or not value:
             fault((*where, key), f"{where[0]}.{key}: should be text, not {value!r}")
