@@ -110,11 +110,19 @@ class StoredTensor:
 class Format(Protocol):
     """What a model can be, and the file it ships as."""
 
-    name: str
-    suffixes: tuple[str, ...]
-    engine: str
-    """The engine that serves this format unless the case names another."""
-    requires: tuple[Requirement, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
+
+    @property
+    def engine(self) -> str:
+        """The engine that serves this format unless the case names another."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """The model a case names. `reference` is a file or `module:callable`, relative to `folder`."""
@@ -172,24 +180,33 @@ class Session(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What runs an artifact."""
-
-    name: str
-    formats: tuple[str, ...]
-    options: type[Options]
-    requires: tuple[Requirement, ...]
-
-    def open(self, artifact: Artifact, options: Any) -> Session: ...
-
-
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
     threads: int = 1
 
 
+class Engine(Protocol):
+    """What runs an artifact."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formats(self) -> tuple[str, ...]: ...
+
+    @property
+    def options(self) -> type[EngineOptions]: ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
+
+    def open(self, artifact: Artifact, options: Any) -> Session: ...
+
+
 ENGINES: Registry[Engine] = Registry("engine")
+NO_ENGINE = "none"
+"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -323,6 +340,8 @@ class Threshold:
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
+    formats: tuple[str, ...] = ()
+    """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 
 
 THRESHOLDS: Registry[Threshold] = Registry("threshold")
@@ -334,10 +353,16 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 class Metric(Protocol):
     """How good the outputs are."""
 
-    name: str
-    higher_is_better: bool
-    binary: bool
-    """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+        ...
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, shape [N], whose mean is the metric; None when it does not decompose."""
@@ -359,8 +384,11 @@ METRICS: Registry[Metric] = Registry("metric")
 class Report(Protocol):
     """A way to show a run. `render` takes the report contract (see design: `schema`, `rows`, ...)."""
 
-    name: str
-    suffix: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
 
     def render(self, report: Mapping[str, Any]) -> str: ...
 

@@ -228,7 +228,7 @@ def _concatenate(parts: Sequence[tuple[Inputs, Array | None]]) -> tuple[Inputs, 
     first, first_targets = parts[0]
     inputs: Inputs
     if isinstance(first, dict):
-        inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in first}  # type: ignore[call-overload,index]
+        inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in first}  # type: ignore[call-overload]
     else:
         inputs = tuple(np.concatenate([part[0][i] for part in parts]) for i in range(len(first)))  # type: ignore[index]
     targets = (

@@ -90,4 +90,5 @@ def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) ->
         low, high = (show(end, unit) for end in reading.interval)
         interval = f" ({reading.confidence:.0%} interval {low} to {high})"
     what = f"{ref.name} is {show(reading.value, unit, digits)}{interval}, the limit is {limit}"
+    what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
     return f"{what}; the interval does not clear the limit" if status is Status.INCONCLUSIVE else what

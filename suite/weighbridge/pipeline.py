@@ -14,6 +14,7 @@ from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS,
 from weighbridge.data import Data, load_data
 from weighbridge.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.evidence import check_changed, take_census
+from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.plan import Plan, converter_key
 from weighbridge.requirements import missing
@@ -74,7 +75,8 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     data = make_data(case)
     context = Context(case.folder, workdir, case.seed, data, stage.say)
     model = _load(case.candidate, case.folder) if case.candidate else original
-    records, notes = [], []
+    records: list[StepRecord] = []
+    notes: list[str] = []
     for item in plan.stages:
         if item.step:
             stage.enter(item.step.kind, str(item), item.step.line)
@@ -85,14 +87,14 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
             model = _convert(model, item.target, context)
     notes += model.notes
     stage.enter("save", line=case.line)
-    candidate = FORMATS.get(model.format).save(model, workdir, "candidate")
+    candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
     baseline = None
     if case.recipe or case.candidate:
         stage.enter("export", "baseline")
         for target in plan.baseline:
             original = _convert(original, target, context)
         stage.enter("save", "baseline")
-        baseline = FORMATS.get(original.format).save(original, workdir, "baseline")
+        baseline = _ship(case.model, original, not plan.baseline, case.folder, workdir, "baseline")
         if case.recipe and _same(baseline, candidate):
             raise StageError(
                 "save", "the recipe changed nothing: the artifact is the original, byte for byte"
@@ -102,6 +104,12 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
         stage.enter("measure", f"measure {name}")
         measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
     return baseline, candidate, tuple(records), measurements, tuple(notes)
+
+
+def _ship(ref: ModelRef, model: Model, untouched: bool, root: Path, workdir: Path, stem: str) -> Artifact:
+    """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
+    finished = finished_file(model, root / ref.reference) if untouched else None
+    return finished or FORMATS.get(model.format).save(model, workdir, stem)
 
 
 def weighing(

@@ -29,6 +29,7 @@ def quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.ERROR)
+        logging.getLogger("torch.__trace").propagate = False  # its records are no text, and pass `disable`
         try:
             with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
                 yield

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class Measurement:
     candidate: float
     baseline: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    rounds: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, metadata={"report": False})
+    """Seconds of every timed round, an array [rounds] for `candidate` and `baseline`, for pytest-benchmark.
+    They may be many: they stay out of the report."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Reading:
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     sure: float | None = None
+    note: str = ""
+    """What the number alone does not say: which operators are not allowed, which layer is too coarse."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +129,16 @@ class Outcome:
 
 
 def to_json(value: Any) -> Any:
-    """`value` (these dataclasses included) as JSON-ready data."""
-    if hasattr(value, "__dataclass_fields__"):
-        value = asdict(value)
+    """`value` (these dataclasses included) as JSON-ready data: what is not finite becomes None."""
+    if is_dataclass(value):
+        shown = [entry.name for entry in fields(value) if entry.metadata.get("report", True)]
+        return {name: to_json(getattr(value, name)) for name in shown}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value

@@ -14,10 +14,18 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 INSTALL = "no Chromium on the PATH: `apt-get install chromium`"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+]
 
 
 class Browser:
@@ -33,10 +41,21 @@ class Browser:
         # Chromium reads commands from descriptor 3 and answers on 4, each message ended by a zero byte.
         command, self._to = os.pipe()
         self._from, answer = os.pipe()
-        shell = f"exec \"$@\" 3<&{command} 4>&{answer}"
+        shell = f'exec "$@" 3<&{command} 4>&{answer}'
         self._process = subprocess.Popen(
-            ["bash", "-c", shell, "sh", str(CHROMIUM), *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
-            pass_fds=(command, answer), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [
+                "bash",
+                "-c",
+                shell,
+                "sh",
+                str(CHROMIUM),
+                *FLAGS,
+                f"--user-data-dir={self._profile.name}",
+                "about:blank",
+            ],
+            pass_fds=(command, answer),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(command)
         os.close(answer)
@@ -49,7 +68,9 @@ class Browser:
         self.size(self._width, self._height)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._to)
         os.close(self._from)
         self._process.terminate()
@@ -116,7 +137,13 @@ class Browser:
         raise AssertionError(f"never true: {condition}; errors: {self.errors}")
 
     def size(self, width: int, height: int) -> None:
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def media(self, kind: str = "", scheme: str = "light") -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]

@@ -1,4 +1,4 @@
-"""The HTML report as a person meets it: in a real browser, with mouse, keyboard, printer and a hostile case."""
+"""The HTML report as a person meets it: a real browser, mouse, keyboard, printer, and a hostile case."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import made_reports as made
+import pytest
 from chromium import CHROMIUM, INSTALL, Browser
+
 from weighbridge.report.html import Html
 
 ATTACK = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\x1b[31m\u202e"
@@ -51,14 +51,17 @@ def names(browser: Browser) -> list[str]:
 
 def click(browser: Browser, label: str) -> None:
     browser.run(
-        f"[...document.querySelectorAll('button,label')].find((one) => one.textContent.trim() === {label!r}).click()"
+        "[...document.querySelectorAll('button,label')]"
+        f".find((one) => one.textContent.trim() === {label!r}).click()"
     )
 
 
 def test_headline_counts_and_worst_first(show: Any) -> None:
     browser = show(made.report(10))
     assert browser.run("document.querySelector('h1').textContent") == "5 of 9 cases within their limits"
-    statuses = browser.run("[...document.querySelectorAll('tr.row .status')].map((one) => one.textContent.slice(2))")
+    statuses = browser.run(
+        "[...document.querySelectorAll('tr.row .status')].map((one) => one.textContent.slice(2))"
+    )
     order = ["error", "fail", "inconclusive", "xfail", "pass", "skip"]
     assert statuses == sorted(statuses, key=order.index)
     assert len(statuses) == 10
@@ -67,7 +70,9 @@ def test_headline_counts_and_worst_first(show: Any) -> None:
 def test_sort_by_number_both_ways_with_the_missing_last(show: Any) -> None:
     report = made.report(20)
     browser = show(report)
-    sizes = {row["name"]: row["measurements"]["size"]["candidate"] for row in report["rows"] if row["measurements"]}
+    sizes = {
+        row["name"]: row["measurements"]["size"]["candidate"] for row in report["rows"] if row["measurements"]
+    }
     click(browser, "size")
     assert names(browser)[: len(sizes)] == sorted(sizes, key=sizes.__getitem__)
     click(browser, "size")
@@ -95,8 +100,13 @@ def test_a_case_opens_with_thresholds_layers_histograms_and_samples(show: Any) -
     browser.run("document.querySelector('.name').click()")
     headings = browser.run("[...document.querySelectorAll('.panel h3')].map((one) => one.textContent)")
     assert headings == [
-        "Thresholds", "Steps", "Notes", "speed samples: baseline over candidate", "Layers", "Weights before and after",
-    ]  # fmt: skip
+        "Thresholds",
+        "Steps",
+        "Notes",
+        "speed samples: baseline over candidate",
+        "Layers",
+        "Weights before and after",
+    ]
     assert browser.run("document.querySelectorAll('.panel figure').length") == 12
     browser.run("[...document.querySelectorAll('.more')].at(-1).click()")
     assert browser.run("document.querySelectorAll('.panel figure').length") == 20
@@ -126,12 +136,19 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
     for index, (size, accuracy) in enumerate([(100, 0.90), (200, 0.95), (300, 0.94), (50, 0.80)]):
         one = made.row(0, made.random.Random(1), status="pass")
         one["name"] = one["case"] = f"case{index}"
-        one["measurements"] = {"size": made.measurement("bytes", 400, size), "accuracy": made.measurement("fraction", 0.96, accuracy)}
+        one["measurements"] = {
+            "size": made.measurement("bytes", 400, size),
+            "accuracy": made.measurement("fraction", 0.96, accuracy),
+        }
         one["verdicts"] = [made.verdict("accuracy_drop", "pass", "<= 0.01", 0.96 - accuracy, None)]
         report["rows"].append(one)
     browser = show(report)
     titles = browser.run("[...document.querySelectorAll('.dot title')].map((one) => one.textContent)")
-    assert [text.split(":")[0] for text in titles if "on the Pareto front" in text] == ["case0", "case1", "case3"]
+    assert [text.split(":")[0] for text in titles if "on the Pareto front" in text] == [
+        "case0",
+        "case1",
+        "case3",
+    ]
     limits = browser.run("[...document.querySelectorAll('.limit-text')].map((one) => one.textContent)")
     assert limits == ["accuracy drop: ≥\xa095\xa0%"]
 
@@ -139,7 +156,9 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
 def test_hostile_text_stays_text(show: Any) -> None:
     report = made.report(1)
     row = report["rows"][0]
-    row.update(case=ATTACK, name=ATTACK, path=ATTACK, message=ATTACK, notes=[ATTACK], engine=ATTACK, status="fail")
+    row.update(
+        case=ATTACK, name=ATTACK, path=ATTACK, message=ATTACK, notes=[ATTACK], engine=ATTACK, status="fail"
+    )
     row["verdicts"][0].update(threshold=ATTACK, advice=[ATTACK], message=ATTACK, unit=ATTACK, limit=ATTACK)
     row["measurements"]["layers"]["details"]["layers"][0].update(name=ATTACK, dtype=ATTACK)
     row["measurements"][ATTACK] = row["measurements"].pop("size")
@@ -154,7 +173,9 @@ def test_hostile_text_stays_text(show: Any) -> None:
 
 def test_policy_stops_a_script_that_is_not_ours(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "tampered.html"
-    path.write_text(Html().render(made.report(1)).replace("</main>", "<script>document.title = 'owned'</script></main>"))
+    path.write_text(
+        Html().render(made.report(1)).replace("</main>", "<script>document.title = 'owned'</script></main>")
+    )
     browser.open(path)
     assert browser.run("document.title") != "owned"
     browser.errors.clear()
@@ -167,7 +188,11 @@ def test_five_thousand_rows_are_drawn_in_chunks(show: Any) -> None:
     assert browser.run(count) == 100
     click(browser, "accuracy")
     assert browser.run(count) == 100
-    best = max(row["measurements"]["accuracy"]["candidate"] for row in made.report(5000)["rows"] if row["measurements"])
+    best = max(
+        row["measurements"]["accuracy"]["candidate"]
+        for row in made.report(5000)["rows"]
+        if row["measurements"]
+    )
     assert browser.run("document.querySelector('tr.row td.num').textContent").startswith(f"{100 * best:.4g}")
     for expected in (200, 300):
         browser.run("scrollTo(0, document.body.scrollHeight)")
@@ -205,7 +230,9 @@ def contrast(browser: Browser) -> float:
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     page = luminance(browser.run("getComputedStyle(document.body).backgroundColor"))
-    colours = browser.run("[...document.querySelectorAll('.tally li')].map((one) => getComputedStyle(one).color)")
+    colours = browser.run(
+        "[...document.querySelectorAll('.tally li')].map((one) => getComputedStyle(one).color)"
+    )
     ratios = [(max(page, one) + 0.05) / (min(page, one) + 0.05) for one in map(luminance, colours)]
     return min(ratios)
 
@@ -222,4 +249,7 @@ def test_page_markup_is_made_from_text_only() -> None:
     for asset in files("weighbridge.report").joinpath("assets").iterdir():
         if asset.name.endswith(".js"):
             code = asset.read_text(encoding="utf-8")
-            assert not any(word in code for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval("))
+            assert not any(
+                word in code
+                for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(")
+            )

@@ -9,16 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import yaml
-from yaml.resolver import Resolver
-
-try:
-    from yaml import CParser as _Parser
-except ImportError:  # PyYAML built without libyaml
-    _Parser = None
-
 from weighbridge.errors import CaseError, Fault
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -27,10 +20,13 @@ Mark: TypeAlias = tuple[int, int]
 MAX_NODES = 50_000  # aliases can multiply: a "billion laughs" file expands to more than memory
 
 
-class _Core(Resolver):
-    """The implicit types of the YAML 1.2 core schema."""
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML has it
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+class _Loader(_Base):  # type: ignore[misc]
+    """PyYAML's parser with the implicit types of the YAML 1.2 core schema."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -43,26 +39,7 @@ for _tag, _pattern, _first in (
         list("-+0123456789."),
     ),
 ):
-    _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-
-if _Parser is not None:
-
-    class _Loader(_Parser, _Core):
-        def __init__(self, stream: str) -> None:
-            _Parser.__init__(self, stream)
-            _Core.__init__(self)
-else:
-
-    class _Loader(
-        yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Core
-    ):  # type: ignore[no-redef]
-        def __init__(self, stream: str) -> None:
-            yaml.reader.Reader.__init__(self, stream)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
-            yaml.composer.Composer.__init__(self)
-            _Core.__init__(self)
-
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 @dataclass
 class Document:
@@ -164,7 +141,7 @@ class _Builder:
                 mapping[key] = self.build(value_node, (*where, key))
         return mapping
 
-    def _scalar(self, node: yaml.ScalarNode, where: KeyPath) -> Any:
+    def _scalar(self, node: yaml.Node, where: KeyPath) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         text = node.value
         if kind == "null":

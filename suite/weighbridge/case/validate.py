@@ -11,7 +11,18 @@ from weighbridge.case.expand import RawCase
 from weighbridge.case.model import Case, CaseSpec, ModelRef, StepRef, ThresholdRef
 from weighbridge.case.steps import order_fault, resolve_step
 from weighbridge.case.text import Document, KeyPath
-from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Limit, Requirement, Step
+from weighbridge.contracts import (
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    METRICS,
+    NO_ENGINE,
+    THRESHOLDS,
+    Limit,
+    Requirement,
+    Step,
+    Threshold,
+)
 from weighbridge.errors import did_you_mean
 from weighbridge.units import parse
 
@@ -130,7 +141,7 @@ def _model(data: Any, where: KeyPath, fault: Faulter) -> ModelRef | None:
     if len(named) != 1:
         fault(where, f"`{where[0]}` names one model by one of {', '.join(FORMATS.names())}, not {len(named)}")
         return None
-    texts = {key: data.get(key) for key in (named[0], "weights") if key in data}
+    texts: dict[str, Any] = {key: data.get(key) for key in (named[0], "weights") if key in data}
     for key, value in texts.items():
         if not isinstance(value, str) or not value:
             fault((*where, key), f"{where[0]}.{key}: should be text, not {value!r}")
@@ -243,6 +254,8 @@ def _needs(case: Case, fault: Faulter) -> None:
         needs = MEASURES.get(threshold.measure).needs
         if ("data" in needs or "metric" in needs) and case.data is None:
             fault(("thresholds", ref.name), f"'{ref.name}' needs `data` with a test split", key=True)
+        if not case.recipe and case.engine is None:
+            _possible(ref.name, threshold, needs, (case.candidate or case.model).format, fault)
         if threshold.relative and not case.recipe and case.candidate is None:
             fault(
                 ("thresholds", ref.name),
@@ -262,6 +275,22 @@ def _needs(case: Case, fault: Faulter) -> None:
                 f"xfail names '{name}', which is no threshold of this case{did_you_mean(name, [ref.name for ref in case.thresholds])}",
                 key=True,
             )
+
+
+def _possible(name: str, threshold: Threshold, needs: tuple[str, ...], format_: str, fault: Faulter) -> None:
+    """A finished file is known before it is opened, so what it cannot have is said when the limit is read."""
+    if threshold.formats and format_ not in threshold.formats:
+        fault(
+            ("thresholds", name),
+            f"'{name}' is a quantity of {' and '.join(threshold.formats)} models; this one is {format_}",
+            key=True,
+        )
+    if FORMATS.get(format_).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+        fault(
+            ("thresholds", name),
+            f"'{name}' needs a model that runs; {format_} holds tensors only, so it cannot be measured",
+            key=True,
+        )
 
 
 def _shapes(inputs: Any) -> Any:

@@ -95,7 +95,8 @@ def _check_chance(metric: Metric, value: float, targets: Array, weighing: Weighi
         low, _ = stats.wilson_interval(round(value * n), n, 0.95)
         poor, how = (
             low <= chance,
-            f"{value:.1%} of {n} samples (at least {low:.1%} with 95 % confidence), and always naming the most frequent answer gives {chance:.1%}",
+            f"{value:.1%} of {n} samples (at least {low:.1%} with 95 % confidence), "
+            f"and always naming the most frequent answer gives {chance:.1%}",
         )
     else:
         poor, how = not value < chance, f"{metric.name} {value:.4g}, and the best constant gives {chance:.4g}"

@@ -36,7 +36,7 @@ class TopK:
         labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0].astype(np.int64)
         top = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
-        return right.astype(np.float64)
+        return np.asarray(right, dtype=np.float64)
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())

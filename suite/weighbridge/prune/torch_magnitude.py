@@ -76,7 +76,7 @@ def _apply(model: Model, options: PruneOptions, context: Context, method: str) -
             kind = prune.L1Unstructured if method == "l1_unstructured" else prune.RandomUnstructured
             prune.global_unstructured(parameters, pruning_method=kind, amount=options.amount)
         else:
-            local = prune.l1_unstructured if method == "l1_unstructured" else prune.random_unstructured
+            local: Any = prune.l1_unstructured if method == "l1_unstructured" else prune.random_unstructured
             for layer, name in parameters:
                 local(layer, name, amount=options.amount)
     except (ValueError, IndexError) as error:

@@ -11,10 +11,29 @@ from weighbridge.contracts import REPORTS, THRESHOLDS
 from weighbridge.report import escape
 
 COLUMNS = (
-    "case", "status", "stage", "threshold", "verdict", "limit", "measured", "interval_low", "interval_high",
-    "confidence", "sure", "margin", "unit", "baseline", "candidate", "measurement_unit", "seconds", "engine",
-    "format", "path", "line", "message",
-)  # fmt: skip
+    "case",
+    "status",
+    "stage",
+    "threshold",
+    "verdict",
+    "limit",
+    "measured",
+    "interval_low",
+    "interval_high",
+    "confidence",
+    "sure",
+    "margin",
+    "unit",
+    "baseline",
+    "candidate",
+    "measurement_unit",
+    "seconds",
+    "engine",
+    "format",
+    "path",
+    "line",
+    "message",
+)
 
 
 class Csv:
@@ -24,7 +43,7 @@ class Csv:
     suffix = ".csv"
 
     def render(self, report: Mapping[str, Any]) -> str:
-        """A header, then a line for each threshold; a case without a verdict has one line with its message."""
+        """A header, then a line a threshold; a case without a verdict has one line with its message."""
         buffer = io.StringIO()
         writer = csv.writer(buffer)
         writer.writerow(COLUMNS)

@@ -69,7 +69,7 @@ def _command(
 
 
 def write_summary(report: Mapping[str, Any], path: Path) -> None:
-    """Append the Markdown report to the step summary at `path`, cut at a line where it is longer than GitHub allows."""
+    """Append the Markdown report to the summary at `path`, cut at a line where GitHub would drop it."""
     text = REPORTS.get("markdown").render(report)
     left = SUMMARY_BYTES - (path.stat().st_size if path.exists() else 0)
     data = text.encode("utf-8")

@@ -30,10 +30,16 @@ class Junit:
         for path, rows in by_path.items():
             cases = [case for row in rows for case in _cases(row)]
             suite = ElementTree.SubElement(
-                root, "testsuite", name=xml(path), timestamp=xml(report.get("created", "")), tests=str(len(cases)),
-                failures=_count(cases, "failure"), errors=_count(cases, "error"), skipped=_count(cases, "skipped"),
+                root,
+                "testsuite",
+                name=xml(path),
+                timestamp=xml(report.get("created", "")),
+                tests=str(len(cases)),
+                failures=_count(cases, "failure"),
+                errors=_count(cases, "error"),
+                skipped=_count(cases, "skipped"),
                 time=f"{sum(row['seconds'] for row in rows):.3f}",
-            )  # fmt: skip
+            )
             _properties(
                 suite,
                 {
@@ -50,10 +56,16 @@ def properties(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a verdict as JUnit properties, absent ones left out."""
     low, high = verdict["interval"] or (None, None)
     found = {
-        "limit": verdict["limit"], "measured": verdict["measured"], "unit": verdict["unit"] or None, "interval_low": low,
-        "interval_high": high, "confidence": verdict["confidence"], "sure": verdict["sure"], "margin": verdict["margin"],
+        "limit": verdict["limit"],
+        "measured": verdict["measured"],
+        "unit": verdict["unit"] or None,
+        "interval_low": low,
+        "interval_high": high,
+        "confidence": verdict["confidence"],
+        "sure": verdict["sure"],
+        "margin": verdict["margin"],
         "status": verdict["status"],
-    }  # fmt: skip
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -64,9 +76,13 @@ def _cases(row: Mapping[str, Any]) -> Iterator[Element]:
         # The recipe ran once for all thresholds: its time stands at the first, so that the sum is right.
         seconds = row["seconds"] if verdict is verdicts[0] else 0.0
         case = Element(
-            "testcase", classname=xml(row["case"]), name=xml(verdict["threshold"] if verdict else row["name"]), file=xml(row["path"]),
-            line=str((verdict or row).get("line") or row.get("line") or 1), time=f"{seconds:.3f}",
-        )  # fmt: skip
+            "testcase",
+            classname=xml(row["case"]),
+            name=xml(verdict["threshold"] if verdict else row["name"]),
+            file=xml(row["path"]),
+            line=str((verdict or row).get("line") or row.get("line") or 1),
+            time=f"{seconds:.3f}",
+        )
         status, message = row["status"], row["message"]
         if verdict:
             _properties(case, properties(verdict))

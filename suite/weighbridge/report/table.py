@@ -110,9 +110,8 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
     for sign, symbol in ((">=", "≥"), ("<=", "≤"), ("==", "=")):
         limit = limit.replace(sign, symbol)
     limit = " ".join(number(float(word)) if _is_number(word) else word for word in limit.split())
-    lines = [
-        f"{mark} {number(verdict['measured'])} {limit}{suffix if unit not in SCALES or unit in ('fraction', 'ratio', 'dB') else ''}"
-    ]
+    ending = suffix if unit not in SCALES or unit in ("fraction", "ratio", "dB") else ""
+    lines = [f"{mark} {number(verdict['measured'])} {limit}{ending}"]
     if verdict["interval"] is not None and unit == "ratio":
         lines.append("  [{}]".format(", ".join(number(end) for end in verdict["interval"])))
     detail = []
