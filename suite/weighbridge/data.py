@@ -37,7 +37,10 @@ class Split:
         if isinstance(self.source, tuple):
             inputs, targets = self.source
             for start in range(0, self.length or 0, size):
-                yield _slice(inputs, start, start + size), None if targets is None else targets[start : start + size]
+                yield (
+                    _slice(inputs, start, start + size),
+                    None if targets is None else targets[start : start + size],
+                )
         elif hasattr(self.source, "__getitem__") and self.length is not None:
             for start in range(0, self.length, size):
                 yield _collate([self.source[i] for i in range(start, min(start + size, self.length))])
@@ -56,7 +59,11 @@ class Split:
         if not parts:
             raise StageError("data", f"split '{self.name}' is empty")
         inputs, targets = _concatenate(parts)
-        return (_slice(inputs, 0, limit), None if targets is None else targets[:limit]) if limit else (inputs, targets)
+        return (
+            (_slice(inputs, 0, limit), None if targets is None else targets[:limit])
+            if limit
+            else (inputs, targets)
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class Data:
         if not self.splits and self.shapes is not None:
             return self._draw(n, "test")
         if not self.splits:
-            raise StageError("data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on")
+            raise StageError(
+                "data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on"
+            )
         inputs, _ = self.split("test" if "test" in self.splits else next(iter(self.splits))).arrays(n)
         have = count(inputs)
         return inputs if have >= n else apply(inputs, lambda array: np.resize(array, (n, *array.shape[1:])))
@@ -111,8 +120,11 @@ def load_data(reference: str, folder: Path, seed: int = 0) -> Data:
     """Call the user's data callable; raises `StageError` when it gives something else than splits."""
     splits = call(reference, folder, stage="data")
     if not isinstance(splits, Mapping) or not splits:
-        raise StageError("data", f"{reference}() gave {type(splits).__name__}; it must give a mapping of split name "
-                                 "('test', 'calibration', 'train') to (inputs, targets)")
+        raise StageError(
+            "data",
+            f"{reference}() gave {type(splits).__name__}; it must give a mapping of split name "
+            "('test', 'calibration', 'train') to (inputs, targets)",
+        )
     return Data(splits=splits, seed=seed)
 
 
@@ -141,21 +153,32 @@ def _split(name: str, source: Any) -> Split:
         try:
             source = source()
         except Exception as error:
-            raise StageError("data", f"building split '{name}' raised {type(error).__name__}: {error}") from error
+            raise StageError(
+                "data", f"building split '{name}' raised {type(error).__name__}: {error}"
+            ) from error
     if isinstance(source, tuple | list) and len(source) == 2 and _is_samples(source[0]):
         inputs, targets = _pair(tuple(source))
         lengths = {len(array) for array in (inputs.values() if isinstance(inputs, dict) else inputs)}
         lengths |= {len(targets)} if targets is not None else set()
         if len(lengths) != 1:
-            raise StageError("data", f"split '{name}': inputs and targets differ in length: {sorted(lengths)}")
+            raise StageError(
+                "data", f"split '{name}': inputs and targets differ in length: {sorted(lengths)}"
+            )
         if 0 in lengths:
             raise StageError("data", f"split '{name}' is empty")
         return Split(name, (inputs, targets), lengths.pop())
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__") and type(source).__name__ != "DataLoader":
+    if (
+        hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+        and type(source).__name__ != "DataLoader"
+    ):
         return Split(name, source, len(source))
     if hasattr(source, "__iter__"):
         return Split(name, source, None)
-    raise StageError("data", f"split '{name}' is a {type(source).__name__}; expected (inputs, targets), a Dataset or batches")
+    raise StageError(
+        "data",
+        f"split '{name}' is a {type(source).__name__}; expected (inputs, targets), a Dataset or batches",
+    )
 
 
 def _is_samples(value: Any) -> bool:
@@ -205,8 +228,10 @@ def _concatenate(parts: Sequence[tuple[Inputs, Array | None]]) -> tuple[Inputs, 
     first, first_targets = parts[0]
     inputs: Inputs
     if isinstance(first, dict):
-        inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in first}  # type: ignore[call-overload,index]
+        inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in first}  # type: ignore[call-overload]
     else:
         inputs = tuple(np.concatenate([part[0][i] for part in parts]) for i in range(len(first)))  # type: ignore[index]
-    targets = None if first_targets is None else np.concatenate([part[1] for part in parts if part[1] is not None])
+    targets = (
+        None if first_targets is None else np.concatenate([part[1] for part in parts if part[1] is not None])
+    )
     return inputs, targets

@@ -30,14 +30,24 @@ def check_changed(step: Step, before: Census, after: Census) -> None:
     """Raise `StageError` unless the census shows what `step.must` promises."""
     name = f"{step.kind}: {step.method}"
     if step.must == "sparsify" and after.nonzero >= before.nonzero and after.parameters >= before.parameters:
-        raise StageError(step.kind, f"the step changed nothing: {before.nonzero} of {before.parameters} weights were not zero before it, "
-                                    f"{after.nonzero} after it", name)
+        raise StageError(
+            step.kind,
+            f"the step changed nothing: {before.nonzero} of {before.parameters} weights were not zero before it, "
+            f"{after.nonzero} after it",
+            name,
+        )
     if step.must == "quantize" and after.quantized <= before.quantized:
-        raise StageError(step.kind, "the step changed nothing: it returned the model without a quantized weight more "
-                                    f"({after.quantized} quantized tensors; operators: {_names(after)})", name)
+        raise StageError(
+            step.kind,
+            "the step changed nothing: it returned the model without a quantized weight more "
+            f"({after.quantized} quantized tensors; operators: {_names(after)})",
+            name,
+        )
     if step.must == "change" and after.digest == before.digest and after.operators == before.operators:
         raise StageError(step.kind, "the step changed nothing: every weight is what it was before", name)
 
 
 def _names(census: Census) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(census.operators.items(), key=lambda item: -item[1])[:8])
+    return ", ".join(
+        f"{count} {name}" for name, count in sorted(census.operators.items(), key=lambda item: -item[1])[:8]
+    )

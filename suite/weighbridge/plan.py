@@ -62,8 +62,13 @@ def make_plan(case: Case) -> Plan:
     needed = dict.fromkeys(THRESHOLDS.get(ref.name).measure for ref in case.thresholds)
     always = [measure.name for measure in MEASURES if not measure.bench and _possible(case, measure.needs)]
     return Plan(
-        case=case, stages=tuple(stages), baseline=tuple(baseline or ()), format=final, engine=engine,
-        baseline_engine=baseline_engine, measures=tuple(always),
+        case=case,
+        stages=tuple(stages),
+        baseline=tuple(baseline or ()),
+        format=final,
+        engine=engine,
+        baseline_engine=baseline_engine,
+        measures=tuple(always),
         bench=tuple(name for name in needed if MEASURES.get(name).bench),
         requirements=_requirements(case, stages, final, engine, baseline or []),
     )
@@ -72,19 +77,27 @@ def make_plan(case: Case) -> Plan:
 def _path(source: str, targets: tuple[str, ...], what: str) -> list[str]:
     path = path_between(source, targets)
     if path is None:
-        raise StageError("plan", f"no conversion leads from {source} to {' or '.join(targets)}, which {what} takes")
+        raise StageError(
+            "plan", f"no conversion leads from {source} to {' or '.join(targets)}, which {what} takes"
+        )
     return path
 
 
 def _possible(case: Case, needs: tuple[str, ...]) -> bool:
     """Whether a measurement has what it needs, so that it is taken even where no threshold asks for it."""
     samples = case.data is not None or case.inputs is not None or case.model.format in ("onnx", "tflite")
-    has = {"data": case.data is not None, "metric": case.data is not None, "inputs": samples,
-           "baseline": bool(case.recipe or case.candidate)}
+    has = {
+        "data": case.data is not None,
+        "metric": case.data is not None,
+        "inputs": samples,
+        "baseline": bool(case.recipe or case.candidate),
+    }
     return all(has[need] for need in needs)
 
 
-def _requirements(case: Case, stages: list[Stage], final: str, engine: str, baseline: list[str]) -> tuple[Requirement, ...]:
+def _requirements(
+    case: Case, stages: list[Stage], final: str, engine: str, baseline: list[str]
+) -> tuple[Requirement, ...]:
     found = list(case.requires)
     current = case.candidate.format if case.candidate else case.model.format
     found += [*FORMATS.get(case.model.format).requires, *FORMATS.get(current).requires]

@@ -22,7 +22,9 @@ def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
     """
     location, _, name = reference.rpartition(":")
     if not location:
-        raise StageError(stage, f"'{reference}' names no callable; write file.py:callable or package.module:callable")
+        raise StageError(
+            stage, f"'{reference}' names no callable; write file.py:callable or package.module:callable"
+        )
     try:
         module = _load_file(folder / location) if location.endswith(".py") else _load_module(location, folder)
     except StageError:
@@ -32,7 +34,11 @@ def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
     target: Any = module
     for part in name.split("."):
         if not hasattr(target, part):
-            known = [key for key in vars(target) if not key.startswith("_")] if hasattr(target, "__dict__") else []
+            known = (
+                [key for key in vars(target) if not key.startswith("_")]
+                if hasattr(target, "__dict__")
+                else []
+            )
             raise StageError(stage, f"{location} has no '{part}'{did_you_mean(part, known[:30])}")
         target = getattr(target, part)
     return target

@@ -52,6 +52,8 @@ class Reading:
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     sure: float | None = None
+    note: str = ""
+    """What the number alone does not say: which operators are not allowed, which layer is too coarse."""
 
 
 @dataclass(frozen=True)

@@ -20,27 +20,39 @@ def parse(text: str, unit: str) -> float:
     match = _QUANTITY.match(text)
     scale = SCALES.get(unit, {}).get(match.group(2).lower()) if match else None
     if match is None or scale is None:
-        raise ValueError(f"'{text}' is not a quantity in {unit}; write a number"
-                         + (f", or one with {', '.join(SCALES[unit])}" if unit in SCALES else ""))
+        raise ValueError(
+            f"'{text}' is not a quantity in {unit}; write a number"
+            + (f", or one with {', '.join(SCALES[unit])}" if unit in SCALES else "")
+        )
     return float(match.group(1)) * scale
 
 
-def show(value: float, unit: str) -> str:
-    """`value` for people: 3 significant digits, with a suffix."""
+def show(value: float, unit: str, digits: int = 3) -> str:
+    """`value` for people: `digits` significant digits, with a suffix."""
     if unit == "bytes":
         for suffix, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
             if abs(value) >= size:
-                return f"{value / size:.3g} {suffix}"
+                return f"{value / size:.{digits}g} {suffix}"
         return f"{value:.0f} B"
     if unit == "count":
         for suffix, size in (("M", 1e6), ("k", 1e3)):
             if abs(value) >= 10 * size:
-                return f"{value / size:.3g}{suffix}"
+                return f"{value / size:.{digits}g}{suffix}"
         return f"{value:.0f}"
     if unit == "ms":
-        return f"{value / 1e3:.3g} s" if abs(value) >= 1e3 else f"{value:.3g} ms" if abs(value) >= 1 else f"{value * 1e3:.3g} µs"
+        if abs(value) >= 1e3:
+            return f"{value / 1e3:.{digits}g} s"
+        return f"{value:.{digits}g} ms" if abs(value) >= 1 or value == 0 else f"{value * 1e3:.{digits}g} µs"
     if unit == "fraction":
-        return f"{value * 100:.2f} %"
+        return f"{value * 100:.{digits}g} %"
     if unit == "ratio":
-        return f"{value:.3g}x"
-    return f"{value:.4g}{f' {unit}' if unit else ''}"
+        return f"{value:.{digits}g}x"
+    return f"{value:.{digits}g}{f' {unit}' if unit else ''}"
+
+
+def digits_apart(one: float, other: float, unit: str, least: int = 3) -> int:
+    """How many digits `show` needs so that two numbers that differ look different."""
+    for digits in range(least, 12):
+        if show(one, unit, digits) != show(other, unit, digits):
+            return digits
+    return least

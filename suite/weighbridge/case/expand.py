@@ -57,9 +57,17 @@ def expand(document: Document) -> list[RawCase]:
         for variables in _combinations(document, matrix, place):
             locate = _locator(document, where)
             values = ",".join(_label(value) for value in variables.values())
-            expanded.append(RawCase(_fill(document, raw, variables, (), locate), f"{name}[{values}]" if values else name, locate))
+            expanded.append(
+                RawCase(
+                    _fill(document, raw, variables, (), locate),
+                    f"{name}[{values}]" if values else name,
+                    locate,
+                )
+            )
     if len(expanded) > MAX_CASES:
-        document.fault(("matrix",), f"the file expands to {len(expanded)} cases; at most {MAX_CASES} are allowed")
+        document.fault(
+            ("matrix",), f"the file expands to {len(expanded)} cases; at most {MAX_CASES} are allowed"
+        )
         return expanded[:MAX_CASES]
     return expanded
 
@@ -79,23 +87,41 @@ def _combinations(document: Document, matrix: Any, where: KeyPath) -> list[dict[
     for extra in ("include", "exclude"):
         for index, entry in enumerate(matrix.get(extra) or []):
             if not isinstance(entry, dict):
-                document.fault((*where, extra, index), f"each of matrix.{extra} is a mapping of axes to values")
+                document.fault(
+                    (*where, extra, index), f"each of matrix.{extra} is a mapping of axes to values"
+                )
                 return []
             if extra == "exclude" and (unknown := [name for name in entry if name not in axes]):
-                document.fault((*where, extra, index, unknown[0]), f"matrix has no axis '{unknown[0]}'{did_you_mean(unknown[0], axes)}", key=True)
+                document.fault(
+                    (*where, extra, index, unknown[0]),
+                    f"matrix has no axis '{unknown[0]}'{did_you_mean(unknown[0], axes)}",
+                    key=True,
+                )
     sizes = 1
     for values in axes.values():
         sizes *= len(values)
     if sizes > MAX_CASES:
         document.fault(where, f"the matrix expands to {sizes} cases; at most {MAX_CASES} are allowed")
         return []
-    combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
+    combinations = (
+        [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
+    )
     excluded = matrix.get("exclude") or []
-    kept = [row for row in combinations if not any(all(row[name] == value for name, value in entry.items()) for entry in excluded)]
+    kept = [
+        row
+        for row in combinations
+        if not any(all(row[name] == value for name, value in entry.items()) for entry in excluded)
+    ]
     return kept + list(matrix.get("include") or [])
 
 
-def _fill(document: Document, value: Any, variables: Mapping[str, Any], where: KeyPath, locate: Callable[[KeyPath], KeyPath]) -> Any:
+def _fill(
+    document: Document,
+    value: Any,
+    variables: Mapping[str, Any],
+    where: KeyPath,
+    locate: Callable[[KeyPath], KeyPath],
+) -> Any:
     """`value` with `${{ matrix.x }}` replaced: by the value itself where it stands alone, else by its text."""
     if isinstance(value, dict):
         return {key: _fill(document, item, variables, (*where, key), locate) for key, item in value.items()}
@@ -107,12 +133,19 @@ def _fill(document: Document, value: Any, variables: Mapping[str, Any], where: K
     def look_up(expression: str) -> Any:
         name = expression.removeprefix("matrix.")
         if not expression.startswith("matrix.") or name not in variables:
-            document.fault(locate(where), f"unknown expression '{expression}'{did_you_mean(expression, [f'matrix.{key}' for key in variables])}")
+            document.fault(
+                locate(where),
+                f"unknown expression '{expression}'{did_you_mean(expression, [f'matrix.{key}' for key in variables])}",
+            )
             return ""
         return variables[name]
 
     whole = _EXPRESSION.fullmatch(value.strip())
-    return look_up(whole.group(1)) if whole else _EXPRESSION.sub(lambda match: str(look_up(match.group(1))), value)
+    return (
+        look_up(whole.group(1))
+        if whole
+        else _EXPRESSION.sub(lambda match: str(look_up(match.group(1))), value)
+    )
 
 
 def _locator(document: Document, where: KeyPath) -> Callable[[KeyPath], KeyPath]:
@@ -131,4 +164,6 @@ def _label(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {dict: "mapping", list: "list", str: "text", type(None): "nothing", bool: "boolean"}.get(type(value), "number")
+    return {dict: "mapping", list: "list", str: "text", type(None): "nothing", bool: "boolean"}.get(
+        type(value), "number"
+    )

@@ -86,20 +86,37 @@ class RequirementSpec(Options):
 class CaseSpec(Options):
     """The keys of a case. `model`, `engine`, `recipe` and `thresholds` are resolved through the registries."""
 
-    name: str | None = Field(None, min_length=1, pattern=r"^[^\s:/\\\[\]]+$",
-                             description="What pytest calls the case; the file's stem without one.")
-    model: dict[str, Any] = Field(description="One of torch, exported, onnx, keras, tflite; for torch also `weights`.")
+    name: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^\s:/\\\[\]]+$",
+        description="What pytest calls the case; the file's stem without one.",
+    )
+    model: dict[str, Any] = Field(
+        description="One of torch, exported, onnx, keras, tflite; for torch also `weights`."
+    )
     candidate: dict[str, Any] | None = Field(None, description="A finished artifact, in place of a recipe.")
-    data: str | None = Field(None, description="file.py:callable that gives the splits test, calibration, train.")
+    data: str | None = Field(
+        None, description="file.py:callable that gives the splits test, calibration, train."
+    )
     inputs: list[list[int]] | dict[str, list[int]] | None = Field(
-        None, description="Shapes of one sample, without the batch axis, where there is no data.")
-    metric: str | None = Field(None, description="A registered metric, or file.py:function(outputs, targets).")
-    engine: str | dict[str, Any] | None = Field(None, description="What serves the artifact; its options beside `name`.")
+        None, description="Shapes of one sample, without the batch axis, where there is no data."
+    )
+    metric: str | None = Field(
+        None, description="A registered metric, or file.py:function(outputs, targets)."
+    )
+    engine: str | dict[str, Any] | None = Field(
+        None, description="What serves the artifact; its options beside `name`."
+    )
     allow_chance: bool = Field(False, description="Judge even a baseline that is no better than guessing.")
     seed: int = Field(0, ge=0, description="Of every random choice.")
-    recipe: list[dict[str, Any]] | None = Field(None, description="Steps in order; a step's first key is its kind.")
+    recipe: list[dict[str, Any]] | None = Field(
+        None, description="Steps in order; a step's first key is its kind."
+    )
     thresholds: dict[str, Any] = Field(description="What the artifact is held to.")
     xfail: str | dict[str, str] | None = Field(None, description="Reason, or reason by threshold.")
     skip: str | None = Field(None, description="Reason.")
     marks: list[str] = Field(default_factory=list, description="pytest markers.")
-    requires: list[RequirementSpec] = Field(default_factory=list, description="What must be present; absent means skipped.")
+    requires: list[RequirementSpec] = Field(
+        default_factory=list, description="What must be present; absent means skipped."
+    )

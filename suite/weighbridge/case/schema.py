@@ -15,26 +15,66 @@ def case_schema() -> dict[str, Any]:
     """Draft 2020-12. It accepts `${{ matrix.x }}` wherever a value can stand."""
     spec = _inline(CaseSpec)
     properties: dict[str, Any] = spec["properties"]
-    model = {"type": "object", "additionalProperties": False, "minProperties": 1,
-             "properties": {**{name: {"type": "string"} for name in FORMATS.names()}, "weights": {"type": "string"}}}
-    engines = [{"type": "object", "required": ["name"], "additionalProperties": False,
-                "properties": {"name": {"const": engine.name}, **_inline(engine.options)["properties"]}} for engine in ENGINES]
+    model = {
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "properties": {
+            **{name: {"type": "string"} for name in FORMATS.names()},
+            "weights": {"type": "string"},
+        },
+    }
+    engines = [
+        {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"const": engine.name}, **_inline(engine.options)["properties"]},
+        }
+        for engine in ENGINES
+    ]
     properties.update(
         model={**model, "description": properties["model"].get("description", "")},
         candidate={**model, "description": properties["candidate"].get("description", "")},
-        engine={"anyOf": [{"enum": ENGINES.names()}, _EXPRESSION, {"type": "object", "not": {"required": ["name"]}}, *engines]},
-        recipe={"type": "array", "items": {"anyOf": [_step(kind, step) for kind in kinds() for step in methods(kind)]}},
-        thresholds={"type": "object", "additionalProperties": False, "minProperties": 1,
-                    "properties": {item.name: _limit(item.options, item.doc) for item in THRESHOLDS}},
+        engine={
+            "anyOf": [
+                {"enum": ENGINES.names()},
+                _EXPRESSION,
+                {"type": "object", "not": {"required": ["name"]}},
+                *engines,
+            ]
+        },
+        recipe={
+            "type": "array",
+            "items": {"anyOf": [_step(kind, step) for kind in kinds() for step in methods(kind)]},
+        },
+        thresholds={
+            "type": "object",
+            "additionalProperties": False,
+            "minProperties": 1,
+            "properties": {item.name: _limit(item.options, item.doc) for item in THRESHOLDS},
+        },
     )
     one = {"type": "object", "additionalProperties": False, "properties": properties}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Weighbridge case file",
         **one,
-        "properties": {**properties,
-                       "matrix": {"type": "object", "description": "Each name and its values; used as ${{ matrix.name }}."},
-                       "cases": {"type": "array", "items": {**one, "required": ["name"], "properties": {**properties, "matrix": {"type": "object"}}}}},
+        "properties": {
+            **properties,
+            "matrix": {
+                "type": "object",
+                "description": "Each name and its values; used as ${{ matrix.name }}.",
+            },
+            "cases": {
+                "type": "array",
+                "items": {
+                    **one,
+                    "required": ["name"],
+                    "properties": {**properties, "matrix": {"type": "object"}},
+                },
+            },
+        },
     }
 
 
@@ -45,15 +85,27 @@ def _step(kind: str, step: Step) -> dict[str, Any]:
         properties["engine"] = {"anyOf": [{"const": step.engine}, _EXPRESSION]}
     named = {"anyOf": [{"const": step.method}, _EXPRESSION]}
     inline = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {"type": "object", "required": [kind], "additionalProperties": False,
-            "properties": {kind: {"anyOf": [named, inline]}, **properties}}
+    return {
+        "type": "object",
+        "required": [kind],
+        "additionalProperties": False,
+        "properties": {kind: {"anyOf": [named, inline]}, **properties},
+    }
 
 
 def _limit(options: type[Options], doc: str) -> dict[str, Any]:
     schema = _inline(options)
-    number = {"anyOf": [{"type": "number"}, {"type": "string", "description": "with a unit, such as 5 MB or 12 ms"}]}
-    properties = {name: number if name in ("min", "max", "equals") else value for name, value in schema["properties"].items()}
-    return {"description": doc, "anyOf": [number, {"type": "object", "properties": properties, "additionalProperties": False}]}
+    number = {
+        "anyOf": [{"type": "number"}, {"type": "string", "description": "with a unit, such as 5 MB or 12 ms"}]
+    }
+    properties = {
+        name: number if name in ("min", "max", "equals") else value
+        for name, value in schema["properties"].items()
+    }
+    return {
+        "description": doc,
+        "anyOf": [number, {"type": "object", "properties": properties, "additionalProperties": False}],
+    }
 
 
 def _inline(options: type[Options]) -> dict[str, Any]:
@@ -65,7 +117,9 @@ def _inline(options: type[Options]) -> dict[str, Any]:
         if isinstance(value, dict):
             if "$ref" in value:
                 return expand(definitions[value["$ref"].rsplit("/", 1)[-1]])
-            return {key: expand(item) for key, item in value.items() if key != "title" or isinstance(item, dict)}
+            return {
+                key: expand(item) for key, item in value.items() if key != "title" or isinstance(item, dict)
+            }
         return [expand(item) for item in value] if isinstance(value, list) else value
 
     expanded: dict[str, Any] = expand(schema)

@@ -43,23 +43,39 @@ def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str
         candidates = candidates[:1]
     elif isinstance(value, str):
         if value not in {step.method for step in candidates}:
-            raise ValueError(kind, f"unknown {kind} method '{value}'{did_you_mean(value, {step.method for step in candidates})}")
+            raise ValueError(
+                kind,
+                f"unknown {kind} method '{value}'{did_you_mean(value, {step.method for step in candidates})}",
+            )
         candidates = [step for step in candidates if step.method == value]
     else:
-        raise ValueError(kind, f"'{kind}' takes the name of a method{did_you_mean('', {step.method for step in candidates})}")
+        raise ValueError(
+            kind,
+            f"'{kind}' takes the name of a method{did_you_mean('', {step.method for step in candidates})}",
+        )
     engine = raw.get("engine")
     if engine is not None:
         engines = {step.engine for step in candidates if step.engine}
         if engine not in engines:
             what = f"{kind}: {value}" if isinstance(value, str) else kind
-            raise ValueError("engine", f"'{what}' takes no engine" if not engines else f"'{what}' has no engine '{engine}'{did_you_mean(str(engine), engines)}")
+            raise ValueError(
+                "engine",
+                f"'{what}' takes no engine"
+                if not engines
+                else f"'{what}' has no engine '{engine}'{did_you_mean(str(engine), engines)}",
+            )
         candidates = [step for step in candidates if step.engine == engine]
     if format_ is None:
         return candidates[0], kind, options
-    fitting = [step for step in candidates if format_ in step.accepts] or [step for step in candidates if path_between(format_, step.accepts)]
+    fitting = [step for step in candidates if format_ in step.accepts] or [
+        step for step in candidates if path_between(format_, step.accepts)
+    ]
     if not fitting:
         takes = sorted({name for step in candidates for name in step.accepts})
-        raise ValueError(kind, f"'{kind}: {candidates[0].method}' takes {' or '.join(takes)}, and the model is {format_} by then")
+        raise ValueError(
+            kind,
+            f"'{kind}: {candidates[0].method}' takes {' or '.join(takes)}, and the model is {format_} by then",
+        )
     return fitting[0], kind, options
 
 

@@ -9,16 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import yaml
-from yaml.resolver import Resolver
-
-try:
-    from yaml import CParser as _Parser
-except ImportError:  # PyYAML built without libyaml
-    _Parser = None
-
 from weighbridge.errors import CaseError, Fault
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -27,37 +20,26 @@ Mark: TypeAlias = tuple[int, int]
 MAX_NODES = 50_000  # aliases can multiply: a "billion laughs" file expands to more than memory
 
 
-class _Core(Resolver):
-    """The implicit types of the YAML 1.2 core schema."""
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML has it
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+class _Loader(_Base):  # type: ignore[misc]
+    """PyYAML's parser with the implicit types of the YAML 1.2 core schema."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
-    ("float", r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-     list("-+0123456789.")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+0123456789."),
+    ),
 ):
-    _Core.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-
-if _Parser is not None:
-
-    class _Loader(_Parser, _Core):
-        def __init__(self, stream: str) -> None:
-            _Parser.__init__(self, stream)
-            _Core.__init__(self)
-else:
-
-    class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Core):  # type: ignore[no-redef]
-        def __init__(self, stream: str) -> None:
-            yaml.reader.Reader.__init__(self, stream)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
-            yaml.composer.Composer.__init__(self)
-            _Core.__init__(self)
-
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 @dataclass
 class Document:
@@ -94,7 +76,9 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise CaseError(path, [Fault(line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8")]) from None
+        raise CaseError(
+            path, [Fault(line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8")]
+        ) from None
     document = Document(path)
     try:
         loader = _Loader(text)
@@ -107,7 +91,9 @@ def read(path: Path) -> Document:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise CaseError(path, [Fault(1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
     if node is None:
-        raise CaseError(path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")])
+        raise CaseError(
+            path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")]
+        )
     try:
         document.data = _Builder(document).build(node, ())
     except RecursionError:
@@ -124,7 +110,9 @@ class _Builder:
         self.nodes += 1
         mark = (node.start_mark.line + 1, node.start_mark.column + 1)
         if self.nodes > MAX_NODES:
-            raise CaseError(self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")])
+            raise CaseError(
+                self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")]
+            )
         self.document.marks[where] = mark
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, where)
@@ -140,16 +128,20 @@ class _Builder:
             if key is None:
                 self.document.faults.append(Fault(*place, "a key must be plain text"))
             elif key == "<<":
-                self.document.faults.append(Fault(*place, "merge keys (`<<`) are not supported; write the keys out, or use `cases:`"))
+                self.document.faults.append(
+                    Fault(*place, "merge keys (`<<`) are not supported; write the keys out, or use `cases:`")
+                )
             elif key in mapping:
                 first = self.document.keys[(*where, key)]
-                self.document.faults.append(Fault(*place, f"key '{key}' stands twice (first on line {first[0]})"))
+                self.document.faults.append(
+                    Fault(*place, f"key '{key}' stands twice (first on line {first[0]})")
+                )
             else:
                 self.document.keys[(*where, key)] = place
                 mapping[key] = self.build(value_node, (*where, key))
         return mapping
 
-    def _scalar(self, node: yaml.ScalarNode, where: KeyPath) -> Any:
+    def _scalar(self, node: yaml.Node, where: KeyPath) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         text = node.value
         if kind == "null":

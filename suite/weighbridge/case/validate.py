@@ -11,7 +11,18 @@ from weighbridge.case.expand import RawCase
 from weighbridge.case.model import Case, CaseSpec, ModelRef, StepRef, ThresholdRef
 from weighbridge.case.steps import order_fault, resolve_step
 from weighbridge.case.text import Document, KeyPath
-from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Limit, Requirement, Step
+from weighbridge.contracts import (
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    METRICS,
+    NO_ENGINE,
+    THRESHOLDS,
+    Limit,
+    Requirement,
+    Step,
+    Threshold,
+)
 from weighbridge.errors import did_you_mean
 from weighbridge.units import parse
 
@@ -25,10 +36,21 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     def fault(where: KeyPath, message: str, *, key: bool = False) -> None:
         document.fault(raw.locate(where), message, key=key)
 
-    spec = check(CaseSpec, {key: value for key, value in raw.data.items() if value is not None or key in ("model", "thresholds")}, (), fault)
+    spec = check(
+        CaseSpec,
+        {
+            key: value
+            for key, value in raw.data.items()
+            if value is not None or key in ("model", "thresholds")
+        },
+        (),
+        fault,
+    )
     data = raw.data
     model = _model(data.get("model"), ("model",), fault)
-    candidate = _model(data["candidate"], ("candidate",), fault) if data.get("candidate") is not None else None
+    candidate = (
+        _model(data["candidate"], ("candidate",), fault) if data.get("candidate") is not None else None
+    )
     engine, engine_options = _engine(data.get("engine"), fault)
     recipe = _recipe(data.get("recipe"), model.format if model else None, raw, document, fault)
     thresholds = _thresholds(data.get("thresholds"), raw, document, fault)
@@ -38,15 +60,33 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         return None
     metric = spec.metric
     if metric is not None and ":" not in metric and metric not in METRICS:
-        fault(("metric",), f"unknown metric '{metric}'{did_you_mean(metric, METRICS.names())}; or write file.py:function")
+        fault(
+            ("metric",),
+            f"unknown metric '{metric}'{did_you_mean(metric, METRICS.names())}; or write file.py:function",
+        )
     case = Case(
-        path=document.path, name=raw.name, line=document.marks.get(raw.locate(("name",)), document.marks[()])[0],
-        model=model, thresholds=thresholds, recipe=recipe, candidate=candidate, data=spec.data,
-        inputs=_shapes(spec.inputs), metric=metric, engine=engine, engine_options=engine_options,
-        allow_chance=spec.allow_chance, seed=spec.seed,
+        path=document.path,
+        name=raw.name,
+        line=document.marks.get(raw.locate(("name",)), document.marks[()])[0],
+        model=model,
+        thresholds=thresholds,
+        recipe=recipe,
+        candidate=candidate,
+        data=spec.data,
+        inputs=_shapes(spec.inputs),
+        metric=metric,
+        engine=engine,
+        engine_options=engine_options,
+        allow_chance=spec.allow_chance,
+        seed=spec.seed,
         xfail={"*": spec.xfail} if isinstance(spec.xfail, str) else dict(spec.xfail or {}),
-        skip=spec.skip, marks=tuple(spec.marks),
-        requires=tuple(requirement for index, item in enumerate(spec.requires) if (requirement := _requirement(item, index, fault))),
+        skip=spec.skip,
+        marks=tuple(spec.marks),
+        requires=tuple(
+            requirement
+            for index, item in enumerate(spec.requires)
+            if (requirement := _requirement(item, index, fault))
+        ),
     )
     _needs(case, fault)
     return case if len(document.faults) == before else None
@@ -62,7 +102,11 @@ def check(schema: type[BaseModel], data: Any, where: KeyPath, fault: Faulter) ->
             location = (*where, *path)
             kind, last = problem["type"], str(path[-1]) if path else ""
             if kind == "extra_forbidden":
-                fault(location, f"unknown key '{last}'{did_you_mean(last, schema.model_fields if len(path) == 1 else [])}", key=True)
+                fault(
+                    location,
+                    f"unknown key '{last}'{did_you_mean(last, schema.model_fields if len(path) == 1 else [])}",
+                    key=True,
+                )
             elif kind == "missing":
                 fault(location[:-1], f"the key '{last}' is missing")
             else:
@@ -88,12 +132,16 @@ def _model(data: Any, where: KeyPath, fault: Faulter) -> ModelRef | None:
         return None
     for key in data:
         if key != "weights" and key not in FORMATS:
-            fault((*where, key), f"unknown key '{key}'{did_you_mean(key, [*FORMATS.names(), 'weights'])}", key=True)
+            fault(
+                (*where, key),
+                f"unknown key '{key}'{did_you_mean(key, [*FORMATS.names(), 'weights'])}",
+                key=True,
+            )
     named = [key for key in data if key in FORMATS]
     if len(named) != 1:
         fault(where, f"`{where[0]}` names one model by one of {', '.join(FORMATS.names())}, not {len(named)}")
         return None
-    texts = {key: data.get(key) for key in (named[0], "weights") if key in data}
+    texts: dict[str, Any] = {key: data.get(key) for key in (named[0], "weights") if key in data}
     for key, value in texts.items():
         if not isinstance(value, str) or not value:
             fault((*where, key), f"{where[0]}.{key}: should be text, not {value!r}")
@@ -118,7 +166,9 @@ def _engine(data: Any, fault: Faulter) -> tuple[str | None, dict[str, Any]]:
     return name, options
 
 
-def _recipe(data: Any, format_: str | None, raw: RawCase, document: Document, fault: Faulter) -> tuple[StepRef, ...]:
+def _recipe(
+    data: Any, format_: str | None, raw: RawCase, document: Document, fault: Faulter
+) -> tuple[StepRef, ...]:
     if not isinstance(data, list):
         return ()
     refs: list[StepRef] = []
@@ -149,7 +199,10 @@ def _thresholds(data: Any, raw: RawCase, document: Document, fault: Faulter) -> 
     if not isinstance(data, dict):
         return ()
     if not data:
-        fault(("thresholds",), f"no threshold, so nothing would be judged; valid: {', '.join(THRESHOLDS.names())}")
+        fault(
+            ("thresholds",),
+            f"no threshold, so nothing would be judged; valid: {', '.join(THRESHOLDS.names())}",
+        )
     refs = []
     for name, value in data.items():
         where: KeyPath = ("thresholds", name)
@@ -159,7 +212,10 @@ def _thresholds(data: Any, raw: RawCase, document: Document, fault: Faulter) -> 
         threshold = THRESHOLDS.get(name)
         stated = value if isinstance(value, dict) else {threshold.side: value}
         if value is None or isinstance(value, list | bool):
-            fault(where, f"thresholds.{name}: a number or a mapping such as {{{threshold.side}: 1}}, not {value!r}")
+            fault(
+                where,
+                f"thresholds.{name}: a number or a mapping such as {{{threshold.side}: 1}}, not {value!r}",
+            )
             continue
         numbers: dict[str, Any] = {}
         for key, item in stated.items():
@@ -198,13 +254,43 @@ def _needs(case: Case, fault: Faulter) -> None:
         needs = MEASURES.get(threshold.measure).needs
         if ("data" in needs or "metric" in needs) and case.data is None:
             fault(("thresholds", ref.name), f"'{ref.name}' needs `data` with a test split", key=True)
+        if not case.recipe and case.engine is None:
+            _possible(ref.name, threshold, needs, (case.candidate or case.model).format, fault)
         if threshold.relative and not case.recipe and case.candidate is None:
-            fault(("thresholds", ref.name), f"'{ref.name}' compares two models; give a `recipe` or a `candidate`, or an absolute budget", key=True)
+            fault(
+                ("thresholds", ref.name),
+                f"'{ref.name}' compares two models; give a `recipe` or a `candidate`, or an absolute budget",
+                key=True,
+            )
         if ref.limit.confidence is not None and threshold.unit in ("bytes", "count"):
-            fault(("thresholds", ref.name, "confidence"), f"'{ref.name}' is counted, not sampled, so it has no confidence", key=True)
+            fault(
+                ("thresholds", ref.name, "confidence"),
+                f"'{ref.name}' is counted, not sampled, so it has no confidence",
+                key=True,
+            )
     for name in case.xfail:
         if name != "*" and name not in {ref.name for ref in case.thresholds}:
-            fault(("xfail", name), f"xfail names '{name}', which is no threshold of this case{did_you_mean(name, [ref.name for ref in case.thresholds])}", key=True)
+            fault(
+                ("xfail", name),
+                f"xfail names '{name}', which is no threshold of this case{did_you_mean(name, [ref.name for ref in case.thresholds])}",
+                key=True,
+            )
+
+
+def _possible(name: str, threshold: Threshold, needs: tuple[str, ...], format_: str, fault: Faulter) -> None:
+    """A finished file is known before it is opened, so what it cannot have is said when the limit is read."""
+    if threshold.formats and format_ not in threshold.formats:
+        fault(
+            ("thresholds", name),
+            f"'{name}' is a quantity of {' and '.join(threshold.formats)} models; this one is {format_}",
+            key=True,
+        )
+    if FORMATS.get(format_).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+        fault(
+            ("thresholds", name),
+            f"'{name}' needs a model that runs; {format_} holds tensors only, so it cannot be measured",
+            key=True,
+        )
 
 
 def _shapes(inputs: Any) -> Any:
@@ -214,7 +300,11 @@ def _shapes(inputs: Any) -> Any:
 
 
 def _requirement(spec: Any, index: int, fault: Faulter) -> Requirement | None:
-    named = [(kind, getattr(spec, kind)) for kind in ("package", "isa", "path", "engine") if getattr(spec, kind) is not None]
+    named = [
+        (kind, getattr(spec, kind))
+        for kind in ("package", "isa", "path", "engine")
+        if getattr(spec, kind) is not None
+    ]
     if len(named) != 1:
         fault(("requires", index), "a requirement names one of package, isa, path, engine")
         return None

@@ -65,7 +65,9 @@ class TorchEager:
         if any(isinstance(part, torch.nn.TransformerEncoderLayer) for part in module.modules()) and any(
             "quantized" in type(part).__module__ for part in module.modules()
         ):
-            torch.backends.mha.set_fastpath_enabled(False)  # the fast path reads float weights of quantized layers
+            torch.backends.mha.set_fastpath_enabled(
+                False
+            )  # the fast path reads float weights of quantized layers
         return TorchSession(module, options)
 
 
@@ -77,7 +79,11 @@ def to_tensors(inputs: Inputs, device: str = "cpu") -> Any:
     def tensor(array: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(device)
 
-    return {name: tensor(array) for name, array in inputs.items()} if isinstance(inputs, dict) else tuple(map(tensor, inputs))
+    return (
+        {name: tensor(array) for name, array in inputs.items()}
+        if isinstance(inputs, dict)
+        else tuple(map(tensor, inputs))
+    )
 
 
 def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array, ...]:
@@ -87,7 +93,10 @@ def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array,
     args = to_tensors(inputs, device)
     with torch.inference_mode():
         result = module(**args) if isinstance(args, dict) else module(*args)
-    return tuple(tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy() for tensor in _leaves(result))
+    return tuple(
+        tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
+        for tensor in _leaves(result)
+    )
 
 
 def _leaves(result: Any) -> list[torch.Tensor]:

@@ -27,7 +27,9 @@ class ExportedProgram:
             return Model("exported", _read(folder / reference))
         program = call(reference, folder)
         if not isinstance(program, torch.export.ExportedProgram):
-            raise StageError("load", f"{reference}() gave a {type(program).__name__}, not a torch.export.ExportedProgram")
+            raise StageError(
+                "load", f"{reference}() gave a {type(program).__name__}, not a torch.export.ExportedProgram"
+            )
         return Model("exported", program)
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
@@ -44,11 +46,21 @@ class ExportedProgram:
         for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
             if hasattr(tensor, "detach"):
                 value = tensor.detach()
-                yield StoredTensor(name, value.float().numpy() if value.dtype.is_floating_point else value.numpy(),
-                                   str(value.dtype).removeprefix("torch."), value.numel() * value.itemsize, layer=name.rpartition(".")[0])
+                yield StoredTensor(
+                    name,
+                    value.float().numpy() if value.dtype.is_floating_point else value.numpy(),
+                    str(value.dtype).removeprefix("torch."),
+                    value.numel() * value.itemsize,
+                    layer=name.rpartition(".")[0],
+                )
 
     def operators(self, model: Model) -> Mapping[str, int]:
-        return dict(Counter(str(node.target) for node in model.value.graph.nodes if node.op == "call_function"))
+        return dict(
+            Counter(str(node.target) for node in model.value.graph.nodes if node.op == "call_function")
+        )
+
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
 
 
 def _read(path: Path) -> object:
@@ -59,7 +71,10 @@ def _read(path: Path) -> object:
     try:
         return torch.export.load(path)
     except Exception as error:  # the archive reader raises whatever its parts raise
-        raise StageError("load", f"{path} cannot be read, it is truncated or no exported program: {str(error).splitlines()[0]}") from error
+        raise StageError(
+            "load",
+            f"{path} cannot be read, it is truncated or no exported program: {str(error).splitlines()[0]}",
+        ) from error
 
 
 FORMATS.add(ExportedProgram.name, ExportedProgram())

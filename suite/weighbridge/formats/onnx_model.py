@@ -33,7 +33,9 @@ class OnnxModel:
             return Model("onnx", target)
         if isinstance(target, str | Path):
             return Model("onnx", read_onnx(Path(target)))
-        raise StageError("load", f"{reference}() gave a {type(target).__name__}, not a path or an onnx.ModelProto")
+        raise StageError(
+            "load", f"{reference}() gave a {type(target).__name__}, not a path or an onnx.ModelProto"
+        )
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
         import onnx
@@ -57,6 +59,22 @@ class OnnxModel:
 
         return dict(Counter(node.op_type for graph in graphs(model.value) for node in graph.node))
 
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """None where an inner axis is dynamic, or an input has no batch axis: no shape can be made up for those."""
+        import onnx
+
+        stored = {tensor.name for tensor in model.value.graph.initializer}
+        shapes, dtypes = {}, {}
+        for value in model.value.graph.input:
+            if value.name in stored:
+                continue
+            axes = value.type.tensor_type.shape.dim
+            if not axes or any(not axis.HasField("dim_value") for axis in axes[1:]):
+                return None, {}
+            shapes[value.name] = tuple(axis.dim_value for axis in axes[1:])
+            dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+        return shapes, dtypes
+
 
 def read_onnx(path: Path) -> Any:
     """The `ModelProto` in `path`, external data (inside its own folder only) included; raises `StageError`."""
@@ -68,7 +86,9 @@ def read_onnx(path: Path) -> Any:
     try:
         model = onnx.load(path)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
-        raise StageError("load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}") from error
+        raise StageError(
+            "load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}"
+        ) from error
     if not model.graph.node:
         raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")
     return model

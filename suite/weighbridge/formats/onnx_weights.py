@@ -89,7 +89,9 @@ def _stored(name: str, proto: Any, consumer: Any, position: int, protos: dict[st
         array = array.astype(np.float32)
         quantization = Quantization(bits, np.ones((), np.float32), np.zeros((), np.int32), scheme=dtype)
     base = name.removesuffix("_quantized")
-    return StoredTensor(base, array, dtype, stored_bytes, quantization, base.rpartition(".")[0] or base, operator)
+    return StoredTensor(
+        base, array, dtype, stored_bytes, quantization, base.rpartition(".")[0] or base, operator
+    )
 
 
 def _read(proto: Any) -> tuple[str, Array, int]:
@@ -108,7 +110,16 @@ def _read(proto: Any) -> tuple[str, Array, int]:
     return dtype, array, -(-array.size * bits // 8)
 
 
-def _affine(name: str, dtype: str, array: Array, node: Any, attributes: Any, protos: dict[str, Any], scale_at: int | None, zero_at: int | None) -> Quantization:
+def _affine(
+    name: str,
+    dtype: str,
+    array: Array,
+    node: Any,
+    attributes: Any,
+    protos: dict[str, Any],
+    scale_at: int | None,
+    zero_at: int | None,
+) -> Quantization:
     import numpy as np
 
     scale = _input(node, scale_at, protos)
@@ -122,7 +133,9 @@ def _affine(name: str, dtype: str, array: Array, node: Any, attributes: Any, pro
     group = attributes["block_size"].i if "block_size" in attributes and attributes["block_size"].i else None
     axis = None
     if scale.ndim or zero.ndim:
-        default = {"ConvInteger": 0, "QLinearConv": 0, "DequantizeLinear": 1}.get(node.op_type, array.ndim - 1)
+        default = {"ConvInteger": 0, "QLinearConv": 0, "DequantizeLinear": 1}.get(
+            node.op_type, array.ndim - 1
+        )
         axis = (attributes["axis"].i if "axis" in attributes else default) % max(array.ndim, 1)
     return Quantization(_INTEGERS[dtype], scale, zero, axis, group)
 

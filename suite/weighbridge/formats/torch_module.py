@@ -7,7 +7,7 @@ steps that changed the module's structure are repeated when the checkpoint is op
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,11 @@ class TorchModule:
 
         tensors, aliases = flatten(model.value)
         path = folder / f"{stem}.safetensors"
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={"aliases": json.dumps(aliases)})
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            path,
+            metadata={"aliases": json.dumps(aliases)},
+        )
         return Artifact("torch", path, (path,), model.source)
 
     def open(self, artifact: Artifact) -> Model:
@@ -64,21 +68,39 @@ class TorchModule:
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         tensors, _ = flatten(model.value)
         for name, tensor in tensors.items():
-            if name.endswith((".scale", ".zero_point", ".axis")) and f"{name.rpartition('.')[0]}.codes" in tensors:
+            if (
+                name.endswith((".scale", ".zero_point", ".axis"))
+                and f"{name.rpartition('.')[0]}.codes" in tensors
+            ):
                 continue
             base = name.removesuffix(".codes")
             quantization = None
             if base != name:
                 axis = tensors.get(f"{base}.axis")
-                quantization = Quantization(8, tensors[f"{base}.scale"].numpy(), tensors[f"{base}.zero_point"].numpy(),
-                                            None if axis is None else int(axis))
+                quantization = Quantization(
+                    8,
+                    tensors[f"{base}.scale"].numpy(),
+                    tensors[f"{base}.zero_point"].numpy(),
+                    None if axis is None else int(axis),
+                )
             base = base.replace(f".{_PACKED}", "").removeprefix(f"{_PACKED}.")
-            yield StoredTensor(base, tensor.float().numpy() if tensor.dtype.is_floating_point and tensor.itemsize < 4 else tensor.numpy(),
-                               str(tensor.dtype).removeprefix("torch."), tensor.numel() * tensor.itemsize, quantization, base.rpartition(".")[0])
+            yield StoredTensor(
+                base,
+                tensor.float().numpy()
+                if tensor.dtype.is_floating_point and tensor.itemsize < 4
+                else tensor.numpy(),
+                str(tensor.dtype).removeprefix("torch."),
+                tensor.numel() * tensor.itemsize,
+                quantization,
+                base.rpartition(".")[0],
+            )
 
     def operators(self, model: Model) -> Mapping[str, int]:
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
         return dict(Counter(_qualified(module) for module in leaves))
+
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
 
 
 def _qualified(module: Any) -> str:
@@ -101,10 +123,15 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise StageError("load", f"{path} holds pickled code, which is not run. Where you trust it, convert it once: "
-                                 f"safetensors.torch.save_file(torch.load(..., weights_only=False).state_dict(), '{path.stem}.safetensors')") from error
+        raise StageError(
+            "load",
+            f"{path} holds pickled code, which is not run. Where you trust it, convert it once: "
+            f"safetensors.torch.save_file(torch.load(..., weights_only=False).state_dict(), '{path.stem}.safetensors')",
+        ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise StageError("load", f"{path} cannot be read, it is truncated or no checkpoint: {str(error).splitlines()[0]}") from error
+        raise StageError(
+            "load", f"{path} cannot be read, it is truncated or no checkpoint: {str(error).splitlines()[0]}"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StageError("load", f"{path} holds no state dict of tensors")
@@ -112,10 +139,14 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) -> None:
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # quantized layers read their version here
     try:
-        module.load_state_dict(state, strict=True)
+        module.load_state_dict(versioned, strict=True)
     except RuntimeError as error:
-        raise StageError("load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}") from error
+        raise StageError(
+            "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
+        ) from error
 
 
 def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -144,8 +175,11 @@ def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
                 seen[key] = name
                 plain[name] = value.detach()
         elif not isinstance(value, torch.dtype):
-            raise StageError("save", f"'{name}' is a {type(value).__name__}, which no checkpoint of plain tensors can hold; "
-                                     "quantize Linear layers only, or export to ONNX first")
+            raise StageError(
+                "save",
+                f"'{name}' is a {type(value).__name__}, which no checkpoint of plain tensors can hold; "
+                "quantize Linear layers only, or export to ONNX first",
+            )
     return plain, aliases
 
 
@@ -154,10 +188,16 @@ def _flatten_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Te
 
     into[f"{name}.codes"] = tensor.int_repr()
     if tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
-        into[f"{name}.scale"], into[f"{name}.zero_point"] = tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()
+        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
+            tensor.q_per_channel_scales(),
+            tensor.q_per_channel_zero_points(),
+        )
         into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
     else:
-        into[f"{name}.scale"], into[f"{name}.zero_point"] = torch.tensor(tensor.q_scale()), torch.tensor(tensor.q_zero_point())
+        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
+            torch.tensor(tensor.q_scale()),
+            torch.tensor(tensor.q_zero_point()),
+        )
 
 
 def _pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -173,7 +213,9 @@ def _pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
             continue
         scale, zero_point = tensors[f"{base}.scale"], tensors[f"{base}.zero_point"]
         if f"{base}.axis" in tensors:
-            value = torch._make_per_channel_quantized_tensor(tensor, scale, zero_point, int(tensors[f"{base}.axis"]))
+            value = torch._make_per_channel_quantized_tensor(
+                tensor, scale, zero_point, int(tensors[f"{base}.axis"])
+            )
         else:
             value = torch._make_per_tensor_quantized_tensor(tensor, float(scale), int(zero_point))
         owner = base.removesuffix(".weight")

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from weighbridge import stats
-from weighbridge.contracts import MEASURES, THRESHOLDS, Array, Limit, Measure, Metric, Session, Threshold, Weighing
+from weighbridge.contracts import (
+    MEASURES,
+    THRESHOLDS,
+    Array,
+    Limit,
+    Measure,
+    Metric,
+    Session,
+    Threshold,
+    Weighing,
+)
 from weighbridge.errors import StageError
 from weighbridge.results import Measurement, Reading
 
@@ -26,11 +36,19 @@ def measure(weighing: Weighing) -> Measurement:
     scores, reference = _scores(metric, ours, targets), _scores(metric, theirs, targets) if theirs else None
     value = _value(metric, scores, ours, targets)
     baseline_value = None if theirs is None else _value(metric, reference, theirs, targets)
-    details: dict[str, Any] = {"metric": metric.name, "n": len(targets), "higher_is_better": metric.higher_is_better}
+    details: dict[str, Any] = {
+        "metric": metric.name,
+        "n": len(targets),
+        "higher_is_better": metric.higher_is_better,
+    }
     for name, outputs in (("candidate", ours), ("baseline", theirs)):
-        broken = sum(int((~np.isfinite(output.reshape(len(output), -1))).any(1).sum()) for output in outputs or ())
+        broken = sum(
+            int((~np.isfinite(output.reshape(len(output), -1))).any(1).sum()) for output in outputs or ()
+        )
         if broken and (name == "baseline" or not metric.binary):
-            raise StageError("measure", f"the {name}'s outputs are NaN or infinite on {broken} of {len(targets)} samples")
+            raise StageError(
+                "measure", f"the {name}'s outputs are NaN or infinite on {broken} of {len(targets)} samples"
+            )
         if broken:
             details["not_finite"] = broken
     _check_chance(metric, value if baseline_value is None else baseline_value, targets, weighing)
@@ -75,12 +93,19 @@ def _check_chance(metric: Metric, value: float, targets: Array, weighing: Weighi
     n = len(targets)
     if metric.binary:
         low, _ = stats.wilson_interval(round(value * n), n, 0.95)
-        poor, how = low <= chance, f"{value:.1%} of {n} samples (at least {low:.1%} with 95 % confidence), and always naming the most frequent answer gives {chance:.1%}"
+        poor, how = (
+            low <= chance,
+            f"{value:.1%} of {n} samples (at least {low:.1%} with 95 % confidence), "
+            f"and always naming the most frequent answer gives {chance:.1%}",
+        )
     else:
         poor, how = not value < chance, f"{metric.name} {value:.4g}, and the best constant gives {chance:.4g}"
     if poor:
-        raise StageError("measure", f"the baseline is no better than guessing: {how}. A drop from there means nothing; "
-                                    "check the weights, the data and the preprocessing, or set `allow_chance: true`")
+        raise StageError(
+            "measure",
+            f"the baseline is no better than guessing: {how}. A drop from there means nothing; "
+            "check the weights, the data and the preprocessing, or set `allow_chance: true`",
+        )
 
 
 def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
@@ -94,13 +119,18 @@ def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
     return {"drop": float(sign * (reference - scores).mean()), "quantiles": _quantiles(bootstrap.replicates)}
 
 
-def _resampled(metric: Metric, theirs: tuple[Array, ...], ours: tuple[Array, ...], targets: Array) -> dict[str, Any]:
+def _resampled(
+    metric: Metric, theirs: tuple[Array, ...], ours: tuple[Array, ...], targets: Array
+) -> dict[str, Any]:
     """A paired bootstrap of a metric that does not decompose: the same resampled samples for both models."""
     random = np.random.default_rng(0)
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def drop(rows: Any) -> float:
-        return sign * (metric.whole(tuple(o[rows] for o in theirs), targets[rows]) - metric.whole(tuple(o[rows] for o in ours), targets[rows]))
+        return sign * (
+            metric.whole(tuple(o[rows] for o in theirs), targets[rows])
+            - metric.whole(tuple(o[rows] for o in ours), targets[rows])
+        )
 
     drops = [drop(random.integers(0, len(targets), len(targets))) for _ in range(RESAMPLES)]
     return {"drop": drop(slice(None)), "quantiles": _quantiles(np.array(drops))}
@@ -131,7 +161,16 @@ def read_drop(measurement: Measurement, limit: Limit) -> Reading:
 
 def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
     """The drop over the baseline's value."""
-    reading = read_drop(measurement, limit.model_copy(update={side: value * measurement.baseline for side in ("min", "max") if (value := getattr(limit, side)) is not None and measurement.baseline}))
+    reading = read_drop(
+        measurement,
+        limit.model_copy(
+            update={
+                side: value * measurement.baseline
+                for side in ("min", "max")
+                if (value := getattr(limit, side)) is not None and measurement.baseline
+            }
+        ),
+    )
     base = abs(measurement.baseline or 1.0) or 1.0
     interval = None if reading.interval is None else (reading.interval[0] / base, reading.interval[1] / base)
     return Reading(reading.value / base, interval, reading.confidence, reading.sure)
@@ -140,7 +179,9 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     """The candidate's own value, with Wilson's interval where each sample is right or wrong."""
     details, confidence = measurement.details, limit.confidence or 0.95
-    interval = stats.wilson_interval(details["right"], details["n"], confidence) if "right" in details else None
+    interval = (
+        stats.wilson_interval(details["right"], details["n"], confidence) if "right" in details else None
+    )
     return Reading(measurement.candidate, interval, confidence if interval else None)
 
 
@@ -150,16 +191,52 @@ def advise(measurement: Measurement) -> Sequence[str]:
     if details.get("not_finite"):
         lines.append(f"the candidate's outputs are NaN or infinite on {details['not_finite']} samples")
     if "b" in details:
-        lines.append(f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
-                     f"a drop of {details['detectable']:.2%} and more")
-    lines.append("calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning")
+        lines.append(
+            f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
+            f"a drop of {details['detectable']:.2%} and more"
+        )
+    lines.append(
+        "calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning"
+    )
     return lines
 
 
 MEASURES.add("accuracy", Measure("accuracy", measure, needs=("data", "metric")))
-THRESHOLDS.add("accuracy_drop", Threshold("accuracy_drop", "accuracy", "max", "fraction", read_drop, relative=True, advise=advise,
-               doc="How much worse the metric may become, absolute: 0.01 is one point."))
-THRESHOLDS.add("relative_accuracy_drop", Threshold("relative_accuracy_drop", "accuracy", "max", "fraction", read_relative_drop, relative=True,
-               advise=advise, doc="How much worse the metric may become, as a fraction of the baseline's."))
-THRESHOLDS.add("accuracy", Threshold("accuracy", "accuracy", "min", "fraction", read_accuracy, advise=advise,
-               doc="The metric's own value: an absolute floor beside every drop (for an error such as mse, say `max`)."))
+THRESHOLDS.add(
+    "accuracy_drop",
+    Threshold(
+        "accuracy_drop",
+        "accuracy",
+        "max",
+        "fraction",
+        read_drop,
+        relative=True,
+        advise=advise,
+        doc="How much worse the metric may become, absolute: 0.01 is one point.",
+    ),
+)
+THRESHOLDS.add(
+    "relative_accuracy_drop",
+    Threshold(
+        "relative_accuracy_drop",
+        "accuracy",
+        "max",
+        "fraction",
+        read_relative_drop,
+        relative=True,
+        advise=advise,
+        doc="How much worse the metric may become, as a fraction of the baseline's.",
+    ),
+)
+THRESHOLDS.add(
+    "accuracy",
+    Threshold(
+        "accuracy",
+        "accuracy",
+        "min",
+        "fraction",
+        read_accuracy,
+        advise=advise,
+        doc="The metric's own value: an absolute floor beside every drop (for an error such as mse, say `max`).",
+    ),
+)

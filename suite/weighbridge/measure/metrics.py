@@ -28,12 +28,15 @@ class TopK:
         if len(targets) != len(scores):
             raise StageError("measure", f"{len(scores)} outputs for {len(targets)} targets")
         if scores.shape[1] == 1:
-            raise StageError("measure", f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}")
+            raise StageError(
+                "measure",
+                f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
+            )
         wanted = targets.reshape(len(targets), -1)
         labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0].astype(np.int64)
         top = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
-        return right.astype(np.float64)
+        return np.asarray(right, dtype=np.float64)
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
@@ -113,7 +116,9 @@ def find_metric(name: str | None, folder: Path) -> Metric:
 
         return UserMetric(name, compute, higher_is_better=bool(higher))
     if not callable(target):
-        raise StageError("measure", f"{name} is a {type(target).__name__}, not a function of (outputs, targets)")
+        raise StageError(
+            "measure", f"{name} is a {type(target).__name__}, not a function of (outputs, targets)"
+        )
     return UserMetric(name, target, higher_is_better=bool(higher))
 
 

@@ -31,7 +31,9 @@ def read_count(measurement: Measurement, limit: Limit) -> Reading:
 
 def read_ratio(measurement: Measurement, limit: Limit) -> Reading:
     """Over the original's weights, so that removing channels counts like zeroing them."""
-    return Reading(measurement.candidate / max(measurement.details["baseline_total"] or measurement.details["total"], 1))
+    return Reading(
+        measurement.candidate / max(measurement.details["baseline_total"] or measurement.details["total"], 1)
+    )
 
 
 def advise(measurement: Measurement) -> Sequence[str]:
@@ -43,7 +45,27 @@ def advise(measurement: Measurement) -> Sequence[str]:
 
 
 MEASURES.add("nonzero", Measure("nonzero", measure))
-THRESHOLDS.add("nonzero", Threshold("nonzero", "nonzero", "max", "count", read_count, advise=advise,
-               doc="How many weights are not zero, counted in the artifact."))
-THRESHOLDS.add("nonzero_ratio", Threshold("nonzero_ratio", "nonzero", "max", "fraction", read_ratio, advise=advise,
-               doc="The same, over the number of weights of the original."))
+THRESHOLDS.add(
+    "nonzero",
+    Threshold(
+        "nonzero",
+        "nonzero",
+        "max",
+        "count",
+        read_count,
+        advise=advise,
+        doc="How many weights are not zero, counted in the artifact.",
+    ),
+)
+THRESHOLDS.add(
+    "nonzero_ratio",
+    Threshold(
+        "nonzero_ratio",
+        "nonzero",
+        "max",
+        "fraction",
+        read_ratio,
+        advise=advise,
+        doc="The same, over the number of weights of the original.",
+    ),
+)

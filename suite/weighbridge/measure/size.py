@@ -44,7 +44,9 @@ def _absolute(part: str) -> Callable[[Measurement, Limit], Reading]:
 
 
 def _ratio(part: str) -> Callable[[Measurement, Limit], Reading]:
-    return lambda measurement, limit: Reading(measurement.details["baseline"][part] / max(measurement.details["candidate"][part], 1))
+    return lambda measurement, limit: Reading(
+        measurement.details["baseline"][part] / max(measurement.details["candidate"][part], 1)
+    )
 
 
 def advise(measurement: Measurement) -> Sequence[str]:
@@ -52,18 +54,52 @@ def advise(measurement: Measurement) -> Sequence[str]:
     if not theirs:
         return []
     lines = []
-    if ours["file"] >= theirs["file"]:
+    if ours["file"] > theirs["file"]:
         lines.append(f"the file grew from {show(theirs['file'], 'bytes')} to {show(ours['file'], 'bytes')}")
     if ours["weights"] >= theirs["weights"]:
-        lines.append("the stored weights are not smaller: zeros take as much room as other numbers; quantize, remove whole channels, or gate gzip_ratio")
+        lines.append(
+            "the stored weights are not smaller: zeros take as much room as other numbers; quantize, remove whole channels, or gate gzip_ratio"
+        )
     elif ours["weights"] < ours["file"] * 0.7:
-        lines.append(f"weights are only {ours['weights'] / ours['file']:.0%} of the file; the rest is the graph, which quantizing does not shrink")
+        lines.append(
+            f"weights are only {ours['weights'] / ours['file']:.0%} of the file; the rest is the graph, which quantizing does not shrink"
+        )
     return lines
 
 
 MEASURES.add("size", Measure("size", measure))
-for _part, _name, _what in (("file", "size", "the files that ship"), ("gzip", "gzip_size", "the gzip-compressed files"), ("weights", "weights_size", "the weights as stored")):
-    THRESHOLDS.add(_name, Threshold(_name, "size", "max", "bytes", _absolute(_part), doc=f"Bytes of {_what}; `5 MB` works.", advise=advise))
-for _part, _name, _what in (("file", "size_ratio", "the files that ship"), ("gzip", "gzip_ratio", "the gzip-compressed files"), ("weights", "weights_ratio", "the weights as stored")):
-    THRESHOLDS.add(_name, Threshold(_name, "size", "min", "ratio", _ratio(_part), relative=True, advise=advise,
-                                    doc=f"Bytes of {_what}, before over after."))
+for _part, _name, _what in (
+    ("file", "size", "the files that ship"),
+    ("gzip", "gzip_size", "the gzip-compressed files"),
+    ("weights", "weights_size", "the weights as stored"),
+):
+    THRESHOLDS.add(
+        _name,
+        Threshold(
+            _name,
+            "size",
+            "max",
+            "bytes",
+            _absolute(_part),
+            doc=f"Bytes of {_what}; `5 MB` works.",
+            advise=advise,
+        ),
+    )
+for _part, _name, _what in (
+    ("file", "size_ratio", "the files that ship"),
+    ("gzip", "gzip_ratio", "the gzip-compressed files"),
+    ("weights", "weights_ratio", "the weights as stored"),
+):
+    THRESHOLDS.add(
+        _name,
+        Threshold(
+            _name,
+            "size",
+            "min",
+            "ratio",
+            _ratio(_part),
+            relative=True,
+            advise=advise,
+            doc=f"Bytes of {_what}, before over after.",
+        ),
+    )

@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 class PruneOptions(Options):
     amount: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="The fraction to remove, or an absolute number of weights (channels, for ln_structured).")
-    scope: Literal["local", "global"] = Field("local", description="Rank within each layer, or across all of them.")
-    layers: list[str] = Field(default_factory=lambda: ["*"], min_length=1, description="Name patterns of the layers to prune.")
-    exclude: list[str] = Field(default_factory=list, description="Name patterns of the layers to leave alone.")
+        description="The fraction to remove, or an absolute number of weights (channels, for ln_structured)."
+    )
+    scope: Literal["local", "global"] = Field(
+        "local", description="Rank within each layer, or across all of them."
+    )
+    layers: list[str] = Field(
+        default_factory=lambda: ["*"], min_length=1, description="Name patterns of the layers to prune."
+    )
+    exclude: list[str] = Field(
+        default_factory=list, description="Name patterns of the layers to leave alone."
+    )
 
 
 class StructuredOptions(PruneOptions):
@@ -40,10 +47,15 @@ def select(module: torch.nn.Module, options: PruneOptions) -> list[tuple[torch.n
     prunable = {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
     for pattern in [*options.layers, *options.exclude]:
         if not any(fnmatchcase(name, pattern) for name in prunable):
-            raise StageError("prune", f"no Linear or convolution matches '{pattern}'{did_you_mean(pattern, prunable)}")
-    chosen = [layer for name, layer in prunable.items()
-              if any(fnmatchcase(name, pattern) for pattern in options.layers)
-              and not any(fnmatchcase(name, pattern) for pattern in options.exclude)]
+            raise StageError(
+                "prune", f"no Linear or convolution matches '{pattern}'{did_you_mean(pattern, prunable)}"
+            )
+    chosen = [
+        layer
+        for name, layer in prunable.items()
+        if any(fnmatchcase(name, pattern) for pattern in options.layers)
+        and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
+    ]
     if not chosen:
         raise StageError("prune", "`exclude` leaves no layer to prune")
     return [(layer, "weight") for layer in chosen]
@@ -64,7 +76,7 @@ def _apply(model: Model, options: PruneOptions, context: Context, method: str) -
             kind = prune.L1Unstructured if method == "l1_unstructured" else prune.RandomUnstructured
             prune.global_unstructured(parameters, pruning_method=kind, amount=options.amount)
         else:
-            local = prune.l1_unstructured if method == "l1_unstructured" else prune.random_unstructured
+            local: Any = prune.l1_unstructured if method == "l1_unstructured" else prune.random_unstructured
             for layer, name in parameters:
                 local(layer, name, amount=options.amount)
     except (ValueError, IndexError) as error:
@@ -89,7 +101,9 @@ def _structured(parameters: list[tuple[torch.nn.Module, str]], options: Structur
         weight = getattr(layer, name).detach()
         slices = weight.movedim(options.dim, 0).flatten(1)
         size = slices.shape[1] ** (0.0 if order == float("inf") else 1.0 / order)
-        scores.append(torch.linalg.vector_norm(slices, ord=order, dim=1) / size)  # layers of any width compare
+        scores.append(
+            torch.linalg.vector_norm(slices, ord=order, dim=1) / size
+        )  # layers of any width compare
     total = sum(len(score) for score in scores)
     remove = options.amount if isinstance(options.amount, int) else round(options.amount * total)
     if remove >= total:

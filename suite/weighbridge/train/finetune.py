@@ -18,7 +18,9 @@ class FinetuneOptions(Options):
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = Field(0.0, ge=0)
-    loss: str = Field("cross_entropy", description="cross_entropy, mse, or file.py:function(outputs, targets).")
+    loss: str = Field(
+        "cross_entropy", description="cross_entropy, mse, or file.py:function(outputs, targets)."
+    )
 
 
 def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
@@ -47,7 +49,9 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
                 outputs = module(*(tensor[indices] for tensor in tensors))
             loss = loss_function(outputs, wanted[indices])
             if not torch.isfinite(loss):
-                raise StageError("finetune", f"the loss became {loss.item()} in epoch {epoch + 1}; lower `lr`")
+                raise StageError(
+                    "finetune", f"the loss became {loss.item()} in epoch {epoch + 1}; lower `lr`"
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -68,4 +72,7 @@ def _loss(name: str, context: Context) -> Any:
     return resolve(name, context.folder, "finetune")
 
 
-STEPS.add("finetune:supervised", Step("finetune", "supervised", ("torch",), FinetuneOptions, finetune, must="change", splits=("train",)))
+STEPS.add(
+    "finetune:supervised",
+    Step("finetune", "supervised", ("torch",), FinetuneOptions, finetune, must="change", splits=("train",)),
+)

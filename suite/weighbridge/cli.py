@@ -1,0 +1,85 @@
+"""The `weighbridge` command, one function a verb."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from weighbridge.errors import WeighbridgeError
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of case files."""
+    from weighbridge.case.schema import case_schema
+
+    print(json.dumps(case_schema(), indent=1))
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Read case files and report every fault, without running anything."""
+    from weighbridge.case.load import load_cases
+    from weighbridge.errors import CaseError
+
+    faulty = False
+    for path in arguments.files:
+        try:
+            cases = load_cases(path)
+        except CaseError as error:
+            faulty = True
+            print(error, file=sys.stderr)
+        else:
+            print(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}")
+    return 1 if faulty else 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Render a `latest.json` in another format, to standard output or a file."""
+    from weighbridge.contracts import REPORTS
+    from weighbridge.results import SCHEMA
+
+    try:
+        data = json.loads(arguments.file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeighbridgeError(f"{arguments.file} cannot be read as a report: {error}") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise WeighbridgeError(f"{arguments.file} is no report of schema {SCHEMA}")
+    text = REPORTS.get(arguments.format).render(data)
+    if arguments.output:
+        arguments.output.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file."""
+    parser = argparse.ArgumentParser(prog="weighbridge", description="The gate for pruned and quantized models.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    add_verbs(verbs)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except WeighbridgeError as error:
+        print(f"weighbridge: {error}", file=sys.stderr)
+        return 2
+
+
+def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("schema", help="print the JSON Schema of case files")
+    verb.set_defaults(run=schema)
+    verb = verbs.add_parser("check", help="read case files and report every fault")
+    verb.add_argument("files", nargs="+", type=Path)
+    verb.set_defaults(run=check)
+    verb = verbs.add_parser("report", help="render reports/latest.json in another format")
+    verb.add_argument("file", type=Path)
+    verb.add_argument("--format", default="terminal")
+    verb.add_argument("--output", type=Path)
+    verb.set_defaults(run=report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
