@@ -1,14 +1,9 @@
-<<<<<<< HEAD
 """The machine a number was measured on: what the report records of it, and when it is too busy to judge."""
-=======
-"""The machine that a figure was taken on: numbers that depend on it say so."""
->>>>>>> main
 
 from __future__ import annotations
 
 import os
 import platform
-<<<<<<< HEAD
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,34 +126,4 @@ def _cpu_name() -> str:
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Processor"):
             return value.strip()
-=======
-from pathlib import Path
-from typing import Any
-
-from weighbridge.requirements import isa
-
-_NOTABLE = ("avx", "amx", "vnni", "fma", "asimd", "sve", "i8mm", "bf16", "fp16")
-
-
-def describe() -> dict[str, Any]:
-    """Processor, instruction sets that matter to inference, cores, memory, system, load."""
-    import psutil
-
-    return {
-        "cpu": _model(),
-        "isa": sorted(flag for flag in isa() if any(part in flag for part in _NOTABLE)),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "os": platform.platform(terse=True),
-        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
-    }
-
-
-def _model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
->>>>>>> main
     return platform.processor() or platform.machine()
