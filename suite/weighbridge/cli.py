@@ -36,6 +36,14 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if faulty else 0
 
 
+def new(arguments: argparse.Namespace) -> int:
+    """Print a first case file for a model."""
+    from weighbridge.case.scaffold import scaffold
+
+    print(scaffold(arguments.model, arguments.data), end="")
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Render a `latest.json` in another format, to standard output or a file."""
     from weighbridge.contracts import REPORTS
@@ -76,6 +84,10 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb = verbs.add_parser("check", help="read case files and report every fault")
     verb.add_argument("files", nargs="+", type=Path)
     verb.set_defaults(run=check)
+    verb = verbs.add_parser("new", help="print a first case file for a model: weighbridge new model.onnx > cases/mine.yaml")
+    verb.add_argument("model", help="a model file, or file.py:callable")
+    verb.add_argument("--data", help="file.py:callable that gives the splits")
+    verb.set_defaults(run=new)
     verb = verbs.add_parser("report", help="render reports/latest.json in another format")
     verb.add_argument("file", type=Path)
     verb.add_argument("--format", default="terminal")

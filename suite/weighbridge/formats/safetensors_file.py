@@ -68,6 +68,9 @@ class Safetensors:
     def operators(self, model: Model) -> Mapping[str, int]:
         return {}
 
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        return None, {}
+
     def _read(self, path: Path) -> Model:
         from safetensors import SafetensorError, deserialize
 
