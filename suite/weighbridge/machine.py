@@ -8,29 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TOLD_FLAGS = (
-    "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve", "sve2",
-)  # fmt: skip
-"""The flags that decide which kernels an engine picks."""
+from weighbridge.requirements import isa
+
+NOTABLE = ("avx", "amx", "vnni", "fma", "asimd", "sve", "i8mm", "bf16", "fp16")
+"""Parts of the names of the instruction sets that decide which kernels an engine picks."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TORCHINDUCTOR_FREEZING")
 
 
 def describe() -> dict[str, Any]:
     """Processor, instruction set, cores, load, clock governor, limits of the container; JSON values."""
-    from weighbridge.requirements import isa
-
-    present = isa()
     return {
         "cpu": _cpu_name(),
-        "isa": [flag for flag in TOLD_FLAGS if flag in present] or sorted(present)[:1],
+        "isa": sorted(flag for flag in isa() if any(part in flag for part in NOTABLE)),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "load_average": load_average(),
         "governor": governor(),
-        "memory": memory_limit(),
+        "memory_bytes": memory_limit(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
-        "os": f"{platform.system()} {platform.release()}",
+        "os": platform.platform(terse=True),
     }
 
 

@@ -2,7 +2,8 @@
 
 Contention is not only waiting. A neighbour on the sibling hyperthread slows every instruction, and not every
 model alike: an int8 model that is 1.33 times faster on an undisturbed core was 1.16 times faster beside one.
-So a pair of blocks counts as undisturbed only while the gauge, read around it, is about as fast as it ever was.
+So a pair of blocks counts as undisturbed only while the gauge, read around it, is nearly as fast as it ever
+was.
 """
 
 from __future__ import annotations
@@ -44,3 +45,8 @@ class Gauge:
 def machine_gauge() -> Gauge:
     """The gauge of this process: the longer it lives, the surer it knows the processor's best."""
     return Gauge()
+
+
+def undisturbed() -> float:
+    """For where the gauge cannot tell: always at best."""
+    return 1.0

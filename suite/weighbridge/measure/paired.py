@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from weighbridge import stats
-from weighbridge.measure.gauge import DISTURBED
+from weighbridge.measure.gauge import DISTURBED, undisturbed
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def compare(
     confidence: float = 0.99,
     budget_s: float = 3.0,
     *,
-    gauge: Callable[[], float] = lambda: 1.0,
+    gauge: Callable[[], float] = undisturbed,
     block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
-    Without limits the whole budget is spent. One pair is timed whatever it takes: there is always an estimate.
+    Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
     `gauge` gives the processor's slowdown at the moment, 1.0 at best.
     """
     begin = clock()
@@ -177,7 +177,7 @@ def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
 
 
 def _orders(seed: int) -> Iterator[str]:
-    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss a rhythm of the neighbour's."""
+    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
     coin = np.random.default_rng(seed)
     while True:
         yield from ("AB", "BA") if coin.random() < 0.5 else ("BA", "AB")

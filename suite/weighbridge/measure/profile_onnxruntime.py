@@ -82,8 +82,8 @@ def advise(baseline: Profile, candidate: Profile) -> list[str]:
     links, share = candidate.count(*LINKS), candidate.share(*LINKS)
     if links > 2 and share >= WORTH_SAYING:
         lines.append(
-            f"{links} QuantizeLinear and DequantizeLinear were not fused into their neighbours, {share:.0%} of "
-            "the time: quantize the operators between them too, or leave their layers in float"
+            f"{links} QuantizeLinear and DequantizeLinear are not fused into their neighbours, {share:.0%} "
+            "of the time: quantize the operators between them too, or leave their layers in float"
         )
     if (share := candidate.share("DynamicQuantizeLinear")) >= WORTH_SAYING:
         lines.append(f"finding activation ranges at run time takes {share:.0%}: use `quantize: static`")

@@ -11,7 +11,7 @@ import numpy as np
 from weighbridge import machine, stats
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
-from weighbridge.measure.gauge import machine_gauge
+from weighbridge.measure.gauge import machine_gauge, undisturbed
 from weighbridge.measure.paired import SpeedSample, compare
 from weighbridge.measure.profile import explain
 from weighbridge.results import Measurement, Reading
@@ -51,7 +51,7 @@ def measure(weighing: Weighing) -> Measurement:
         max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
         options.budget,
         # A second thread of the model's own, spinning on the sibling core, would look like a neighbour.
-        **({"gauge": machine_gauge()} if threads == 1 else {}),
+        gauge=machine_gauge() if threads == 1 else undisturbed,
     )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
@@ -63,8 +63,9 @@ def measure(weighing: Weighing) -> Measurement:
         "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
         "advice": [*sample.would_decide(), *machine.complaints(threads)],
     }
-    rounds = {"candidate": sample.candidate_rounds, "baseline": sample.baseline_rounds}
-    return Measurement("speed", "ms", details["candidate_ms"], details["baseline_ms"], details, rounds)
+    weighing.keep("baseline", sample.baseline_rounds.tolist())
+    weighing.keep("candidate", sample.candidate_rounds.tolist())
+    return Measurement("speed", "ms", details["candidate_ms"], details["baseline_ms"], details)
 
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
@@ -94,8 +95,8 @@ def _with_engines(weighing: Weighing, options: SpeedupLimit) -> Weighing:
         if weighing.baseline is not None and weighing.baseline.format not in other.formats:
             raise StageError(
                 "measure",
-                f"the baseline is a {weighing.baseline.format} artifact, which engine '{other.name}' does not run "
-                f"(it runs {', '.join(other.formats)})",
+                f"the baseline is a {weighing.baseline.format} artifact, which engine '{other.name}' "
+                f"does not run (it runs {', '.join(other.formats)})",
             )
         weighing = replace(weighing, baseline_engine=other)
     return weighing
