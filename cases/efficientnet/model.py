@@ -39,7 +39,11 @@ def photos() -> dict[str, Samples]:
     files = sorted((_package("foolbox") / "data").glob("imagenet_*.jpg"))
     test = np.stack([_prepare(Image.open(file)) for file in files])
     classes = np.array([int(file.stem.split("_")[-1]) for file in files])
-    pieces = [_piece(Image.fromarray(photo), corner, side) for photo in load_sample_images().images for corner, side in PIECES]
+    pieces = [
+        _piece(Image.fromarray(photo), corner, side)
+        for photo in load_sample_images().images
+        for corner, side in PIECES
+    ]
     calibration = np.stack(pieces)
     return {"test": (test, classes), "calibration": (calibration, np.zeros(len(pieces), np.int64))}
 

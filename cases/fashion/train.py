@@ -18,7 +18,9 @@ def main() -> None:
     module = resnet()
     inputs, targets = (torch.from_numpy(array) for array in clothes()["train"]())
     optimizer = torch.optim.AdamW(module.parameters(), lr=LR, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=EPOCHS * -(-len(inputs) // BATCH))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LR, total_steps=EPOCHS * -(-len(inputs) // BATCH)
+    )
     for epoch in range(EPOCHS):
         module.train()
         for batch in torch.randperm(len(inputs)).split(BATCH):

@@ -66,7 +66,12 @@ def _render(random: np.random.Generator) -> Image.Image:
     while y < height - margin - size:
         for index in range(int(random.integers(2, 9))):
             indent = size * 2 if index == 0 else 0
-            draw.text((margin + indent, y), _line(random, size, width - 2 * margin - indent), fill=ink, font=_font(size))
+            draw.text(
+                (margin + indent, y),
+                _line(random, size, width - 2 * margin - indent),
+                fill=ink,
+                font=_font(size),
+            )
             y += leading
             if y > height - margin - size:
                 break

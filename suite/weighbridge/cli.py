@@ -68,7 +68,9 @@ def report(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file."""
-    parser = argparse.ArgumentParser(prog="weighbridge", description="The gate for pruned and quantized models.")
+    parser = argparse.ArgumentParser(
+        prog="weighbridge", description="The gate for pruned and quantized models."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     add_verbs(verbs)
     arguments = parser.parse_args(argv)

@@ -112,7 +112,7 @@ def _calibration(
         if session.signature is None:
             raise StageError(
                 "quantize",
-                "ai-edge-quantizer calibrates a signature, the file has none; use mode: dynamic or weight_only",
+                "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
             )
         feeds: list[dict[str, Array]] = []
         seen = 0
