@@ -17,7 +17,6 @@ from weighbridge.registry import Registry
 from weighbridge.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from weighbridge.data import Data
@@ -41,6 +40,8 @@ class Requirement:
     name: str
     install: str = ""
     """The command that provides it, as the user would type it."""
+    version: str = ""
+    """Of a package: the least version that will do."""
 
 
 # --------------------------------------------------------------------------------------------------- models
@@ -109,11 +110,19 @@ class StoredTensor:
 class Format(Protocol):
     """What a model can be, and the file it ships as."""
 
-    name: str
-    suffixes: tuple[str, ...]
-    engine: str
-    """The engine that serves this format unless the case names another."""
-    requires: tuple[Requirement, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
+
+    @property
+    def engine(self) -> str:
+        """The engine that serves this format unless the case names another."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """The model a case names. `reference` is a file or `module:callable`, relative to `folder`."""
@@ -133,6 +142,10 @@ class Format(Protocol):
 
     def operators(self, model: Model) -> Mapping[str, int]:
         """How often each operator (or layer type) occurs."""
+        ...
+
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
         ...
 
 
@@ -167,24 +180,33 @@ class Session(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What runs an artifact."""
-
-    name: str
-    formats: tuple[str, ...]
-    options: type[Options]
-    requires: tuple[Requirement, ...]
-
-    def open(self, artifact: Artifact, options: Any) -> Session: ...
-
-
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
     threads: int = 1
 
 
+class Engine(Protocol):
+    """What runs an artifact."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formats(self) -> tuple[str, ...]: ...
+
+    @property
+    def options(self) -> type[EngineOptions]: ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
+
+    def open(self, artifact: Artifact, options: Any) -> Session: ...
+
+
 ENGINES: Registry[Engine] = Registry("engine")
+NO_ENGINE = "none"
+"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -253,11 +275,17 @@ class Weighing:
     baseline_engine: Engine | None = None
     """The engine of the baseline, where it is not the candidate's."""
     say: Callable[[str], None] = lambda text: None
+    keep: Callable[[str, Sequence[float]], None] = lambda side, seconds: None
+    """Takes the raw timings of `baseline` or `candidate`, seconds a call, for pytest-benchmark's statistics."""
 
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""
         engine = self.baseline_engine or self.engine
-        options = self.engine_options if engine is self.engine else engine.options(threads=self.engine_options.threads)
+        options = (
+            self.engine_options
+            if engine is self.engine
+            else engine.options(threads=self.engine_options.threads)
+        )
         baseline = engine.open(self.baseline, options) if self.baseline else None
         return baseline, self.engine.open(self.candidate, self.engine_options)
 
@@ -272,8 +300,11 @@ class Limit(Options):
     """Given: the interval at this confidence must clear the limit, not only the point estimate."""
 
     def __str__(self) -> str:
-        parts = [f"{sign} {value:.6g}" for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
-                 if value is not None]
+        parts = [
+            f"{sign} {value:.6g}"
+            for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
+            if value is not None
+        ]
         return " and ".join(parts)
 
 
@@ -309,6 +340,8 @@ class Threshold:
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
+    formats: tuple[str, ...] = ()
+    """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 
 
 THRESHOLDS: Registry[Threshold] = Registry("threshold")
@@ -320,10 +353,16 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 class Metric(Protocol):
     """How good the outputs are."""
 
-    name: str
-    higher_is_better: bool
-    binary: bool
-    """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether each sample is right or wrong, so that McNemar's pairing applies."""
+        ...
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, shape [N], whose mean is the metric; None when it does not decompose."""
@@ -345,8 +384,11 @@ METRICS: Registry[Metric] = Registry("metric")
 class Report(Protocol):
     """A way to show a run. `render` takes the report contract (see design: `schema`, `rows`, ...)."""
 
-    name: str
-    suffix: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
 
     def render(self, report: Mapping[str, Any]) -> str: ...
 

@@ -54,6 +54,10 @@ class StageError(WeighbridgeError):
         super().__init__(f"{stage}{f' ({step})' if step else ''}: {message}")
 
 
+class CaseFailed(WeighbridgeError):
+    """A recipe could not be carried out; the text is `path:line: stage (step): why`."""
+
+
 class Unavailable(WeighbridgeError):
     """A requirement is absent: a package, an instruction set, a data set. The text says how to get it."""
 

@@ -30,7 +30,9 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T) -> T:
         """Register `entry`; raises `UsageError` when the name is taken."""
         if name in self._entries:
-            raise UsageError(f"{self.what} '{name}' is registered twice: {self._entries[name]!r} and {entry!r}")
+            raise UsageError(
+                f"{self.what} '{name}' is registered twice: {self._entries[name]!r} and {entry!r}"
+            )
         self._entries[name] = entry
         return entry
 

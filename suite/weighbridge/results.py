@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -48,6 +49,8 @@ class Reading:
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     sure: float | None = None
+    note: str = ""
+    """What the number alone does not say: which operators are not allowed, which layer is too coarse."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Outcome:
 
 
 def to_json(value: Any) -> Any:
-    """`value` (these dataclasses included) as JSON-ready data."""
+    """`value` (these dataclasses included) as JSON-ready data: what is not finite becomes None."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, Mapping):
@@ -132,4 +135,6 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value

@@ -1,0 +1,40 @@
+# `make bench` runs the shipped cases with speed, `make test` the tests. Both set everything up first.
+VENV ?= .venv
+PYTHON ?= python3
+EXTRAS ?= cases,dev,litert,sign
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# torch goes first and pinned: anything that depends on it would otherwise bring gigabytes of CUDA.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: setup bench test test-slow lint types check schema clean
+setup: $(READY)
+
+bench: $(READY)  ## run the shipped cases, speed included, and print the table
+	$(BIN)/python -m pytest cases --bench -q --benchmark-quiet
+
+test: $(READY)  ## the package's own tests
+	$(BIN)/python -m pytest tests -n 2 -q
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest tests -m slow -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test  ## everything a merge needs
+
+schema: $(READY)  ## the JSON Schema that editors complete case files with
+	$(BIN)/weighbridge schema > cases/case.schema.json
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,122 @@
+"""`Case`: what a case file says, validated and frozen. Plain data: it crosses process borders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from weighbridge.contracts import Limit, Options, Requirement
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model comes from: a file or `module:callable`, and its checkpoint."""
+
+    format: str
+    reference: str
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class StepRef:
+    """A step of a recipe, resolved to one registered method. `line` is where it stands."""
+
+    kind: str
+    method: str
+    engine: str | None
+    key: str
+    options: Any
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.method}"
+
+
+@dataclass(frozen=True)
+class ThresholdRef:
+    """A threshold as stated. `limit` is an instance of the threshold's options."""
+
+    name: str
+    limit: Limit
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, one recipe (or finished candidate, or neither), and what it is held to."""
+
+    path: Path
+    name: str
+    line: int
+    model: ModelRef
+    thresholds: tuple[ThresholdRef, ...]
+    recipe: tuple[StepRef, ...] = ()
+    candidate: ModelRef | None = None
+    data: str | None = None
+    inputs: Any = None
+    metric: str | None = None
+    engine: str | None = None
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    allow_chance: bool = False
+    seed: int = 0
+    xfail: Mapping[str, str] = field(default_factory=dict)
+    """Reason by threshold; the key `*` speaks of all."""
+    skip: str | None = None
+    marks: tuple[str, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+
+class RequirementSpec(Options):
+    package: str | None = None
+    isa: str | None = None
+    path: str | None = None
+    engine: str | None = None
+    install: str = ""
+
+
+class CaseSpec(Options):
+    """The keys of a case. `model`, `engine`, `recipe` and `thresholds` are resolved through the registries."""
+
+    name: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^\s:/\\\[\]]+$",
+        description="What pytest calls the case; the file's stem without one.",
+    )
+    model: dict[str, Any] = Field(
+        description="One of torch, exported, onnx, keras, tflite; for torch also `weights`."
+    )
+    candidate: dict[str, Any] | None = Field(None, description="A finished artifact, in place of a recipe.")
+    data: str | None = Field(
+        None, description="file.py:callable that gives the splits test, calibration, train."
+    )
+    inputs: list[list[int]] | dict[str, list[int]] | None = Field(
+        None, description="Shapes of one sample, without the batch axis, where there is no data."
+    )
+    metric: str | None = Field(
+        None, description="A registered metric, or file.py:function(outputs, targets)."
+    )
+    engine: str | dict[str, Any] | None = Field(
+        None, description="What serves the artifact; its options beside `name`."
+    )
+    allow_chance: bool = Field(False, description="Judge even a baseline that is no better than guessing.")
+    seed: int = Field(0, ge=0, description="Of every random choice.")
+    recipe: list[dict[str, Any]] | None = Field(
+        None, description="Steps in order; a step's first key is its kind."
+    )
+    thresholds: dict[str, Any] = Field(description="What the artifact is held to.")
+    xfail: str | dict[str, str] | None = Field(None, description="Reason, or reason by threshold.")
+    skip: str | None = Field(None, description="Reason.")
+    marks: list[str] = Field(default_factory=list, description="pytest markers.")
+    requires: list[RequirementSpec] = Field(
+        default_factory=list, description="What must be present; absent means skipped."
+    )

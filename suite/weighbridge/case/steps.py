@@ -1,0 +1,102 @@
+"""A recipe's steps, resolved to registered methods while the model's format is followed through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weighbridge.contracts import CONVERTERS, STEPS, Step
+from weighbridge.errors import did_you_mean
+
+_ORDER = {
+    "prune": "prune first, then quantize: pruning ranks float weights, and a quantized tensor has none",
+    "cluster": "cluster first, then quantize: centroids are found among float weights",
+    "finetune": "fine-tune first, then quantize: quantized weights have no gradients",
+    "quantize": "the model is already quantized by an earlier step",
+}
+
+
+def kinds() -> list[str]:
+    return sorted({step.kind for step in STEPS})
+
+
+def methods(kind: str) -> list[Step]:
+    return [step for step in STEPS if step.kind == kind]
+
+
+def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str, dict[str, Any]]:
+    """The method that a raw step names, the key that names it, and its options as written.
+
+    `format_` is what the model is by then (None where that is unknown because an earlier step is faulty): among
+    methods of one name, the one that takes it as it is goes before one that needs a conversion. Raises
+    `ValueError` with `(key or None, message)`.
+    """
+    kind = next(iter(raw), None)
+    if kind not in kinds():
+        later = [key for key in raw if key in kinds()]
+        hint = f"; put '{later[0]}' first" if later else did_you_mean(str(kind), kinds())
+        raise ValueError(kind, f"unknown kind of step '{kind}'{hint}")
+    value, options = raw[kind], {key: item for key, item in raw.items() if key not in (kind, "engine")}
+    candidates = methods(kind)
+    if isinstance(value, dict):
+        options = {**value, **options}
+        candidates = candidates[:1]
+    elif isinstance(value, str):
+        if value not in {step.method for step in candidates}:
+            raise ValueError(
+                kind,
+                f"unknown {kind} method '{value}'{did_you_mean(value, {step.method for step in candidates})}",
+            )
+        candidates = [step for step in candidates if step.method == value]
+    else:
+        raise ValueError(
+            kind,
+            f"'{kind}' takes the name of a method{did_you_mean('', {step.method for step in candidates})}",
+        )
+    engine = raw.get("engine")
+    if engine is not None:
+        engines = {step.engine for step in candidates if step.engine}
+        if engine not in engines:
+            what = f"{kind}: {value}" if isinstance(value, str) else kind
+            raise ValueError(
+                "engine",
+                f"'{what}' takes no engine"
+                if not engines
+                else f"'{what}' has no engine '{engine}'{did_you_mean(str(engine), engines)}",
+            )
+        candidates = [step for step in candidates if step.engine == engine]
+    if format_ is None:
+        return candidates[0], kind, options
+    fitting = [step for step in candidates if format_ in step.accepts] or [
+        step for step in candidates if path_between(format_, step.accepts)
+    ]
+    if not fitting:
+        takes = sorted({name for step in candidates for name in step.accepts})
+        raise ValueError(
+            kind,
+            f"'{kind}: {candidates[0].method}' takes {' or '.join(takes)}, and the model is {format_} by then",
+        )
+    return fitting[0], kind, options
+
+
+def path_between(source: str, targets: Sequence[str]) -> list[str] | None:
+    """The shortest chain of formats from `source` to one of `targets`, without `source`; None when there is none."""
+    if source in targets:
+        return []
+    frontier, seen = [[source]], {source}
+    while frontier:
+        path = frontier.pop(0)
+        for converter in CONVERTERS:
+            if converter.source == path[-1] and converter.target not in seen:
+                if converter.target in targets:
+                    return [*path[1:], converter.target]
+                seen.add(converter.target)
+                frontier.append([*path, converter.target])
+    return None
+
+
+def order_fault(earlier: Sequence[Step], step: Step) -> str | None:
+    """Why `step` cannot follow `earlier`, or None. Nothing follows a quantization."""
+    if any(before.must == "quantize" for before in earlier):
+        return _ORDER.get(step.kind, f"'{step.kind}' cannot follow a quantization")
+    return None

@@ -1,0 +1,158 @@
+"""YAML text -> plain data and the place of every value, with YAML 1.2's meanings.
+
+PyYAML's own construction reads `1e-3` as a string, `no` as False, and lets the last duplicate key win, so only
+its parser is used and the nodes are built here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import yaml
+from weighbridge.errors import CaseError, Fault
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+Mark: TypeAlias = tuple[int, int]
+
+MAX_NODES = 50_000  # aliases can multiply: a "billion laughs" file expands to more than memory
+
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML has it
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """PyYAML's parser with the implicit types of the YAML 1.2 core schema."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+0123456789."),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+@dataclass
+class Document:
+    """The data of one file; `marks` gives line and column of each value, `keys` of each mapping's key."""
+
+    path: Path
+    data: Any = None
+    marks: dict[KeyPath, Mark] = field(default_factory=dict)
+    keys: dict[KeyPath, Mark] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, where: KeyPath, message: str, *, key: bool = False) -> None:
+        """Record a fault at a value, at its key when `key` is true, or at the nearest parent that stands in the file."""
+        place = where
+        while place and place not in self.marks:
+            place = place[:-1]
+        line, column = (self.keys if key else self.marks).get(place) or self.marks.get(place, (1, 1))
+        fault = Fault(line, column, message)
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+
+def read(path: Path) -> Document:
+    """The document in `path`; raises `CaseError` where it cannot be read at all.
+
+    Faults that leave the rest readable (a duplicate key, a merge key) are collected in `Document.faults`.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CaseError(path, [Fault(1, 1, f"cannot be read: {error.strerror}")]) from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        raise CaseError(
+            path, [Fault(line, column, f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8")]
+        ) from None
+    document = Document(path)
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise CaseError(path, [Fault(*place, f"not YAML: {what}")]) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise CaseError(path, [Fault(1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
+    if node is None:
+        raise CaseError(
+            path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")]
+        )
+    try:
+        document.data = _Builder(document).build(node, ())
+    except RecursionError:
+        raise CaseError(path, [Fault(1, 1, "nested too deeply, or an alias that contains itself")]) from None
+    return document
+
+
+class _Builder:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, where: KeyPath) -> Any:
+        self.nodes += 1
+        mark = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if self.nodes > MAX_NODES:
+            raise CaseError(
+                self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")]
+            )
+        self.document.marks[where] = mark
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, where)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*where, index)) for index, child in enumerate(node.value)]
+        return self._scalar(node, where)
+
+    def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                self.document.faults.append(Fault(*place, "a key must be plain text"))
+            elif key == "<<":
+                self.document.faults.append(
+                    Fault(*place, "merge keys (`<<`) are not supported; write the keys out, or use `cases:`")
+                )
+            elif key in mapping:
+                first = self.document.keys[(*where, key)]
+                self.document.faults.append(
+                    Fault(*place, f"key '{key}' stands twice (first on line {first[0]})")
+                )
+            else:
+                self.document.keys[(*where, key)] = place
+                mapping[key] = self.build(value_node, (*where, key))
+        return mapping
+
+    def _scalar(self, node: yaml.Node, where: KeyPath) -> Any:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        text = node.value
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "int":
+            return int(text, 0) if text[:2].lower() in ("0o", "0x") else int(text)
+        if kind == "float":
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if kind != "str":
+            self.document.fault(where, f"the tag {node.tag} is not supported")
+        return text

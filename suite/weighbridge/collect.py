@@ -1,0 +1,201 @@
+"""Case file -> pytest items. A threshold is an item, so that `-k`, `--lf`, JUnit and xdist work on it.
+
+`cases/digits/cnn.yaml::prune-int8::accuracy_drop` is file, case and threshold. A recipe runs once, when the first
+of its items is set up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weighbridge.case.load import load_cases
+from weighbridge.case.model import Case, ThresholdRef
+from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.errors import (
+    CaseError,
+    CaseFailed,
+    Inconclusive,
+    StageError,
+    ThresholdMissed,
+    WeighbridgeError,
+)
+from weighbridge.options import Settings
+from weighbridge.plan import Plan, make_plan
+from weighbridge.progress import Progress
+from weighbridge.results import Measurement, Outcome, Status, Verdict
+from weighbridge.rows import make_fault_row, make_row
+
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+PROGRESS: pytest.StashKey[Progress] = pytest.StashKey()
+
+
+class CaseFile(pytest.File):
+    """One YAML file. A faulty one is a single failing item: it never stops the other files."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            cases = load_cases(self.path)
+        except CaseError as error:
+            yield FaultItem.from_parent(
+                self, name="case file", error=CaseError(_relative(self), error.faults)
+            )
+            return
+        for case in cases:
+            node = CaseNode.from_parent(self, name=case.name, case=case)
+            try:
+                for mark in case.marks:
+                    node.add_marker(mark)
+            except Exception as error:  # --strict-markers, whose exception pytest keeps private
+                yield FaultItem.from_parent(
+                    self,
+                    name=case.name,
+                    error=StageError("collect", f"{_relative(self)}:{case.line}: {error}"),
+                )
+                continue
+            yield node
+
+
+class CaseNode(pytest.Collector):
+    """One case: its plan, and its outcome once a recipe has run."""
+
+    def __init__(self, *, case: Case, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+        self.settings = self.config.stash[SETTINGS]
+        self.measured: dict[str, Measurement] = {}
+
+    def collect(self) -> Iterable[pytest.Item]:
+        for ref in self.case.thresholds:
+            yield ThresholdItem.from_parent(self, name=ref.name, ref=ref)
+
+    @cached_property
+    def plan(self) -> Plan:
+        return make_plan(self.case)
+
+    @cached_property
+    def workdir(self) -> Path:
+        return self.settings.reports / "artifacts" / re.sub(r"[^\w.-]+", "_", self.nodeid)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        from weighbridge.pipeline import execute
+
+        with self.config.stash[PROGRESS].showing(self.nodeid) as say:
+            return execute(self.plan, self.workdir, say)
+
+    def refs_of(self, measure: str) -> tuple[ThresholdRef, ...]:
+        return tuple(ref for ref in self.case.thresholds if THRESHOLDS.get(ref.name).measure == measure)
+
+
+class FaultItem(pytest.Item):
+    """A file, or a case, that cannot be read: it fails with every fault."""
+
+    def __init__(self, *, error: WeighbridgeError, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error = error
+
+    def runtest(self) -> None:
+        raise self.error
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, 0, f"{self.name}"
+
+    def row(self, status: Status, message: str) -> dict[str, Any]:
+        line = self.error.faults[0].line if isinstance(self.error, CaseError) else 1
+        return make_fault_row(self.nodeid, _relative(self), self.name, line, status, message)
+
+
+class ThresholdItem(pytest.Item):
+    """One threshold of one case."""
+
+    parent: CaseNode
+
+    def __init__(self, *, ref: ThresholdRef, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.threshold = THRESHOLDS.get(ref.name)
+        self.bench = MEASURES.get(self.threshold.measure).bench
+        self.verdict: Verdict | None = None
+        case = self.parent.case
+        reason = case.xfail.get(ref.name, case.xfail.get("*"))
+        if reason is not None:
+            self.add_marker(pytest.mark.xfail(reason=reason, strict=ref.name in case.xfail))
+
+    def setup(self) -> None:
+        case, settings = self.parent.case, self.parent.settings
+        if case.skip is not None:
+            pytest.skip(case.skip)
+        if self.bench and not settings.bench:
+            pytest.skip(f"{self.name} is measured with --bench only: pytest --bench '{self.nodeid}'")
+        outcome = self.parent.outcome
+        if outcome.status is Status.SKIP:
+            if settings.strict_requirements:
+                raise StageError("requires", outcome.message)
+            pytest.skip(outcome.message)
+        if outcome.status is Status.ERROR:
+            raise CaseFailed(f"{_relative(self)}:{outcome.message}")
+
+    def runtest(self) -> None:
+        from weighbridge.judge import judge
+
+        self.verdict = judge(self.ref, self._measurement())
+        if self.verdict.status is Status.PASS:
+            return
+        kind = Inconclusive if self.verdict.status is Status.INCONCLUSIVE else ThresholdMissed
+        if kind is Inconclusive and self.bench and self.parent.settings.bench_inconclusive == "warn":
+            self.warn(pytest.PytestWarning(self.verdict.message))
+            return
+        lines = [
+            f"{_relative(self)}:{self.ref.line}: {self.verdict.message}",
+            *(f"  - {line}" for line in self.verdict.advice),
+        ]
+        raise kind("\n".join(lines))
+
+    def _measurement(self) -> Measurement:
+        name = self.threshold.measure
+        node = self.parent
+        if not self.bench:
+            if name not in node.outcome.measurements:
+                raise StageError(
+                    "measure",
+                    f"'{name}' could not be measured: the case has nothing to run the model on; give `data` or `inputs`",
+                )
+            return node.outcome.measurements[name]
+        if name not in node.measured:
+            from weighbridge.bench import measure_with_benchmark
+
+            with self.config.stash[PROGRESS].showing(node.nodeid) as say:
+                node.measured[name] = measure_with_benchmark(self, name, say)
+        return node.measured[name]
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, self.ref.line - 1, f"{self.parent.name}::{self.name}"
+
+    def row(self, status: Status, message: str) -> dict[str, Any]:
+        """This item's part of the report contract."""
+        node = self.parent
+        outcome = node.__dict__.get("outcome")
+        verdict = self.verdict or Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)
+        return make_row(
+            node.nodeid,
+            _relative(self),
+            node.case,
+            outcome,
+            node.measured,
+            verdict,
+            self.ref,
+            status,
+            message,
+            node.plan.engine if "plan" in node.__dict__ else None,
+        )
+
+
+def _relative(node: pytest.Item | pytest.Collector) -> str:
+    root = node.config.rootpath
+    return node.path.relative_to(root).as_posix() if node.path.is_relative_to(root) else str(node.path)

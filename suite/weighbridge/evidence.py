@@ -1,0 +1,53 @@
+"""What a step changed, counted. A step that changed nothing is an error: peers return the float model and call it quantized."""
+
+from __future__ import annotations
+
+import hashlib
+
+from weighbridge.contracts import FORMATS, Model, Step
+from weighbridge.errors import StageError
+from weighbridge.results import Census
+
+
+def take_census(model: Model) -> Census:
+    """Count what stands in `model`."""
+    import numpy as np
+
+    format_ = FORMATS.get(model.format)
+    parameters = nonzero = quantized = stored = 0
+    sha = hashlib.sha256()
+    for tensor in format_.tensors(model):
+        stored += tensor.stored_bytes
+        quantized += tensor.quantization is not None
+        sha.update(np.ascontiguousarray(tensor.array).tobytes())
+        if tensor.array.ndim >= 2:
+            parameters += tensor.array.size
+            nonzero += tensor.nonzero()
+    return Census(parameters, nonzero, quantized, stored, sha.hexdigest()[:16], format_.operators(model))
+
+
+def check_changed(step: Step, before: Census, after: Census) -> None:
+    """Raise `StageError` unless the census shows what `step.must` promises."""
+    name = f"{step.kind}: {step.method}"
+    if step.must == "sparsify" and after.nonzero >= before.nonzero and after.parameters >= before.parameters:
+        raise StageError(
+            step.kind,
+            f"the step changed nothing: {before.nonzero} of {before.parameters} weights were not zero before it, "
+            f"{after.nonzero} after it",
+            name,
+        )
+    if step.must == "quantize" and after.quantized <= before.quantized:
+        raise StageError(
+            step.kind,
+            "the step changed nothing: it returned the model without a quantized weight more "
+            f"({after.quantized} quantized tensors; operators: {_names(after)})",
+            name,
+        )
+    if step.must == "change" and after.digest == before.digest and after.operators == before.operators:
+        raise StageError(step.kind, "the step changed nothing: every weight is what it was before", name)
+
+
+def _names(census: Census) -> str:
+    return ", ".join(
+        f"{count} {name}" for name, count in sorted(census.operators.items(), key=lambda item: -item[1])[:8]
+    )

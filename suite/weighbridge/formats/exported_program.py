@@ -1,0 +1,80 @@
+"""`torch.export` programs: a `.pt2` file, or a callable that gives an `ExportedProgram`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.errors import StageError
+from weighbridge.references import call
+from weighbridge.results import Artifact
+
+
+class ExportedProgram:
+    name = "exported"
+    suffixes = (".pt2",)
+    engine = "torch"
+    requires: tuple[Requirement, ...] = ()
+
+    def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
+        import torch
+
+        if weights is not None:
+            raise StageError("load", "an exported program carries its weights; `weights` belongs to torch")
+        if reference.endswith(self.suffixes):
+            return Model("exported", _read(folder / reference))
+        program = call(reference, folder)
+        if not isinstance(program, torch.export.ExportedProgram):
+            raise StageError(
+                "load", f"{reference}() gave a {type(program).__name__}, not a torch.export.ExportedProgram"
+            )
+        return Model("exported", program)
+
+    def save(self, model: Model, folder: Path, stem: str) -> Artifact:
+        import torch
+
+        path = folder / f"{stem}.pt2"
+        torch.export.save(model.value, path)
+        return Artifact("exported", path, (path,), model.source)
+
+    def open(self, artifact: Artifact) -> Model:
+        return Model("exported", _read(artifact.path), artifact.source)
+
+    def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
+            if hasattr(tensor, "detach"):
+                value = tensor.detach()
+                yield StoredTensor(
+                    name,
+                    value.float().numpy() if value.dtype.is_floating_point else value.numpy(),
+                    str(value.dtype).removeprefix("torch."),
+                    value.numel() * value.itemsize,
+                    layer=name.rpartition(".")[0],
+                )
+
+    def operators(self, model: Model) -> Mapping[str, int]:
+        return dict(
+            Counter(str(node.target) for node in model.value.graph.nodes if node.op == "call_function")
+        )
+
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
+
+
+def _read(path: Path) -> object:
+    import torch
+
+    if not path.is_file():
+        raise StageError("load", f"no model file {path}")
+    try:
+        return torch.export.load(path)
+    except Exception as error:  # the archive reader raises whatever its parts raise
+        raise StageError(
+            "load",
+            f"{path} cannot be read, it is truncated or no exported program: {str(error).splitlines()[0]}",
+        ) from error
+
+
+FORMATS.add(ExportedProgram.name, ExportedProgram())

@@ -1,0 +1,97 @@
+"""ONNX: a file, or a callable that gives a path or a `ModelProto`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.errors import StageError
+from weighbridge.references import call
+from weighbridge.results import Artifact
+
+_PROTOBUF_LIMIT = 2**31 - 1
+
+
+class OnnxModel:
+    name = "onnx"
+    suffixes = (".onnx",)
+    engine = "onnxruntime"
+    requires: tuple[Requirement, ...] = ()
+
+    def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
+        import onnx
+
+        if weights is not None:
+            raise StageError("load", "an ONNX model carries its weights; `weights` belongs to torch")
+        target: Any = folder / reference
+        if ":" in reference and not target.exists():
+            target = call(reference, folder)
+        if isinstance(target, onnx.ModelProto):
+            return Model("onnx", target)
+        if isinstance(target, str | Path):
+            return Model("onnx", read_onnx(Path(target)))
+        raise StageError(
+            "load", f"{reference}() gave a {type(target).__name__}, not a path or an onnx.ModelProto"
+        )
+
+    def save(self, model: Model, folder: Path, stem: str) -> Artifact:
+        import onnx
+
+        path, data = folder / f"{stem}.onnx", folder / f"{stem}.onnx.data"
+        large = model.value.ByteSize() > _PROTOBUF_LIMIT
+        data.unlink(missing_ok=True)
+        onnx.save(model.value, path, save_as_external_data=large, location=data.name)
+        return Artifact("onnx", path, (path, data) if large else (path,), model.source)
+
+    def open(self, artifact: Artifact) -> Model:
+        return Model("onnx", read_onnx(artifact.path), artifact.source)
+
+    def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        from weighbridge.formats.onnx_weights import stored_tensors
+
+        return stored_tensors(model.value)
+
+    def operators(self, model: Model) -> Mapping[str, int]:
+        from weighbridge.formats.onnx_weights import graphs
+
+        return dict(Counter(node.op_type for graph in graphs(model.value) for node in graph.node))
+
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """None where an inner axis is dynamic, or an input has no batch axis: no shape can be made up for those."""
+        import onnx
+
+        stored = {tensor.name for tensor in model.value.graph.initializer}
+        shapes, dtypes = {}, {}
+        for value in model.value.graph.input:
+            if value.name in stored:
+                continue
+            axes = value.type.tensor_type.shape.dim
+            if not axes or any(not axis.HasField("dim_value") for axis in axes[1:]):
+                return None, {}
+            shapes[value.name] = tuple(axis.dim_value for axis in axes[1:])
+            dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+        return shapes, dtypes
+
+
+def read_onnx(path: Path) -> Any:
+    """The `ModelProto` in `path`, external data (inside its own folder only) included; raises `StageError`."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise StageError("load", f"no model file {path}")
+    try:
+        model = onnx.load(path)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
+        raise StageError(
+            "load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}"
+        ) from error
+    if not model.graph.node:
+        raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")
+    return model
+
+
+FORMATS.add(OnnxModel.name, OnnxModel())

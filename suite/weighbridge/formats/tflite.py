@@ -1,0 +1,64 @@
+"""TFLite: a `.tflite` flatbuffer, held as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.errors import StageError, did_you_mean
+from weighbridge.extras import LITERT
+from weighbridge.formats.tflite_file import TFLiteFile
+from weighbridge.results import Artifact
+
+
+class TFLite:
+    """The format of LiteRT. `Model.value` is the file's bytes."""
+
+    name = "tflite"
+    suffixes: tuple[str, ...] = (".tflite",)
+    engine = "litert"
+    requires: tuple[Requirement, ...] = (LITERT,)
+
+    def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
+        """Read a finished file; raises `StageError` where there is none, or it is damaged."""
+        if weights is not None:
+            raise StageError("load", "a .tflite file holds its weights; remove `weights`")
+        path = folder / reference
+        if not path.is_file():
+            siblings = [entry.name for entry in path.parent.glob("*.tflite")] if path.parent.is_dir() else []
+            raise StageError("load", f"no file {path}{did_you_mean(path.name, siblings)}")
+        return self._read(path)
+
+    def save(self, model: Model, folder: Path, stem: str) -> Artifact:
+        path = folder / f"{stem}.tflite"
+        path.write_bytes(model.value)
+        return Artifact(self.name, path, (path,), model.source)
+
+    def open(self, artifact: Artifact) -> Model:
+        model = self._read(artifact.path)
+        return Model(self.name, model.value, artifact.source)
+
+    def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        return TFLiteFile(model.value).tensors()
+
+    def operators(self, model: Model) -> Mapping[str, int]:
+        return TFLiteFile(model.value).operators()
+
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """None where an inner size is open, or an input has no batch axis."""
+        declared = TFLiteFile(model.value).inputs()
+        if not declared or any(not shape or min(shape[1:], default=1) < 1 for shape, _ in declared.values()):
+            return None, {}
+        return (
+            {name: shape[1:] for name, (shape, _) in declared.items()},
+            {name: dtype for name, (_, dtype) in declared.items()},
+        )
+
+    def _read(self, path: Path) -> Model:
+        content = path.read_bytes()
+        TFLiteFile(content, path.name)
+        return Model(self.name, content)
+
+
+FORMATS.add(TFLite.name, TFLite())

@@ -1,0 +1,325 @@
+"""Reading a `.tflite` flatbuffer without running it: weights as stored, operators, custom operators by name.
+
+The schema is TensorFlow Lite's own (`schema.fbs`), in the Python classes that ai-edge-litert generates from
+it. Flatbuffers does not verify what it reads, so every length is checked here and a damaged file is a
+`StageError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.errors import StageError
+from weighbridge.extras import LITERT, load
+from weighbridge.formats.tflite_sparse import densify
+
+if TYPE_CHECKING:
+    from weighbridge.contracts import Array
+
+IDENTIFIER = b"TFL3"
+
+# TensorType of the schema -> name, numpy or ml_dtypes name, bits a number. Types that no weight has are
+# absent.
+_TYPES = {
+    0: ("float32", "float32", 32),
+    1: ("float16", "float16", 16),
+    2: ("int32", "int32", 32),
+    3: ("uint8", "uint8", 8),
+    4: ("int64", "int64", 64),
+    7: ("int16", "int16", 16),
+    9: ("int8", "int8", 8),
+    10: ("float64", "float64", 64),
+    17: ("int4", "int8", 4),
+    18: ("bfloat16", "bfloat16", 16),
+    19: ("int2", "int8", 2),
+    20: ("uint4", "uint8", 4),
+    21: ("float8_e4m3fn", "float8_e4m3fn", 8),
+    22: ("float8_e5m2", "float8_e5m2", 8),
+}
+_REDUCED_FLOATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+_CUSTOM = 32
+_BLOCKWISE = 2
+
+
+class TFLiteFile:
+    """A parsed `.tflite`. Raises `StageError` where the bytes are not one, `Unavailable` without
+    ai-edge-litert.
+    """
+
+    def __init__(self, content: bytes, name: str = "the model") -> None:
+        self.content, self.name = content, name
+        self._schema = _schema()
+        if content[4:8] != IDENTIFIER:
+            raise StageError(
+                "load", f"{name} is not a .tflite file: it lacks the identifier {IDENTIFIER.decode()}"
+            )
+        try:
+            self._model = self._schema.Model.GetRootAs(content, 0)
+            self._graphs = [self._model.Subgraphs(i) for i in range(self._model.SubgraphsLength())]
+            self._codes = [self._code(i) for i in range(self._model.OperatorCodesLength())]
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def operators(self) -> dict[str, int]:
+        """Operator name -> how often it occurs, over all subgraphs; a custom one is `CUSTOM:name`."""
+        try:
+            return dict(Counter(name for graph in self._graphs for name, _ in self._operators(graph)))
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape (-1 for an open size) and dtype of each input of the graph that is run.
+
+        The names are the signature's where there is one. A quantized input is given as float32: the engine
+        scales it.
+        """
+        try:
+            graph, names = self._graphs[0], self._signature_names()
+            found = {}
+            for position in range(graph.InputsLength()):
+                index = graph.Inputs(position)
+                tensor = graph.Tensors(index)
+                name = names.get(index) or tensor.Name().decode(errors="replace")
+                found[name] = (_signature(tensor), self._taken(graph, tensor))
+            return found
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def outputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape (-1 for an open size) and dtype of each output of the graph that is run."""
+        try:
+            graph = self._graphs[0]
+            tensors = [graph.Tensors(graph.Outputs(position)) for position in range(graph.OutputsLength())]
+            return {
+                tensor.Name().decode(errors="replace"): (_signature(tensor), self._taken(graph, tensor))
+                for tensor in tensors
+            }
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _signature_names(self) -> dict[int, str]:
+        for index in range(self._model.SignatureDefsLength()):
+            signature = self._model.SignatureDefs(index)
+            if signature.SubgraphIndex() == 0:
+                entries = [signature.Inputs(position) for position in range(signature.InputsLength())]
+                return {entry.TensorIndex(): entry.Name().decode(errors="replace") for entry in entries}
+        return {}
+
+    def _taken(self, graph: Any, tensor: Any) -> str:
+        dtype, _, bits = _TYPES[tensor.Type()]
+        return "float32" if self._quantization(graph, tensor, bits, dtype, "input") else dtype
+
+    def tensors(self) -> Iterator[StoredTensor]:
+        """Every constant that an operator computes with: floats and quantized integers.
+
+        Shapes, axes and permutations (unquantized integers) are no weights. A buffer that several tensors
+        share is given once.
+        """
+        seen: set[int] = set()
+        for graph in self._graphs:
+            try:
+                consumers = self._consumers(graph)
+                scales = self._scale_tensors(graph)
+                for index in range(graph.TensorsLength()):
+                    tensor = graph.Tensors(index)
+                    if index in scales or tensor.Buffer() in seen:
+                        continue
+                    stored = self._stored(graph, tensor, consumers.get(index, ""))
+                    if stored is not None:
+                        seen.add(tensor.Buffer())
+                        yield stored
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
+
+    def _stored(self, graph: Any, tensor: Any, operator: str) -> StoredTensor | None:
+        data = self._buffer(tensor.Buffer())
+        kind = _TYPES.get(tensor.Type())
+        if data.size == 0 or kind is None:
+            return None
+        dtype, storage, bits = kind
+        name = tensor.Name().decode(errors="replace")
+        shape = tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
+        sparsity = tensor.Sparsity()
+        quantization = self._quantization(graph, tensor, bits, dtype, name)
+        if quantization is None and not dtype.startswith(("float", "bfloat")):
+            return None
+        spent = int(data.nbytes)
+        if sparsity is None:
+            numbers = _unpack(data, storage, bits, _product(shape), name).reshape(shape)
+        else:
+            zero = 0 if quantization is None else int(quantization.zero_point.reshape(-1)[0])
+            numbers, index_bytes = densify(
+                self._schema, sparsity, _unpack(data, storage, bits, None, name), shape, zero
+            )
+            spent += index_bytes
+        return StoredTensor(
+            name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=name,
+            operator=operator,
+        )  # fmt: skip
+
+    def _quantization(self, graph: Any, tensor: Any, bits: int, dtype: str, name: str) -> Quantization | None:
+        import numpy as np
+
+        if dtype in _REDUCED_FLOATS:
+            return Quantization(bits, np.ones((), np.float32), np.zeros((), np.int64), scheme=dtype)
+        parameters = tensor.Quantization()
+        if parameters is None:
+            return None
+        if parameters.DetailsType() == _BLOCKWISE:
+            return self._blockwise(graph, parameters, bits, tensor)
+        if parameters.DetailsType():
+            raise StageError(
+                "load",
+                f"{self.name}: tensor '{name}' has a quantization scheme that this reader does not know",
+            )
+        if not parameters.ScaleLength():
+            return None
+        scale = np.array(parameters.ScaleAsNumpy(), dtype=np.float32)
+        zero_point = np.zeros(len(scale), np.int64)
+        if parameters.ZeroPointLength():
+            zero_point = zero_point + np.asarray(parameters.ZeroPointAsNumpy(), dtype=np.int64)
+        if len(scale) == 1:
+            return Quantization(bits, scale.reshape(()), zero_point.reshape(()))
+        axis = int(parameters.QuantizedDimension())
+        if axis >= tensor.ShapeLength() or tensor.Shape(axis) != len(scale):
+            raise ValueError(f"tensor '{name}' has {len(scale)} scales along axis {axis}")
+        return Quantization(bits, scale, zero_point, axis=axis)
+
+    def _blockwise(self, graph: Any, parameters: Any, bits: int, tensor: Any) -> Quantization:
+        """Scales of shape [rows, groups], kept in a tensor of their own; groups run along the last axis."""
+        import numpy as np
+
+        block = self._block(parameters)
+        columns = int(tensor.Shape(tensor.ShapeLength() - 1))
+        scale = self._parameter(graph, block.Scales()).astype(np.float32)
+        groups = columns // max(block.BlockSize(), 1)
+        shape = (*(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength() - 1)), groups)
+        scale = scale.reshape(shape)
+        zero_point = np.zeros(shape, np.int64)
+        if block.ZeroPoints() > 0:
+            zero_point = self._parameter(graph, block.ZeroPoints()).astype(np.int64).reshape(shape)
+        return Quantization(
+            bits, scale, zero_point, axis=tensor.ShapeLength() - 1, group_size=block.BlockSize()
+        )
+
+    def _block(self, parameters: Any) -> Any:
+        block = self._schema.BlockwiseQuantization()
+        block.Init(parameters.Details().Bytes, parameters.Details().Pos)
+        return block
+
+    def _parameter(self, graph: Any, index: int) -> Array:
+        tensor = graph.Tensors(index)
+        _, storage, bits = _TYPES[tensor.Type()]
+        return _unpack(self._buffer(tensor.Buffer()), storage, bits, None, "scales")
+
+    def _scale_tensors(self, graph: Any) -> set[int]:
+        """Tensors that hold the scales and zero points of blockwise quantized ones: overhead, not weights."""
+        found: set[int] = set()
+        for index in range(graph.TensorsLength()):
+            parameters = graph.Tensors(index).Quantization()
+            if parameters is not None and parameters.DetailsType() == _BLOCKWISE:
+                block = self._block(parameters)
+                found |= {position for position in (block.Scales(), block.ZeroPoints()) if position > 0}
+        return found
+
+    def _consumers(self, graph: Any) -> dict[int, str]:
+        """Tensor -> the operator that reads it, seen through the DEQUANTIZE that stands before a float
+        kernel.
+        """
+        consumers: dict[int, str] = {}
+        through: dict[int, int] = {}
+        for name, operator in self._operators(graph):
+            for position in range(operator.InputsLength()):
+                consumers.setdefault(operator.Inputs(position), name)
+            if name == "DEQUANTIZE" and operator.OutputsLength():
+                through[operator.Inputs(0)] = operator.Outputs(0)
+        return consumers | {source: consumers.get(target, "DEQUANTIZE") for source, target in through.items()}
+
+    def _operators(self, graph: Any) -> Iterator[tuple[str, Any]]:
+        for index in range(graph.OperatorsLength()):
+            operator = graph.Operators(index)
+            yield self._codes[operator.OpcodeIndex()], operator
+
+    def _code(self, index: int) -> str:
+        entry = self._model.OperatorCodes(index)
+        # Files written before 2020 have the code in the deprecated byte only.
+        code = max(entry.BuiltinCode(), entry.DeprecatedBuiltinCode())
+        if code == _CUSTOM:
+            return f"CUSTOM:{(entry.CustomCode() or b'').decode(errors='replace')}"
+        return _names(self._schema).get(code, f"operator {code}")
+
+    def _buffer(self, index: int) -> Array:
+        """The bytes of a buffer: inside the flatbuffer, or behind it (as in files above 2 GB)."""
+        import numpy as np
+
+        if not 0 <= index < self._model.BuffersLength():
+            raise IndexError(f"buffer {index} of {self._model.BuffersLength()}")
+        buffer = self._model.Buffers(index)
+        if buffer.Offset() > 1:
+            if buffer.Offset() + buffer.Size() > len(self.content):
+                raise IndexError(f"buffer {index} ends behind the file")
+            return np.frombuffer(self.content, np.uint8, buffer.Size(), buffer.Offset())
+        return np.zeros(0, np.uint8) if buffer.DataIsNone() else np.asarray(buffer.DataAsNumpy())
+
+    def _damaged(self, error: Exception) -> StageError:
+        return StageError("load", f"{self.name} is damaged or cut short: {error}")
+
+
+# What reading outside a buffer raises; flatbuffers itself raises TypeError for an offset that is no table's.
+_DAMAGE = (
+    struct.error,
+    IndexError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    UnicodeError,
+    MemoryError,
+)
+
+
+def _unpack(data: Array, storage: str, bits: int, count: int | None, name: str) -> Array:
+    """`count` numbers (all that the bytes hold, without one), sub-byte ones low bits first."""
+    import ml_dtypes
+    import numpy as np
+
+    dtype = np.dtype(getattr(ml_dtypes, storage, storage))
+    if count is not None and len(data) != -(-count * bits // 8):
+        raise ValueError(
+            f"tensor '{name}' has {len(data)} bytes; {count} numbers of {bits} bits need another number"
+        )
+    if bits >= 8:
+        return data.view(np.uint8).view(dtype) if data.flags.c_contiguous else data.copy().view(dtype)
+    per_byte, mask = 8 // bits, (1 << bits) - 1
+    codes = (data[:, None] >> (np.arange(per_byte, dtype=np.uint8) * bits)) & mask
+    codes = codes.reshape(-1)[:count]
+    if dtype.kind == "i":
+        return ((codes ^ (1 << (bits - 1))).astype(np.int8) - (1 << (bits - 1))).astype(np.int8)
+    return codes.astype(dtype)
+
+
+def _signature(tensor: Any) -> tuple[int, ...]:
+    count = tensor.ShapeSignatureLength()
+    sizes = tensor.ShapeSignature if count else tensor.Shape
+    return tuple(int(sizes(axis)) for axis in range(count or tensor.ShapeLength()))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        if size < 0:
+            raise ValueError(f"negative size in shape {shape}")
+        total *= size
+    return total
+
+
+def _names(schema: Any) -> dict[int, str]:
+    return {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+
+def _schema() -> Any:
+    return load(LITERT, "ai_edge_litert.schema_py_generated")

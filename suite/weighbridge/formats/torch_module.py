@@ -1,0 +1,230 @@
+"""torch `nn.Module`: the user's code builds it, a safetensors checkpoint ships.
+
+A quantized layer's packed weight is stored as codes, scales and zero points, so that no pickle is needed; the
+steps that changed the module's structure are repeated when the checkpoint is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, Requirement, StoredTensor
+from weighbridge.errors import StageError
+from weighbridge.references import call
+from weighbridge.results import Artifact
+
+if TYPE_CHECKING:
+    import torch
+
+_PACKED = "_packed_params._packed_params"
+
+
+class TorchModule:
+    name = "torch"
+    suffixes = (".safetensors",)
+    engine = "torch"
+    requires: tuple[Requirement, ...] = ()
+
+    def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
+        import torch
+
+        module = call(reference, folder)
+        if not isinstance(module, torch.nn.Module):
+            raise StageError("load", f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module")
+        if weights is not None:
+            _load_state(module, read_checkpoint(weights), str(weights))
+        return Model("torch", module.eval(), {"reference": reference, "folder": str(folder), "replay": []})
+
+    def save(self, model: Model, folder: Path, stem: str) -> Artifact:
+        from safetensors.torch import save_file
+
+        tensors, aliases = flatten(model.value)
+        path = folder / f"{stem}.safetensors"
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            path,
+            metadata={"aliases": json.dumps(aliases)},
+        )
+        return Artifact("torch", path, (path,), model.source)
+
+    def open(self, artifact: Artifact) -> Model:
+        from safetensors import safe_open
+
+        with safe_open(artifact.path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
+        tensors.update({alias: tensors[name] for alias, name in aliases.items()})
+        module = call(artifact.source["reference"], Path(artifact.source["folder"])).eval()
+        for key, options in artifact.source["replay"]:
+            step = STEPS.get(key)
+            module = step.apply(Model("torch", module), step.options.model_validate(options), None).value  # type: ignore[arg-type]
+        _load_state(module, _pack(tensors), str(artifact.path))
+        return Model("torch", module.eval(), artifact.source)
+
+    def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        tensors, _ = flatten(model.value)
+        for name, tensor in tensors.items():
+            if (
+                name.endswith((".scale", ".zero_point", ".axis"))
+                and f"{name.rpartition('.')[0]}.codes" in tensors
+            ):
+                continue
+            base = name.removesuffix(".codes")
+            quantization = None
+            if base != name:
+                axis = tensors.get(f"{base}.axis")
+                quantization = Quantization(
+                    8,
+                    tensors[f"{base}.scale"].numpy(),
+                    tensors[f"{base}.zero_point"].numpy(),
+                    None if axis is None else int(axis),
+                )
+            base = base.replace(f".{_PACKED}", "").removeprefix(f"{_PACKED}.")
+            yield StoredTensor(
+                base,
+                tensor.float().numpy()
+                if tensor.dtype.is_floating_point and tensor.itemsize < 4
+                else tensor.numpy(),
+                str(tensor.dtype).removeprefix("torch."),
+                tensor.numel() * tensor.itemsize,
+                quantization,
+                base.rpartition(".")[0],
+            )
+
+    def operators(self, model: Model) -> Mapping[str, int]:
+        leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
+        return dict(Counter(_qualified(module) for module in leaves))
+
+    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
+        return None, {}
+
+
+def _qualified(module: Any) -> str:
+    quantized = "quantized" in type(module).__module__
+    return f"quantized.{type(module).__name__}" if quantized else type(module).__name__
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or of a torch checkpoint that holds tensors only; raises `StageError`."""
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise StageError("load", f"no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise StageError(
+            "load",
+            f"{path} holds pickled code, which is not run. Where you trust it, convert it once: "
+            f"safetensors.torch.save_file(torch.load(..., weights_only=False).state_dict(), '{path.stem}.safetensors')",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise StageError(
+            "load", f"{path} cannot be read, it is truncated or no checkpoint: {str(error).splitlines()[0]}"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StageError("load", f"{path} holds no state dict of tensors")
+    return state
+
+
+def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) -> None:
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # quantized layers read their version here
+    try:
+        module.load_state_dict(versioned, strict=True)
+    except RuntimeError as error:
+        raise StageError(
+            "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
+        ) from error
+
+
+def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The state dict as plain tensors, and the names that share another's storage.
+
+    A packed quantized weight `p` becomes `p.codes` (int8), `p.scale`, `p.zero_point` and, per channel, `p.axis`.
+    """
+    import torch
+
+    plain: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, value in module.state_dict().items():
+        if name.endswith(_PACKED) and isinstance(value, tuple):
+            weight, bias = value
+            _flatten_quantized(f"{name}.weight", weight, plain)
+            if bias is not None:
+                plain[f"{name}.bias"] = bias.detach()
+        elif isinstance(value, torch.Tensor) and value.is_quantized:
+            _flatten_quantized(name, value, plain)
+        elif isinstance(value, torch.Tensor):
+            key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+            if value.numel() and key in seen:
+                aliases[name] = seen[key]
+            else:
+                seen[key] = name
+                plain[name] = value.detach()
+        elif not isinstance(value, torch.dtype):
+            raise StageError(
+                "save",
+                f"'{name}' is a {type(value).__name__}, which no checkpoint of plain tensors can hold; "
+                "quantize Linear layers only, or export to ONNX first",
+            )
+    return plain, aliases
+
+
+def _flatten_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:
+    import torch
+
+    into[f"{name}.codes"] = tensor.int_repr()
+    if tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
+        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
+            tensor.q_per_channel_scales(),
+            tensor.q_per_channel_zero_points(),
+        )
+        into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
+    else:
+        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
+            torch.tensor(tensor.q_scale()),
+            torch.tensor(tensor.q_zero_point()),
+        )
+
+
+def _pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The reverse of `flatten`."""
+    import torch
+
+    state: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        base = name.removesuffix(".codes")
+        if base == name:
+            if f"{name.rpartition('.')[0]}.codes" not in tensors and _PACKED not in name:
+                state[name] = tensor
+            continue
+        scale, zero_point = tensors[f"{base}.scale"], tensors[f"{base}.zero_point"]
+        if f"{base}.axis" in tensors:
+            value = torch._make_per_channel_quantized_tensor(
+                tensor, scale, zero_point, int(tensors[f"{base}.axis"])
+            )
+        else:
+            value = torch._make_per_tensor_quantized_tensor(tensor, float(scale), int(zero_point))
+        owner = base.removesuffix(".weight")
+        if owner.endswith(_PACKED):
+            state[owner] = (value, tensors.get(f"{owner}.bias"))
+            state[owner.removesuffix("_packed_params") + "dtype"] = torch.qint8
+        else:
+            state[base] = value
+    return state
+
+
+FORMATS.add(TorchModule.name, TorchModule())

@@ -1,0 +1,128 @@
+"""How good outputs are: the metrics a case can name, and the wrapping of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.contracts import METRICS, Array, Metric
+from weighbridge.errors import StageError
+from weighbridge.references import resolve
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Right when the target is among the `k` largest of the first output, shape [N, classes]; NaN is never right."""
+
+    name: str
+    k: int
+    higher_is_better: bool = True
+    binary: bool = True
+
+    def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
+        scores = outputs[0].reshape(len(outputs[0]), -1)
+        if len(targets) != len(scores):
+            raise StageError("measure", f"{len(scores)} outputs for {len(targets)} targets")
+        if scores.shape[1] == 1:
+            raise StageError(
+                "measure",
+                f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
+            )
+        wanted = targets.reshape(len(targets), -1)
+        labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0].astype(np.int64)
+        top = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
+        right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
+        return np.asarray(right, dtype=np.float64)
+
+    def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
+        return float(self.per_sample(outputs, targets).mean())
+
+    def chance(self, targets: Array) -> float:
+        """The share of the k most frequent classes."""
+        wanted = targets.reshape(len(targets), -1)
+        labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0]
+        return float(np.sort(np.unique(labels, return_counts=True)[1])[-self.k :].sum() / len(labels))
+
+
+@dataclass(frozen=True)
+class Error:
+    """The mean over a sample's outputs of |error| to the power `power`."""
+
+    name: str
+    power: int
+    higher_is_better: bool = False
+    binary: bool = False
+
+    def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
+        error = outputs[0].astype(np.float64).reshape(len(targets), -1) - targets.reshape(len(targets), -1)
+        return np.asarray((np.abs(error) ** self.power).mean(1))
+
+    def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
+        return float(self.per_sample(outputs, targets).mean())
+
+    def chance(self, targets: Array) -> float:
+        """The error of the best constant: the mean (the median, for absolute error)."""
+        flat = targets.reshape(len(targets), -1).astype(np.float64)
+        constant = flat.mean(0) if self.power == 2 else np.median(flat, axis=0)
+        return float((np.abs(flat - constant) ** self.power).mean())
+
+
+@dataclass(frozen=True)
+class UserMetric:
+    """`file.py:function(outputs, targets)`, higher is better unless the function says `higher_is_better = False`.
+
+    It gives a score a sample (shape [N], for pairing) or one number. A torchmetrics `Metric` class works too.
+    """
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    higher_is_better: bool = True
+    binary: bool = False
+
+    def _call(self, outputs: tuple[Array, ...], targets: Array) -> Any:
+        result = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
+        return result.detach().cpu().numpy() if hasattr(result, "detach") else result
+
+    def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
+        scores = np.asarray(self._call(outputs, targets), dtype=np.float64)
+        return scores if scores.shape == (len(targets),) else None
+
+    def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
+        return float(np.mean(self._call(outputs, targets)))
+
+    def chance(self, targets: Array) -> None:
+        return None
+
+
+def find_metric(name: str | None, folder: Path) -> Metric:
+    """The metric a case names (accuracy, without a name); raises `StageError`."""
+    if name is None or ":" not in name:
+        return METRICS.get(name or "accuracy")
+    target = resolve(name, folder, "measure")
+    higher = getattr(target, "higher_is_better", True)
+    if hasattr(target, "update") and hasattr(target, "compute"):  # torchmetrics
+
+        def compute(outputs: Any, targets: Any) -> Any:
+            import torch
+
+            metric = target() if isinstance(target, type) else target
+            metric.reset()
+            metric.update(torch.as_tensor(outputs), torch.as_tensor(targets))
+            return metric.compute()
+
+        return UserMetric(name, compute, higher_is_better=bool(higher))
+    if not callable(target):
+        raise StageError(
+            "measure", f"{name} is a {type(target).__name__}, not a function of (outputs, targets)"
+        )
+    return UserMetric(name, target, higher_is_better=bool(higher))
+
+
+METRICS.add("accuracy", TopK("accuracy", 1))
+METRICS.add("top5", TopK("top5", 5))
+METRICS.add("mse", Error("mse", 2))
+METRICS.add("mae", Error("mae", 1))

@@ -1,0 +1,71 @@
+"""How many weights of the artifact are not zero, quantized ones included.
+
+A weight is an element of a stored tensor of two or more dimensions: biases, normalization and scales are not
+counted, so that `prune.l1_unstructured(Linear(100, 50), "weight", 0.2)` leaves 4000 of 5000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.results import Artifact, Measurement, Reading
+
+
+def measure(weighing: Weighing) -> Measurement:
+    nonzero, total = count(weighing.candidate)
+    before, before_total = count(weighing.baseline) if weighing.baseline else (None, None)
+    return Measurement("nonzero", "count", nonzero, before, {"total": total, "baseline_total": before_total})
+
+
+def count(artifact: Artifact) -> tuple[int, int]:
+    """(weights that are not zero, weights)."""
+    format_ = FORMATS.get(artifact.format)
+    tensors = [tensor for tensor in format_.tensors(format_.open(artifact)) if tensor.array.ndim >= 2]
+    return sum(tensor.nonzero() for tensor in tensors), sum(tensor.array.size for tensor in tensors)
+
+
+def read_count(measurement: Measurement, limit: Limit) -> Reading:
+    return Reading(measurement.candidate)
+
+
+def read_ratio(measurement: Measurement, limit: Limit) -> Reading:
+    """Over the original's weights, so that removing channels counts like zeroing them."""
+    return Reading(
+        measurement.candidate / max(measurement.details["baseline_total"] or measurement.details["total"], 1)
+    )
+
+
+def advise(measurement: Measurement) -> Sequence[str]:
+    before = measurement.baseline
+    lines = [f"{measurement.candidate:.0f} of {measurement.details['total']} weights are not zero"]
+    if before is not None and measurement.candidate >= before:
+        lines.append("no weight was removed: prune more, or check that fine-tuning kept the zeros")
+    return lines
+
+
+MEASURES.add("nonzero", Measure("nonzero", measure))
+THRESHOLDS.add(
+    "nonzero",
+    Threshold(
+        "nonzero",
+        "nonzero",
+        "max",
+        "count",
+        read_count,
+        advise=advise,
+        doc="How many weights are not zero, counted in the artifact.",
+    ),
+)
+THRESHOLDS.add(
+    "nonzero_ratio",
+    Threshold(
+        "nonzero_ratio",
+        "nonzero",
+        "max",
+        "fraction",
+        read_ratio,
+        advise=advise,
+        doc="The same, over the number of weights of the original.",
+    ),
+)

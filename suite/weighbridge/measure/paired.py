@@ -1,0 +1,194 @@
+"""Two calls against each other on a noisy machine: how many times faster is one, and how sure is that?
+
+A neighbour's load comes in bursts and only ever adds time. So both calls run in short blocks in alternation,
+a block is worth its fastest round, and each pair of neighbouring blocks gives one ratio. Pairs that the gauge
+saw disturbed are left out. The median of the others is the estimate; its interval
+(`stats.sequential_interval`) needs no noise model and may be looked at after every pair, so sampling stops as
+soon as the interval clears the limits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from weighbridge import stats
+from weighbridge.measure.gauge import DISTURBED, undisturbed
+from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Bools: TypeAlias = "NDArray[np.bool_]"
+
+BLOCK_S = 0.001
+MOST_PAIRS = 2048
+"""Blocks grow with the budget so that a sample never holds many more ratios than this."""
+MOST_BUDGETS = 50
+"""A budget that is larger than this many of the present one is no advice."""
+
+
+@dataclass(frozen=True)
+class SpeedSample:
+    """What `compare` saw. Times are seconds a call; a ratio is the baseline's over the candidate's."""
+
+    baseline_blocks: Floats
+    candidate_blocks: Floats
+    """The fastest round of each block, in the order taken, shape [pairs]."""
+    slowdowns: Floats
+    """The slowest reading of the gauge around each pair, 1.0 at best, shape [pairs]."""
+    baseline_rounds: Floats
+    candidate_rounds: Floats
+    """Every timed round."""
+    limits: tuple[float, ...]
+    confidence: float
+    budget_s: float
+    seconds: float
+    """From the first call of the warm-up to the verdict."""
+
+    @property
+    def ratios(self) -> Floats:
+        """Of the undisturbed pairs, in the order taken."""
+        return (self.baseline_blocks / self.candidate_blocks)[self.slowdowns <= DISTURBED]
+
+    @property
+    def shown(self) -> Bools:
+        """Which pairs the point figures speak of: the undisturbed ones, or all where none was undisturbed."""
+        kept = self.slowdowns <= DISTURBED
+        return kept if kept.any() else ~kept
+
+    @property
+    def disturbed(self) -> float:
+        """The share of pairs that were left out, in [0, 1]."""
+        return float((self.slowdowns > DISTURBED).mean())
+
+    @property
+    def ratio(self) -> float:
+        return float(np.median((self.baseline_blocks / self.candidate_blocks)[self.shown]))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Anytime-valid, two-sided at `confidence`; infinite ends while there are too few pairs."""
+        return stats.sequential_interval(self.ratios, self.confidence)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval clears every limit."""
+        return clears(self.interval, self.limits)
+
+    @property
+    def lost(self) -> float:
+        """The share of the time spent in timed rounds that others took, in [0, 1)."""
+        sides = ((self.baseline_blocks, self.baseline_rounds), (self.candidate_blocks, self.candidate_rounds))
+        needed = sum(float(np.quantile(blocks, 0.1)) * rounds.size for blocks, rounds in sides)
+        return max(0.0, 1.0 - needed / float(sum(rounds.sum() for _, rounds in sides)))
+
+    def would_decide(self) -> tuple[str, ...]:
+        """What would turn an inconclusive verdict into one; empty when it is decided."""
+        low, high = self.interval
+        open_limits = [limit for limit in self.limits if not clears((low, high), (limit,))]
+        if not open_limits:
+            return ()
+        advice = []
+        if self.disturbed > 0.5:
+            advice.append(
+                f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
+            )
+        needed = [stats.samples_to_decide(self.ratios, limit, self.confidence) for limit in open_limits]
+        if self.ratios.size and None not in needed:
+            # Half as much again: the share of pairs on one side of the limit is itself an estimate.
+            wanted_s = 1.5 * max(count for count in needed if count) * self.seconds / self.ratios.size
+            if wanted_s < MOST_BUDGETS * self.budget_s:
+                advice.append(f"a budget of about {_round_up(max(wanted_s, 1.5 * self.budget_s))} s")
+        if math.isfinite(low) and math.isfinite(high):
+            advice.append(
+                f"a limit of {_floor(low)}, which is met, or one above {_floor(high)}, which is not"
+            )
+        return tuple(advice)
+
+
+def compare(
+    baseline: Call,
+    candidate: Call,
+    limits: Sequence[float] = (),
+    confidence: float = 0.99,
+    budget_s: float = 3.0,
+    *,
+    gauge: Callable[[], float] = undisturbed,
+    block_s: float = BLOCK_S,
+    clock: Clock = time.perf_counter_ns,
+    seed: int = 0,
+) -> SpeedSample:
+    """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
+
+    Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
+    `gauge` gives the processor's slowdown at the moment, 1.0 at best.
+    """
+    begin = clock()
+    block_s = max(block_s, budget_s / (2 * MOST_PAIRS))
+    rounds: dict[str, list[Floats]] = {"A": [], "B": []}
+    slowdowns: list[float] = []
+    ratios: list[float] = []
+    look = 0
+    with garbage_held():
+        timers = {
+            side: Timer.calibrated(call, warm_up(call, budget_s / 10, clock), block_s, clock)
+            for side, call in (("A", baseline), ("B", candidate))
+        }
+        sampling = clock()
+        for order in _orders(seed):
+            readings = [gauge()]
+            for side in order:
+                rounds[side].append(timers[side].block())
+                readings.append(gauge())
+            slowdowns.append(max(readings))
+            if slowdowns[-1] <= DISTURBED:
+                ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
+            # Looking costs time too, and there is little news in one pair among many.
+            if limits and len(ratios) >= look:
+                if clears(stats.sequential_interval(ratios, confidence), limits):
+                    break
+                look = math.ceil(1.03 * len(ratios)) + (slowdowns[-1] <= DISTURBED)
+            now = clock()
+            if now + (now - sampling) / len(slowdowns) - begin > budget_s * 1e9:
+                break
+    return SpeedSample(
+        baseline_blocks=np.array([block.min() for block in rounds["A"]]),
+        candidate_blocks=np.array([block.min() for block in rounds["B"]]),
+        slowdowns=np.array(slowdowns),
+        baseline_rounds=np.concatenate(rounds["A"]),
+        candidate_rounds=np.concatenate(rounds["B"]),
+        limits=tuple(limits),
+        confidence=confidence,
+        budget_s=budget_s,
+        seconds=(clock() - begin) / 1e9,
+    )
+
+
+def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
+    """Whether the interval lies on one side of each limit; a limit is met by equality."""
+    low, high = interval
+    return all(low >= limit or high < limit for limit in limits)
+
+
+def _orders(seed: int) -> Iterator[str]:
+    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
+    coin = np.random.default_rng(seed)
+    while True:
+        yield from ("AB", "BA") if coin.random() < 0.5 else ("BA", "AB")
+
+
+def _round_up(value: float) -> str:
+    """To two digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.6g}"
+
+
+def _floor(ratio: float) -> str:
+    """Down to three decimals, so that what is said to be met is."""
+    return f"{math.floor(ratio * 1000) / 1000:g}"

@@ -1,0 +1,187 @@
+"""`Plan` -> `Outcome`: load, transform, convert, save, weigh. An exception becomes an outcome that names its stage."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from weighbridge.case.model import Case, ModelRef, ThresholdRef
+from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, Context, Model, Weighing
+from weighbridge.data import Data, load_data
+from weighbridge.errors import StageError, Unavailable, WeighbridgeError
+from weighbridge.evidence import check_changed, take_census
+from weighbridge.formats.finished import finished_file
+from weighbridge.measure.metrics import find_metric
+from weighbridge.plan import Plan, converter_key
+from weighbridge.requirements import missing
+from weighbridge.results import Artifact, Measurement, Outcome, Status, StepRecord
+
+Say = Callable[[str], None]
+Keep = Callable[[str, Sequence[float]], None]
+
+
+def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
+    """Carry out `plan` with files under `workdir`; never raises for a fault of the model, data or recipe."""
+    case, started = plan.case, time.monotonic()
+    absent = [text for requirement in plan.requirements if (text := missing(requirement))]
+    if absent:
+        return Outcome(case.name, Status.SKIP, "requires", "; ".join(absent))
+    stage = _Stage(say, case.line)
+    try:
+        outcome = _execute(plan, workdir, stage)
+    except Exception as error:  # whatever a framework raises belongs to this case and to no other
+        status = Status.SKIP if isinstance(error, Unavailable) else Status.ERROR
+        name = error.stage if isinstance(error, StageError) else stage.name
+        text = f"{stage.line}: {_explain(error, stage.name)}" if status is Status.ERROR else str(error)
+        return Outcome(case.name, status, name, text, time.monotonic() - started)
+    return Outcome(case.name, Status.PASS, "done", "", time.monotonic() - started, *outcome)
+
+
+def _explain(error: Exception, stage: str) -> str:
+    if isinstance(error, StageError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{stage}: out of memory"
+    return (
+        f"{stage}: {error}"
+        if isinstance(error, WeighbridgeError | OSError)
+        else f"{stage}: {type(error).__name__}: {error}"
+    )
+
+
+class _Stage:
+    """Where the run is, for progress and for the row of a failure."""
+
+    def __init__(self, say: Say, line: int) -> None:
+        self.name, self.say, self.line = "load", say, line
+
+    def enter(self, name: str, text: str = "", line: int | None = None) -> None:
+        self.name, self.line = name, line or self.line
+        self.say(text or name)
+
+
+def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
+    case = plan.case
+    shutil.rmtree(workdir, ignore_errors=True)
+    workdir.mkdir(parents=True)
+    stage.enter("load")
+    _seed(case)
+    original = _load(case.model, case.folder)
+    stage.enter("data")
+    data = make_data(case)
+    context = Context(case.folder, workdir, case.seed, data, stage.say)
+    model = _load(case.candidate, case.folder) if case.candidate else original
+    records: list[StepRecord] = []
+    notes: list[str] = []
+    for item in plan.stages:
+        if item.step:
+            stage.enter(item.step.kind, str(item), item.step.line)
+            model, record = _step(item.step, model, context)
+            records.append(record)
+        elif item.target:
+            stage.enter("export", str(item))
+            model = _convert(model, item.target, context)
+    notes += model.notes
+    stage.enter("save", line=case.line)
+    candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
+    baseline = None
+    if case.recipe or case.candidate:
+        stage.enter("export", "baseline")
+        for target in plan.baseline:
+            original = _convert(original, target, context)
+        stage.enter("save", "baseline")
+        baseline = _ship(case.model, original, not plan.baseline, case.folder, workdir, "baseline")
+        if case.recipe and _same(baseline, candidate):
+            raise StageError(
+                "save", "the recipe changed nothing: the artifact is the original, byte for byte"
+            )
+    measurements: dict[str, Measurement] = {}
+    for name in plan.measures:
+        stage.enter("measure", f"measure {name}")
+        measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
+    return baseline, candidate, tuple(records), measurements, tuple(notes)
+
+
+def _ship(ref: ModelRef, model: Model, untouched: bool, root: Path, workdir: Path, stem: str) -> Artifact:
+    """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
+    finished = finished_file(model, root / ref.reference) if untouched else None
+    return finished or FORMATS.get(model.format).save(model, workdir, stem)
+
+
+def weighing(
+    plan: Plan,
+    baseline: Artifact | None,
+    candidate: Artifact,
+    data: Data,
+    say: Say,
+    thresholds: tuple[ThresholdRef, ...] = (),
+    keep: Keep = lambda side, seconds: None,
+) -> Weighing:
+    """The two artifacts on the scales, with the engine that serves them."""
+    case, engine = plan.case, ENGINES.get(plan.engine)
+    return Weighing(
+        candidate=candidate,
+        baseline=baseline,
+        engine=engine,
+        engine_options=engine.options.model_validate(dict(case.engine_options)),
+        data=data,
+        metric=find_metric(case.metric, case.folder),
+        folder=case.folder,
+        allow_chance=case.allow_chance,
+        limits=tuple(ref.limit for ref in thresholds),
+        say=say,
+        keep=keep,
+        baseline_engine=None if plan.baseline_engine == plan.engine else ENGINES.get(plan.baseline_engine),
+    )
+
+
+def make_data(case: Case) -> Data:
+    """The case's data; without any, seeded samples of the stated shapes, or of the shapes that the model's file declares."""
+    if case.data is not None:
+        return load_data(case.data, case.folder, case.seed)
+    if case.inputs is not None:
+        return Data(shapes=case.inputs, seed=case.seed)
+    shapes, dtypes = FORMATS.get(case.model.format).inputs(_load(case.model, case.folder))
+    return Data(shapes=shapes, dtypes=dtypes, seed=case.seed)
+
+
+def _seed(case: Case) -> None:
+    import numpy as np
+
+    random.seed(case.seed)
+    np.random.seed(case.seed % 2**32)
+    if case.model.format in ("torch", "exported"):
+        import torch
+
+        torch.manual_seed(case.seed)
+
+
+def _load(ref: ModelRef, folder: Path) -> Model:
+    return FORMATS.get(ref.format).load(ref.reference, folder / ref.weights if ref.weights else None, folder)
+
+
+def _step(ref: Any, model: Model, context: Context) -> tuple[Model, StepRecord]:
+    step, before, started = STEPS.get(ref.key), take_census(model), time.monotonic()
+    try:
+        result = step.apply(model, ref.options, context)
+    except WeighbridgeError:
+        raise
+    except Exception as error:
+        raise StageError(ref.kind, f"{type(error).__name__}: {error}", str(ref)) from error
+    after = take_census(result)
+    check_changed(step, before, after)
+    return result, StepRecord(str(ref), time.monotonic() - started, before, after, result.notes)
+
+
+def _convert(model: Model, target: str, context: Context) -> Model:
+    return CONVERTERS.get(converter_key(model.format, target)).convert(model, context)
+
+
+def _same(one: Artifact, other: Artifact) -> bool:
+    return len(one.files) == len(other.files) and all(
+        a.read_bytes() == b.read_bytes() for a, b in zip(one.files, other.files, strict=True)
+    )

@@ -1,0 +1,77 @@
+// Everything about one case, made when its row is opened.
+const LAYERS_AT_FIRST = 12;
+
+function detail(row) {
+  const message = row.message && h('section', { class: 'wide' },
+    h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage && row.stage !== 'done' ? `${row.stage}: ` : '', row.message])));
+  return h('div', { class: 'panel' }, message, verdictSection(row), stepSection(row), noteSection(row),
+    speedSections(row), layerSections(row));
+}
+
+function verdictSection(row) {
+  if (!row.verdicts?.length) return null;
+  const line = (verdict) => [h('tr', {}, h('td', {}, statusMark(verdict.status)), h('td', {}, title(verdict.threshold)),
+    h('td', { class: 'num' }, show(verdict.measured, verdict.unit), verdict.interval
+      && h('small', {}, `${show(verdict.interval[0], verdict.unit)} to ${show(verdict.interval[1], verdict.unit)}`
+        + (isNumber(verdict.confidence) ? ` at ${plain(100 * verdict.confidence)} %` : ''))),
+    h('td', { class: 'num' }, showLimit(verdict.limit, verdict.unit), isNumber(verdict.sure) && h('small', {}, `sure ${(100 * verdict.sure).toFixed(1)} %`)),
+    h('td', { class: 'roomy' }, verdictBar(verdict))),
+  (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
+    verdict.advice?.length > 0 && h('ul', { class: 'advice' }, verdict.advice.map((text) => h('li', {}, text)))))];
+  return h('section', { class: 'wide' }, h('h3', {}, 'Thresholds'), h('table', {},
+    h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', {}, 'threshold'), h('th', { class: 'num' }, 'measured'),
+      h('th', { class: 'num' }, 'limit'), h('th', { class: 'roomy' }, ''))),
+    h('tbody', {}, row.verdicts.map(line))));
+}
+
+function stepSection(row) {
+  if (!row.steps?.length) return null;
+  const change = (step, key, unit) => h('td', { class: 'num' }, show(step.after?.[key], unit),
+    step.before?.[key] !== step.after?.[key] && h('small', {}, `was ${show(step.before?.[key], unit)}`));
+  return h('section', {}, h('h3', {}, 'Steps'), h('table', {},
+    h('thead', {}, h('tr', {}, ['step', 'time', 'nonzero', 'quantized', 'stored']
+      .map((text, column) => h('th', { class: column ? 'num' : null }, text)))),
+    h('tbody', {}, row.steps.map((step) => h('tr', {},
+      h('td', {}, step.step, step.notes?.map((text) => h('small', {}, text))), h('td', { class: 'num' }, show(step.seconds, 's')),
+      change(step, 'nonzero'), change(step, 'quantized'), change(step, 'stored_bytes', 'B'))))));
+}
+
+function noteSection(row) {
+  const facts = [row.engine && `engine ${row.engine}`, row.format && `format ${row.format}`, ...(row.notes || [])].filter(Boolean);
+  return facts.length > 0 && h('section', {}, h('h3', {}, 'Notes'), h('ul', { class: 'advice' }, facts.map((text) => h('li', {}, text))));
+}
+
+function speedSections(row) {
+  return Object.entries(row.measurements || {}).filter(([, one]) => Array.isArray(one.details?.blocks) && one.details.blocks.length)
+    .map(([name, one]) => {
+      const relative = isNumber(one.details.ratio);
+      const verdict = row.verdicts?.find(({ threshold }) => threshold === (relative ? 'speedup' : name));
+      const times = relative && isNumber(one.details.baseline_ms)
+        && `${plain(one.details.baseline_ms)} ms before, ${plain(one.details.candidate_ms)} ms after`;
+      return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
+        speedSamples(one.details, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? '' : one.unit),
+        times && h('p', { class: 'note' }, times));
+    });
+}
+
+function layerSections(row) {
+  const layers = Object.values(row.measurements || {}).map((one) => one.details?.layers).find(Array.isArray);
+  if (!layers?.length) return null;
+  const drawn = layers.filter((one) => one.histogram?.edges?.length > 1);
+  return [
+    h('section', { class: 'wide' }, h('h3', {}, 'Layers'), beforeAfter(), growing(layers, (some) => layerTable(some))),
+    drawn.length > 0 && h('section', { class: 'wide' }, h('h3', {}, 'Weights before and after'), beforeAfter(),
+      growing(drawn, (some) => h('div', { class: 'smalls' }, some.map(histogram)))),
+  ];
+}
+
+// The first few, and a button for the rest.
+function growing(items, draw) {
+  const holder = h('div', {}, draw(items.slice(0, LAYERS_AT_FIRST)));
+  if (items.length > LAYERS_AT_FIRST) {
+    const button = h('button', { type: 'button', class: 'more', onclick: () => holder.replaceChildren(draw(items)) },
+      `Show all ${items.length}`);
+    holder.append(button);
+  }
+  return holder;
+}

@@ -1,0 +1,140 @@
+// The trade-off: one dot a case, the Pareto front, the limits, the baselines.
+function drawPlot(host, rows, axes, select) {
+  const { x, y, area } = axes;
+  const points = rows.map((row) => ({ row, at: [x.of(row), y.of(row), area ? area.of(row) : 0] }))
+    .filter(({ at }) => isNumber(at[0]) && isNumber(at[1]));
+  host.replaceChildren();
+  if (!points.length) {
+    host.append(h('p', { class: 'empty' }, 'None of the cases shown has both quantities.'));
+    return { points };
+  }
+  const width = Math.max(300, host.clientWidth), height = Math.round(Math.min(440, Math.max(280, width * 0.42)));
+  const box = { left: 64, right: width - 16, top: 18, bottom: height - 44 };
+  const bounds = { x: bound(points, x), y: bound(points, y) };
+  const baselines = distinct(points.map(({ row }) => [x.baseline(row), y.baseline(row)])
+    .filter(([a, b]) => isNumber(a) && isNumber(b)));
+  const reach = (axis, index) => points.map(({ at }) => at[index])
+    .concat(bounds[axis].lines.map(({ value }) => value), baselines.map((one) => one[index]));
+  const px = scaleFor(reach('x', 0), box.left, box.right), py = scaleFor(reach('y', 1), box.bottom, box.top);
+
+  const svg = s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', tabindex: 0,
+    'aria-label': `${title(y.name)} against ${title(x.name)}, ${points.length} cases; arrow keys move, Enter opens` });
+  const drawn = [...bounds.x.lines.map((line) => limitLine(line, px, box, true, x)),
+    ...bounds.y.lines.map((line) => limitLine(line, py, box, false, y))];
+  svg.append(...frame(px, py, box, x, y), ...drawn.map(({ line }) => line));
+  for (const [a, b] of baselines.slice(0, 200)) {
+    svg.append(s('path', { class: 'baseline', d: `M${px(a)} ${py(b) - 5}l5 5l-5 5l-5-5z` },
+      s('title', {}, `baseline: ${show(a, x.unit)}, ${show(b, y.unit)}`)));
+  }
+  const radius = radiusFor(points, area, width);
+  const front = paretoOf(points, axes);
+  svg.append(s('path', { class: 'front', d: staircase(front.staircase.map((index) => points[index].at), px, py) }));
+  points.forEach(({ row, at }, index) => {
+    const on = front.members.has(index);
+    svg.append(s('g', { class: `s-${row.status}` },
+      s('circle', { class: 'dot', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]), onclick: () => select(row) },
+        s('title', {}, `${row.case}: ${row.status}\n${describe(row, axes)}${on ? '\non the Pareto front' : ''}`)),
+      on && s('circle', { class: 'ring', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) + 3 })));
+  });
+  svg.append(...drawn.map(({ words }) => words), ...nameFront(front, points, px, py, box, radius));
+  keys(svg, points, px, py, axes, select);
+  host.append(svg);
+  return { points, front, bounds, baselines };
+}
+
+const describe = (row, { x, y, area }) => [x, y, area].filter(Boolean)
+  .map((axis) => `${title(axis.name)} ${show(axis.of(row), axis.unit)}`).join('\n');
+const distinct = (pairs) => [...new Map(pairs.map((pair) => [pair.join(), pair])).values()];
+
+// The same limit in every case is a line; more than four different ones would hide the dots and are left out.
+function bound(points, axis) {
+  const lines = new Map();
+  for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(`${limit.sign}${limit.value.toPrecision(6)}`, limit);
+  return { lines: lines.size > 4 ? [] : [...lines.values()], many: lines.size > 4 };
+}
+
+function frame(px, py, box, x, y) {
+  const marks = [];
+  const skip = Math.ceil(px.ticks().length * 62 / (box.right - box.left));
+  px.ticks().forEach((tick, index) => marks.push(
+    s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
+    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, show(tick, x.unit))));
+  py.ticks().forEach((tick) => marks.push(
+    s('line', { class: 'grid', x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }),
+    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, show(tick, y.unit))));
+  return [...marks.filter(Boolean),
+    s('path', { class: 'axis', fill: 'none', d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }),
+    s('text', { class: 'strong', x: box.right, y: box.bottom + 36, 'text-anchor': 'end' },
+      x.higher ? `${title(x.name)} → better` : `better ← ${title(x.name)}`),
+    s('text', { class: 'strong', x: box.left + 6, y: box.top - 5 }, `${title(y.name)} ${y.higher ? '↑' : '↓'} better`)];
+}
+
+function limitLine({ sign, value, from }, scale, box, upright, axis) {
+  const at = scale(value), text = `${title(from)}: ${showLimit(`${sign} ${value}`, axis.unit)}`;
+  const line = upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at };
+  const flip = upright && at > (box.left + box.right) / 2;
+  const place = upright ? { x: flip ? at - 5 : at + 5, y: box.top + 11, 'text-anchor': flip ? 'end' : 'start' }
+    : { x: box.right - 4, y: at > box.bottom - 20 ? at - 5 : at + 14, 'text-anchor': 'end' };
+  return { line: s('line', { class: 'limit', ...line }), words: s('text', { class: 'limit-text halo', ...place }, text) };
+}
+
+function radiusFor(points, area, width) {
+  const values = points.map(({ at }) => at[2]).filter((value) => isNumber(value) && value > 0);
+  const base = (points.length > 400 ? 3 : points.length > 60 ? 4.5 : 6) * (width < 500 ? 0.6 : 1);
+  if (!area || !values.length) return () => base;
+  const most = Math.max(...values);
+  return (value) => (isNumber(value) && value > 0 ? Math.max(2.5, 2.4 * base * Math.sqrt(value / most)) : 2.5);
+}
+
+// The front counts finished cases only: what failed to run has no place on it.
+function paretoOf(points, { x, y, area }) {
+  const able = points.map((_, index) => index).filter((index) => !['error', 'skip'].includes(points[index].row.status)
+    && (!area || isNumber(points[index].at[2])));
+  const axes = area ? [x, y, area] : [x, y];
+  const front = (among, count) => paretoFront(among.map((index) => points[index].at.slice(0, count)),
+    axes.slice(0, count).map((axis) => axis.higher)).map((index) => among[index]);
+  return { members: new Set(front(able, axes.length)), staircase: front(able, 2) };
+}
+
+function staircase(front, px, py) {
+  const sorted = [...front].sort((a, b) => a[0] - b[0]);
+  return sorted.map((at, index) => (index ? `H${px(at[0])}V${py(at[1])}` : `M${px(at[0])} ${py(at[1])}`)).join('');
+}
+
+// Names beside the front's dots, as many as fit without touching each other.
+function nameFront(front, points, px, py, box, radius) {
+  const texts = [];
+  const taken = points.map(({ at }) => ({ left: px(at[0]) - 3, right: px(at[0]) + 3, top: py(at[1]) - 10 }));
+  for (const index of front.members) {
+    const { row, at } = points[index], text = String(row.name || row.case).slice(0, 28);
+    const gap = radius(at[2]) + 6, left = px(at[0]) + gap, right = left + text.length * 6.6, top = py(at[1]) - 10;
+    const shift = right > box.right ? -(text.length * 6.6) - 2 * gap : 0;
+    const place = { left: left + shift, right: right + shift, top };
+    const covers = (one) => Math.abs(one.top - top) < 15 && one.left < place.right && place.left < one.right;
+    if (texts.length >= 12 || place.left < box.left || taken.some(covers)) continue;
+    taken.push(place);
+    texts.push(s('text', { class: 'halo', x: place.left, y: top + 14 }, text));
+  }
+  return texts;
+}
+
+function keys(svg, points, px, py, axes, select) {
+  const order = [...points].sort((a, b) => a.at[0] - b.at[0]);
+  const mark = s('circle', { class: 'current', r: 10, visibility: 'hidden' });
+  const words = s('text', { class: 'strong halo', 'aria-live': 'polite', visibility: 'hidden' });
+  svg.append(mark, words);
+  let current = -1;
+  svg.addEventListener('keydown', (event) => {
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (event.key === 'Enter' && current >= 0) select(order[current].row);
+    if (!step) return;
+    event.preventDefault();
+    current = (current + step + order.length) % order.length;
+    const { row, at } = order[current];
+    for (const [name, value] of Object.entries({ cx: px(at[0]), cy: py(at[1]), visibility: 'visible' })) mark.setAttribute(name, value);
+    const late = px(at[0]) > svg.clientWidth / 2;
+    for (const [name, value] of Object.entries({ x: px(at[0]) + (late ? -14 : 14), y: py(at[1]) - 12,
+      'text-anchor': late ? 'end' : 'start', visibility: 'visible' })) words.setAttribute(name, value);
+    words.textContent = `${row.case} (${row.status}): ${describe(row, axes).replaceAll('\n', ', ')}`;
+  });
+}

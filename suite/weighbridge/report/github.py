@@ -1,0 +1,83 @@
+"""What GitHub shows of a run: annotations at the line of the YAML, and the summary of the step.
+
+A report renders annotations (workflow commands for the job's log). The summary is the Markdown report,
+appended to the file that `GITHUB_STEP_SUMMARY` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weighbridge.contracts import REPORTS
+from weighbridge.report.escape import workflow
+
+LEVELS = {"fail": "error", "error": "error", "inconclusive": "warning", "skip": "notice", "xfail": "notice"}
+MOST = 10
+"""GitHub keeps ten annotations of each level in a step: one more line counts the rest."""
+SUMMARY_BYTES = 1 << 20
+"""GitHub drops a step's summary that is longer."""
+
+
+class Github:
+    """Workflow commands, one a line: `::error file=cases/a.yaml,line=12,title=...::message`."""
+
+    name = "github"
+    suffix = ".github.txt"
+
+    def render(self, report: Mapping[str, Any]) -> str:
+        """An error for each threshold missed and each case that could not be weighed, at its line."""
+        kept: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
+        for level, line in _annotations(report):
+            kept[level].append(line)
+        lines = []
+        for level, found in kept.items():
+            lines += found if len(found) <= MOST else found[: MOST - 1]
+            if len(found) > MOST:
+                lines.append(
+                    f"::{level} title=Weighbridge::and {len(found) - MOST + 1} more; the report has them all"
+                )
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _annotations(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for row in report["rows"]:
+        missed = [verdict for verdict in row["verdicts"] if verdict["status"] in LEVELS]
+        for verdict in missed:
+            text = (
+                verdict["message"]
+                or f"{verdict['threshold']} is {verdict['measured']}, the limit is {verdict['limit']}"
+            )
+            title = f"{row['name']}: {verdict['threshold']} {verdict['status']}"
+            yield _command(
+                verdict["status"], row, verdict.get("line"), title, "\n".join([text, *verdict["advice"]])
+            )
+        if not missed and row["status"] in LEVELS:
+            yield _command(
+                row["status"], row, None, f"{row['name']}: {row['status']}", row["message"] or row["stage"]
+            )
+
+
+def _command(
+    status: str, row: Mapping[str, Any], line: int | None, title: str, message: str
+) -> tuple[str, str]:
+    level = LEVELS[status]
+    place = {"file": row["path"], "line": line or row.get("line") or 1, "title": title}
+    attributes = ",".join(f"{key}={workflow(value, attribute=True)}" for key, value in place.items())
+    return level, f"::{level} {attributes}::{workflow(message)}"
+
+
+def write_summary(report: Mapping[str, Any], path: Path) -> None:
+    """Append the Markdown report to the summary at `path`, cut at a line where GitHub would drop it."""
+    text = REPORTS.get("markdown").render(report)
+    left = SUMMARY_BYTES - (path.stat().st_size if path.exists() else 0)
+    data = text.encode("utf-8")
+    if len(data) + 1 > left:
+        note = b"\n\nCut here: the step summary may hold 1 MiB. The whole report is in the artifacts.\n"
+        data = data[: max(0, left - len(note) - 1)].rpartition(b"\n")[0] + note
+    with path.open("ab") as file:
+        file.write(data + b"\n")
+
+
+REPORTS.add("github", Github())

@@ -1,0 +1,144 @@
+"""The HTML report: one file that opens from disk, asks for nothing from outside, and runs no text as code.
+
+The rows travel as JSON inside the page; the script builds every element with `textContent`. A content
+security policy allows exactly the style and the script of this file, by their hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from weighbridge.contracts import REPORTS
+from weighbridge.report.escape import html, script, visible
+
+STATUSES = ("fail", "error", "inconclusive", "xfail", "skip", "pass")
+WORDS = {
+    "pass": "within limits",
+    "fail": "over a limit",
+    "inconclusive": "undecided",
+    "error": "could not be weighed",
+    "skip": "skipped",
+    "xfail": "expected to fail",
+}
+SCRIPTS = ("dom.js", "quantities.js", "scale.js", "plot.js", "charts.js", "detail.js", "table.js", "main.js")
+
+
+class Html:
+    """`reports/latest.html`."""
+
+    name = "html"
+    suffix = ".html"
+
+    def render(self, report: Mapping[str, Any]) -> str:
+        """The whole page for a report of schema 1."""
+        style = _asset("report.css")
+        code = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
+        counts = Counter(str(row.get("status", "")) for row in report.get("rows", ()))
+        headline = _headline(counts)
+        page = Template(_asset("page.html"))
+        return page.substitute(
+            title=html(f"{headline} · Weighbridge"),
+            headline=html(headline),
+            bar=_bar(counts),
+            where=html(_where(report)),
+            versions=_versions(report),
+            footer=html(_footer(report)),
+            style=style,
+            style_hash=_hash(style),
+            script=code,
+            script_hash=_hash(code),
+            data=script(_shown(report)),
+        )
+
+
+def _asset(name: str) -> str:
+    return files("weighbridge.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _headline(counts: Mapping[str, int]) -> str:
+    total = sum(counts.values())
+    judged = total - counts.get("skip", 0)
+    if not total:
+        return "Nothing was weighed"
+    if not judged:
+        return f"All {total} cases were skipped" if total > 1 else "The case was skipped"
+    if judged == 1:
+        status = next(status for status in counts if status != "skip")
+        return f"One case, {WORDS.get(status, status)}"
+    return f"{counts.get('pass', 0)} of {judged} cases within their limits"
+
+
+def _bar(counts: Mapping[str, int]) -> str:
+    """Every status with its count: never only a colour, and a skipped case never looks like a passed one."""
+    items = "".join(
+        f'<li class="s-{status}"><b>{counts[status]}</b> {html(WORDS[status])}</li>'
+        for status in STATUSES
+        if counts.get(status)
+    )
+    return f'<ul class="tally">{items}</ul>'
+
+
+def _where(report: Mapping[str, Any]) -> str:
+    machine = report.get("machine", {})
+    cores = f"{machine['cores']} cores" if machine.get("cores") else ""
+    parts = [
+        _moment(str(report.get("created", ""))),
+        str(machine.get("cpu", "")),
+        cores,
+        str(machine.get("os", "")),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _moment(created: str) -> str:
+    """An ISO 8601 time to the minute in UTC, or the text itself when it is none."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _versions(report: Mapping[str, Any]) -> str:
+    """The machine's other facts and every version, as one definition list."""
+    machine = {key: value for key, value in report.get("machine", {}).items() if value not in (None, "", [])}
+    facts = {**machine, **report.get("versions", {})}
+    return "".join(
+        f"<div><dt>{html(key)}</dt><dd>{html(_plain(value))}</dd></div>" for key, value in facts.items()
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def _footer(report: Mapping[str, Any]) -> str:
+    version = report.get("versions", {}).get("weighbridge", "")
+    return f"Weighbridge {version} · report schema {report.get('schema', '')}"
+
+
+def _shown(value: Any) -> Any:
+    """`value` with the hidden characters of every text made visible."""
+    if isinstance(value, str):
+        return visible(value, lines=True)
+    if isinstance(value, Mapping):
+        return {visible(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    return value
+
+
+REPORTS.add("html", Html())

@@ -1,0 +1,80 @@
+"""Whether what a case needs is present, and the sentence that says how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from weighbridge.contracts import ENGINES, Requirement
+
+
+def missing(requirement: Requirement) -> str | None:
+    """None when `requirement` is met, else one sentence for the user."""
+    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](
+        requirement.name
+    )
+    how = f"; install it with: {requirement.install}" if requirement.install else ""
+    least = f" {requirement.version} or later" if requirement.version else ""
+    if present:
+        found = found_version(requirement.name) if least else None
+        if found is None or _at_least(found, requirement.version):
+            return None
+        return f"needs the package '{requirement.name}'{least}, and {found} is installed{how}"
+    what = {
+        "package": "the package",
+        "isa": "the instruction set",
+        "path": "the path",
+        "engine": "the engine",
+    }[requirement.kind]
+    return f"needs {what} '{requirement.name}'{least}, which is absent here{how}"
+
+
+def found_version(package: str) -> str | None:
+    """The installed version of what `import package` gives; None where its distribution is unknown."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # the distribution has another name, as in tensorflow-cpu
+        names = metadata.packages_distributions().get(package, [])
+        return metadata.version(names[0]) if names else None
+
+
+def _at_least(found: str, least: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(found) >= Version(least)
+    except InvalidVersion:
+        return True
+
+
+def _package(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _path(name: str) -> bool:
+    return Path(name).expanduser().exists()
+
+
+def _isa(name: str) -> bool:
+    return name.lower() in isa()
+
+
+def _engine(name: str) -> bool:
+    return name in ENGINES and all(missing(requirement) is None for requirement in ENGINES.get(name).requires)
+
+
+@cache
+def isa() -> frozenset[str]:
+    """The processor's instruction set flags, lower case: `avx2`, `avx512_vnni`, `asimddp`."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.partition(":")[2].lower().split())
+    return frozenset({platform.machine().lower()})

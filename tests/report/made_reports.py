@@ -1,0 +1,156 @@
+"""Made-up reports of any length, in the shape that `reports/latest.json` has."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+STATUSES = ("pass", "pass", "pass", "fail", "inconclusive", "error", "skip", "xfail")
+
+
+def report(count: int, seed: int = 0, layers: int = 6) -> dict[str, Any]:
+    """`count` rows that differ; only the first 30 carry layers and samples."""
+    chance = random.Random(seed)
+    return {
+        "schema": 1,
+        "created": "2026-11-22T04:30:00+00:00",
+        "machine": {
+            "cpu": "Example CPU @ 2.5GHz",
+            "isa": ["avx2", "avx512_vnni"],
+            "cores": 2,
+            "memory_bytes": 25 << 30,
+            "os": "Linux 6.1",
+            "load": [0.4, 0.5, 0.6],
+        },
+        "versions": {"python": "3.11.9", "weighbridge": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.31.1"},
+        "options": {"bench": True},
+        "rows": [row(index, chance, layers if index < 30 else 0) for index in range(count)],
+    }
+
+
+def row(index: int, chance: random.Random, layers: int = 0, status: str | None = None) -> dict[str, Any]:
+    status = status or STATUSES[index % len(STATUSES)]
+    path, name = (
+        f"cases/group{index // 40}/model.yaml",
+        f"prune{index % 9}0-int{(4, 8, 16)[index % 3]}-{index}",
+    )
+    one: dict[str, Any] = {
+        "case": f"{path}::{name}",
+        "path": path,
+        "name": name,
+        "line": 3 + index % 7,
+        "status": status,
+        "stage": "done",
+        "message": "",
+        "seconds": round(chance.uniform(0.4, 40), 2),
+        "engine": "onnxruntime",
+        "format": "onnx",
+        "steps": [],
+        "measurements": {},
+        "verdicts": [],
+        "notes": [],
+    }
+    if status in ("error", "skip"):
+        one["stage"] = "quantize" if status == "error" else "plan"
+        one["message"] = (
+            "the quantizer returned its input unchanged"
+            if status == "error"
+            else "onnxruntime is absent: pip install onnxruntime"
+        )
+        return one
+    size = round(4_000_000 * math.exp(chance.uniform(-2.2, -0.2)))
+    accuracy = round(0.976 - 0.04 * (1_500_000 / size) ** 1.4 * chance.uniform(0.1, 0.5), 4)
+    ratio = round((4_000_000 / size) ** 0.6 * chance.uniform(0.7, 1.3), 3)
+    blocks = [round(ratio * (1 + chance.gauss(0, 0.01)), 4) for _ in range(120)] if layers else []
+    interval = [round(ratio * 0.994, 4), round(ratio * 1.006, 4)]
+    one["steps"] = [
+        step("prune: l1_unstructured", 99_000, 49_500, 0),
+        step("quantize: static", 49_500, 47_812, 12),
+    ]
+    one["measurements"] = {
+        "accuracy": measurement("fraction", 0.976, accuracy),
+        "size": measurement("bytes", 4_000_000, size),
+        "nonzero": measurement("count", 990_000, size // 8),
+        "speed": measurement(
+            "ms",
+            2.4,
+            round(2.4 / ratio, 4),
+            ratio=ratio,
+            interval=interval,
+            blocks=blocks,
+            baseline_ms=2.4,
+            candidate_ms=round(2.4 / ratio, 4),
+        ),
+    }
+    if layers:
+        one["measurements"]["layers"] = measurement(
+            "layers", layers, layers, layers=[layer(n, chance) for n in range(layers)]
+        )
+    one["verdicts"] = [
+        verdict("accuracy_drop", status, "<= 0.01", round(0.976 - accuracy, 4), [0.002, 0.014]),
+        verdict("size_ratio", "pass", ">= 1.5", round(4_000_000 / size, 3), None),
+        verdict("speedup", "pass", ">= 1.1", ratio, interval),
+    ]
+    return one
+
+
+def measurement(unit: str, baseline: float, candidate: float, **details: Any) -> dict[str, Any]:
+    return {"unit": unit, "baseline": baseline, "candidate": candidate, "details": details}
+
+
+def verdict(
+    threshold: str, status: str, limit: str, measured: float, interval: list[float] | None
+) -> dict[str, Any]:
+    advice = ["raise the calibration split from 100 to 500 samples"] if status == "fail" else []
+    return {
+        "threshold": threshold,
+        "line": 21,
+        "status": status,
+        "limit": limit,
+        "measured": measured,
+        "interval": interval,
+        "confidence": 0.95 if interval else None,
+        "sure": 0.93 if interval else 1.0,
+        "margin": 0.002,
+        "unit": "",
+        "advice": advice,
+        "message": "",
+    }
+
+
+def step(name: str, before: int, after: int, quantized: int) -> dict[str, Any]:
+    def census(nonzero: int, quantized: int) -> dict[str, Any]:
+        return {
+            "parameters": 99_000,
+            "nonzero": nonzero,
+            "quantized": quantized,
+            "stored_bytes": 4 * nonzero,
+            "operators": {},
+        }
+
+    return {
+        "step": name,
+        "seconds": 1.25,
+        "before": census(before, 0),
+        "after": census(after, quantized),
+        "notes": [],
+    }
+
+
+def layer(index: int, chance: random.Random) -> dict[str, Any]:
+    edges = [round(-0.4 + 0.025 * number, 4) for number in range(33)]
+    bell = [int(4000 * math.exp(-((edge / 0.12) ** 2)) * chance.uniform(0.9, 1.1)) for edge in edges[:-1]]
+    after = [0 if abs(edge) < 0.06 else count for edge, count in zip(edges, bell, strict=False)]
+    after[16] = sum(bell) - sum(after)
+    return {
+        "name": f"stage{index // 2}.conv{index % 2}.weight",
+        "operator": "Conv",
+        "dtype": "int8",
+        "parameters": sum(bell),
+        "nonzero": {"baseline": sum(bell), "candidate": sum(bell) - after[16]},
+        "bytes": {"baseline": 4 * sum(bell), "candidate": sum(bell)},
+        "sqnr_db": round(chance.uniform(22, 41), 2),
+        "exact": False,
+        "histogram": {"edges": edges, "baseline": bell, "candidate": after},
+    }

@@ -1,0 +1,140 @@
+"""The reports that machines read: what is in them, and that a hostile case breaks none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import made_reports as made
+import pytest
+
+from weighbridge.contracts import REPORTS
+from weighbridge.report.github import SUMMARY_BYTES, write_summary
+from weighbridge.report.junit import properties
+from weighbridge.report.published import report_schema
+
+ATTACK = "=cmd|'/C calc'!A0\n::error::forged\x1b[31m<b>|x|</b>\x00"
+
+
+def hostile() -> dict[str, Any]:
+    report = made.report(8)
+    for row in report["rows"]:
+        row.update(case=ATTACK, name=ATTACK, path=ATTACK, message=ATTACK, notes=[ATTACK])
+        for verdict in row["verdicts"]:
+            verdict.update(threshold=ATTACK, message=ATTACK, advice=[ATTACK], unit=ATTACK)
+    return report
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_csv_has_a_line_a_threshold_and_one_for_a_case_without() -> None:
+    report = made.report(8)
+    lines = table(REPORTS.get("csv").render(report))
+    assert len(lines) == sum(len(row["verdicts"]) or 1 for row in report["rows"])
+    first = report["rows"][0]
+    assert lines[0]["threshold"] == "accuracy_drop"
+    assert float(lines[0]["measured"]) == first["verdicts"][0]["measured"]
+    assert float(lines[0]["candidate"]) == first["measurements"]["accuracy"]["candidate"]
+    assert [line["message"] for line in lines if line["status"] == "error"] == [
+        "the quantizer returned its input unchanged"
+    ]
+
+
+def test_csv_keeps_a_negative_number_a_number() -> None:
+    report = made.report(1)
+    report["rows"][0]["verdicts"][0]["measured"] = -0.25
+    assert table(REPORTS.get("csv").render(report))[0]["measured"] == "-0.25"
+
+
+def test_csv_has_no_formula() -> None:
+    for line in table(REPORTS.get("csv").render(hostile())):
+        assert not any(cell.startswith(("=", "+", "@", "\t", "\r")) for cell in line.values())
+
+
+def test_github_points_at_the_line_of_the_threshold() -> None:
+    report = made.report(8)
+    text = REPORTS.get("github").render(report)
+    row, broken = report["rows"][3], report["rows"][5]
+    assert row["status"] == "fail"
+    assert f"::error file={row['path']},line=21,title={row['name']}%3A accuracy_drop fail::" in text
+    assert "%0Araise the calibration split" in text
+    assert f"::error file={row['path']},line={broken['line']},title={broken['name']}%3A error::" in text
+    levels = re.findall(r"(?m)^::(\w+) ", text)
+    assert sorted(levels) == ["error", "error", "notice", "notice", "warning"]
+    assert "prune00-int4-0" not in text  # what passed is not annotated
+
+
+def test_github_says_how_many_it_left_out() -> None:
+    lines = REPORTS.get("github").render(made.report(200)).splitlines()
+    assert [
+        sum(line.startswith(f"::{level} ") for line in lines) for level in ("error", "warning", "notice")
+    ] == [10, 10, 10]
+    assert lines[9] == "::error title=Weighbridge::and 41 more; the report has them all"
+
+
+def test_github_command_is_not_forged() -> None:
+    for line in REPORTS.get("github").render(hostile()).splitlines():
+        assert re.match(r"::(error|warning|notice) file=[^:,]*,line=\d+,title=[^:,]*::", line)
+
+
+def test_summary_is_appended_and_cut_to_what_github_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Long:
+        name, suffix = "markdown", ".md"
+
+        def render(self, report: object) -> str:
+            return "| a row | of the table |\n" * 60_000
+
+    monkeypatch.setattr("weighbridge.registry.Registry.get", lambda registry, name: Long())
+    path = tmp_path / "summary.md"
+    path.write_text("earlier\n")
+    write_summary({}, path)
+    text = path.read_text()
+    assert text.startswith("earlier\n| a row |")
+    assert path.stat().st_size <= SUMMARY_BYTES
+    assert text.rstrip().endswith("The whole report is in the artifacts.")
+
+
+def test_junit_counts_and_properties() -> None:
+    report = made.report(8)
+    suite = ElementTree.fromstring(REPORTS.get("junit").render(report)).find("testsuite")
+    assert suite is not None
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "20",
+        "failures": "2",
+        "errors": "1",
+        "skipped": "2",
+    }
+    found = {item.get("name"): item.get("value") for item in suite.findall("testcase")[0].iter("property")}
+    assert found == {name: str(value) for name, value in properties(report["rows"][0]["verdicts"][0]).items()}
+    assert float(suite.get("time") or 0) == pytest.approx(
+        sum(row["seconds"] for row in report["rows"]), abs=0.01
+    )
+
+
+def test_junit_of_hostile_text_is_well_formed() -> None:
+    root = ElementTree.fromstring(REPORTS.get("junit").render(hostile()))
+    assert len(list(root.iter("testcase"))) == 20
+
+
+def test_the_schema_is_one_and_the_reports_fit_it() -> None:
+    jsonschema.Draft202012Validator.check_schema(report_schema())
+    jsonschema.validate(made.report(16), report_schema(), cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("status", "passed"), ("seconds", -1), ("measurements", []), ("line", 0)]
+)
+def test_the_schema_refuses(key: str, value: object) -> None:
+    report = made.report(1)
+    report["rows"][0][key] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report, report_schema(), cls=jsonschema.Draft202012Validator)

@@ -1,0 +1,107 @@
+"""Intervals for a test set that is given: known values, coverage by simulation, the ends of the range."""
+
+import math
+
+import numpy as np
+import pytest
+
+from weighbridge import stats
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "n", "low", "high"),
+    [
+        (1, 7, 21, -0.517, -0.026),  # airway hyper-responsiveness, Bentur et al. 2009
+        (0, 0, 100, -0.0370, 0.0370),  # z^2 / (n + z^2): nothing differs, and 100 samples cannot say more
+    ],
+)
+def test_tango_gives_the_published_intervals(b, c, n, low, high):
+    assert stats.tango_interval(b, c, n, 0.95) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0.03, 0.03), (0.06, 0.01), (0.004, 0.0), (0.0, 0.02)])
+@pytest.mark.parametrize("n", [100, 1000])
+def test_tango_covers_the_true_difference(lost, won, n):
+    counts = np.random.default_rng(1).multinomial(n, [lost, won, 1 - lost - won], size=2000)
+    pairs, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+    hits = 0
+    for (b, c), count in zip(pairs.tolist(), times.tolist(), strict=True):
+        low, high = stats.tango_interval(b, c, n, 0.95)
+        assert low <= (b - c) / n <= high
+        hits += count * (low <= lost - won <= high)
+    # A score interval holds its level on average, not at every point: 0.931 at 0.004 and n = 1000.
+    assert hits / 2000 >= 0.92
+
+
+def test_tango_sure_agrees_with_the_interval():
+    low, high = stats.tango_interval(31, 12, 800, 0.95)
+    assert stats.tango_sure(31, 12, 800, high) == pytest.approx(0.975, abs=1e-6)
+    assert stats.tango_sure(31, 12, 800, low) == pytest.approx(0.025, abs=1e-6)
+    assert stats.tango_sure(0, 0, 500, 0.0) == pytest.approx(0.5)
+    assert stats.tango_sure(50, 0, 50, 0.2) < 0.01
+    assert stats.tango_sure(3, 1, 10, 1.0) == 1.0
+
+
+def test_nothing_is_known_without_samples():
+    assert stats.tango_interval(0, 0, 0, 0.95) == (-1.0, 1.0)
+    assert stats.wilson_interval(0, 0, 0.95) == (0.0, 1.0)
+    assert stats.tango_sure(0, 0, 0, 0.01) == 0.5
+    assert stats.detectable_drop(0, 0, 0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "n", "most"),
+    [(20, 20, 1000, 0.85), (150, 90, 5000, 0.85), (4, 2, 300, 1.0)],  # the formula is cautious with few pairs
+)
+def test_the_detectable_drop_is_found_as_often_as_promised(b, c, n, most):
+    drop = stats.detectable_drop(b, c, n, alpha=0.05, power=0.8)
+    discordance = max((b + c) / n, drop)
+    lost, won = (discordance + drop) / 2, (discordance - drop) / 2
+    counts = np.random.default_rng(2).multinomial(n, [lost, won, 1 - lost - won], size=3000)
+    z = (counts[:, 0] - counts[:, 1]) / np.sqrt(np.maximum(counts[:, 0] + counts[:, 1], 1))
+    assert 0.78 <= (z > 1.645).mean() <= most
+
+
+def test_more_samples_detect_smaller_drops():
+    drops = [stats.detectable_drop(n // 50, n // 50, n) for n in (50, 500, 5000, 50000)]
+    assert drops == sorted(drops, reverse=True)
+    assert drops[-1] < 0.003 < drops[0]
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.99])
+def test_wilson_covers_on_average(p):
+    ks = np.random.default_rng(3).binomial(200, p, size=4000)
+    intervals = {k: stats.wilson_interval(k, 200, 0.95) for k in set(ks.tolist())}
+    assert np.mean([intervals[k][0] <= p <= intervals[k][1] for k in ks.tolist()]) >= 0.93
+
+
+def test_wilson_stays_in_the_range():
+    assert stats.wilson_interval(0, 20, 0.99)[0] == 0.0
+    assert stats.wilson_interval(20, 20, 0.99)[1] == 1.0
+
+
+@pytest.mark.parametrize(("n", "skew"), [(30, 0.5), (200, 1.0)])
+def test_the_bootstrap_covers_a_skewed_difference(n, skew):
+    generator = np.random.default_rng(4)
+    truth, hits = 0.1, 0
+    for trial in range(400):
+        noise = generator.lognormal(0.0, skew, size=n) - math.exp(skew**2 / 2)
+        baseline = generator.normal(size=n)
+        drawn = stats.paired_bootstrap(baseline, baseline - truth - noise, 0.95, seed=trial, replicates=800)
+        hits += drawn.low <= truth <= drawn.high
+    # The percentile method undercovers a skewed mean by a few percent at such n: its known weakness.
+    assert hits / 400 >= 0.89
+
+
+def test_the_bootstrap_is_sure_of_what_is_plain():
+    baseline = np.linspace(0.0, 1.0, 100)
+    drawn = stats.paired_bootstrap(baseline, baseline - 0.1 - 0.01 * np.cos(np.arange(100)), 0.95, seed=0)
+    assert drawn.low < 0.1 < drawn.high
+    assert drawn.sure(0.2) == 1.0
+    assert drawn.sure(0.05) == 0.0
+    assert 0.1 < drawn.sure(0.1) < 0.9
+
+
+def test_the_bootstrap_refuses_scores_that_are_not_pairs():
+    with pytest.raises(ValueError, match=r"\[N\]"):
+        stats.paired_bootstrap([1.0, 2.0], [1.0], 0.95, seed=0)
