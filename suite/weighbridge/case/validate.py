@@ -25,6 +25,7 @@ from weighbridge.contracts import (
     Threshold,
 )
 from weighbridge.errors import did_you_mean
+from weighbridge.promises import promising
 from weighbridge.units import parse
 
 Faulter = Callable[..., None]
@@ -269,11 +270,12 @@ def _needs(case: Case, fault: Faulter) -> None:
                 f"'{ref.name}' is counted, not sampled, so it has no confidence",
                 key=True,
             )
+    held = [*(ref.name for ref in case.thresholds), *promising(case)]
     for name in case.xfail:
-        if name != "*" and name not in {ref.name for ref in case.thresholds}:
+        if name != "*" and name not in held:
             fault(
                 ("xfail", name),
-                f"xfail names '{name}', which is no threshold of this case{did_you_mean(name, [ref.name for ref in case.thresholds])}",
+                f"xfail names '{name}', which is no threshold of this case{did_you_mean(name, held)}",
                 key=True,
             )
 
