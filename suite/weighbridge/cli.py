@@ -8,14 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from weighbridge.audit.commands import register
 from weighbridge.errors import WeighbridgeError
+from weighbridge.report.escape import terminal
 
 
 def schema(arguments: argparse.Namespace) -> int:
-    """Print the JSON Schema of case files."""
+    """Print the JSON Schema of case files, or of the report."""
     from weighbridge.case.schema import case_schema
+    from weighbridge.report.published import report_schema
 
-    print(json.dumps(case_schema(), indent=1))
+    print(json.dumps(report_schema() if arguments.report else case_schema(), indent=1))
     return 0
 
 
@@ -74,12 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except WeighbridgeError as error:
-        print(f"weighbridge: {error}", file=sys.stderr)
+        print(terminal(f"weighbridge: {error}", lines=True), file=sys.stderr)
         return 2
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("schema", help="print the JSON Schema of case files")
+    verb.add_argument("--report", action="store_true", help="of reports/latest.json instead")
     verb.set_defaults(run=schema)
     verb = verbs.add_parser("check", help="read case files and report every fault")
     verb.add_argument("files", nargs="+", type=Path)
@@ -93,6 +97,7 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--format", default="terminal")
     verb.add_argument("--output", type=Path)
     verb.set_defaults(run=report)
+    register(verbs)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,11 +55,19 @@ def _cases(document: Document, artifact: Path, label: str, baseline: Path | None
 
 
 def labels(artifacts: Sequence[Path]) -> dict[Path, str]:
-    """What each artifact is called: its name, or its path from where they all are when two have one name."""
-    if len({path.name for path in artifacts}) == len(artifacts):
-        return {path: path.name for path in artifacts}
-    root = os.path.commonpath([path.resolve().parent for path in artifacts])
-    return {path: path.resolve().relative_to(root).as_posix() for path in artifacts}
+    """What each artifact is called: its name, with as many folders in front as tell it from the others."""
+    parts = {path: path.resolve().parts for path in artifacts}
+
+    def label(path: Path) -> str:
+        own = parts[path]
+        alone = (
+            length
+            for length in range(1, len(own))
+            if not any(other[-length:] == own[-length:] for other in parts.values() if other != own)
+        )
+        return "/".join(own[-next(alone, len(own)) :])
+
+    return {path: label(path) for path in artifacts}
 
 
 def _reference(path: Path) -> dict[str, str]:

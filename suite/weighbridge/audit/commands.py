@@ -10,15 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weighbridge.audit.run import OVER, UNREADABLE, WITHIN
-from weighbridge.errors import CaseError, StageError, Unavailable, UsageError
+from weighbridge.errors import UsageError
 
 CODES = """exit codes: 0 within the budget; 1 over it, or refused; 2 wrong use, or a file that cannot be read;
 3 could not be decided (a requirement is absent, or the data cannot tell)"""
 
 
 def register(verbs: Any) -> None:
-    """Add the verbs to argparse's subparsers; each leaves `run`, which takes the arguments and gives the exit code."""
+    """Add the verbs to argparse's subparsers; each sets `run`, which gives the exit code."""
     one = _verb(verbs, "audit", audit, "hold finished artifacts to a budget, and write a record of it")
     one.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="a model file, a folder, or a glob")
     one.add_argument(
@@ -53,27 +52,8 @@ def _verb(
     verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=CODES)
-    parser.set_defaults(run=guarded(run))
+    parser.set_defaults(run=run)
     return parser
-
-
-def guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """`run`, with the errors that are written for the user printed, and turned into the exit code."""
-
-    def carry_out(arguments: argparse.Namespace) -> int:
-        from weighbridge.audit.sign import Refused
-        from weighbridge.report.escape import terminal
-
-        try:
-            return run(arguments)
-        except Refused as error:
-            code, message = OVER, f"refused: {error}"
-        except (CaseError, UsageError, StageError, Unavailable) as error:
-            code, message = UNREADABLE, str(error)
-        print(terminal(message, lines=True), file=sys.stderr)
-        return code
-
-    return carry_out
 
 
 def audit(arguments: argparse.Namespace) -> int:
@@ -89,6 +69,7 @@ def audit(arguments: argparse.Namespace) -> int:
     cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
         report = run_audit(cases, Path(workdir), _say)
+    _say("")
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.record or arguments.out / f"audit{SUFFIX}"
     write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
@@ -101,32 +82,45 @@ def audit(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """`weighbridge verify`."""
-    from weighbridge.audit.budget import read_budget
-    from weighbridge.audit.record import check_files, check_materials, compare, read_record
-    from weighbridge.audit.run import audit as run_audit
-    from weighbridge.audit.run import exit_code
+    from weighbridge.audit.run import OVER
+    from weighbridge.audit.sign import Refused
     from weighbridge.report.escape import terminal
 
     if arguments.rerun and arguments.budget is None:
         raise UsageError("--rerun measures again, so it needs the --budget")
-    statement, signed = read_record(arguments.record, arguments.key)
-    lines = check_files(statement, arguments.artifacts, arguments.budget)
-    lines.append(
-        "the signature is good"
-        if signed
-        else "no signature was checked: whoever altered it can have mended it"
-    )
-    code = WITHIN
-    if arguments.rerun:
-        cases = read_budget(arguments.budget, arguments.artifacts, arguments.baseline)
-        check_materials(statement, cases)
-        with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
-            report = run_audit(cases, Path(workdir), _say)
-        differences = compare(statement, report)
-        lines += differences or ["measured again: every verdict and every counted number is the same"]
-        code = OVER if differences else exit_code(report) if exit_code(report) > OVER else WITHIN
+    try:
+        code, lines = _verify(arguments)
+    except Refused as error:
+        print(terminal(f"refused: {error}"), file=sys.stderr)
+        return OVER
     print("\n".join(terminal(line) for line in lines))
     return code
+
+
+def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
+    """The exit code and what was found; raises `Refused`."""
+    from weighbridge.audit.budget import read_budget
+    from weighbridge.audit.record import check_files, check_materials, compare, read_record
+    from weighbridge.audit.run import OVER, WITHIN, exit_code
+    from weighbridge.audit.run import audit as run_audit
+
+    statement, signed = read_record(arguments.record, arguments.key)
+    lines = check_files(statement, arguments.artifacts, arguments.budget)
+    unsigned = "no signature was checked: whoever alters an unsigned record can mend its checksum"
+    lines.append("the signature is good" if signed else unsigned)
+    if not arguments.rerun:
+        return WITHIN, lines
+    cases = read_budget(arguments.budget, arguments.artifacts, arguments.baseline)
+    check_materials(statement, cases)
+    with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
+        report = run_audit(cases, Path(workdir), _say)
+    _say("")
+    differences = compare(statement, report)
+    if differences:
+        return OVER, lines + differences
+    same = "measured again: every verdict and every counted number is the same"
+    code = exit_code(report)
+    return (code if code > OVER else WITHIN), [*lines, same]
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -136,11 +130,11 @@ def inspect(arguments: argparse.Namespace) -> int:
 
     found = [describe(path) for path in find_artifacts(arguments.artifacts)]
     print(json.dumps(found, indent=1) if arguments.json else "\n\n".join(table(one) for one in found))
-    return WITHIN
+    return 0
 
 
 def _say(text: str) -> None:
-    """Progress, where somebody is there to read it."""
+    """Progress on one line, where somebody is there to read it; no text clears it."""
     from weighbridge.report.escape import terminal
 
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What is in an artifact: interface, operators, and its weights by layer: type, bytes, zeros, quantization."""
+"""What is in an artifact: interface, operators, and each weight: type, bytes, zeros, quantization."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Port = dict[str, Any]
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Everything below as JSON data; raises `StageError` for a file that is damaged or not what its name says."""
+    """Everything below as JSON data; raises `StageError` for a damaged file."""
     format_ = FORMATS.get(format_of(path))
     model = format_.load(path.name, None, path.parent)
     artifact = finished_file(model, path) or Artifact(format_.name, path, (path,))
-    inputs, outputs = PORTS.get(format_.name, lambda model: ([], []))(model)
+    inputs, outputs = PORTS.get(format_.name, _none)(model)
     layers = [
         {
             **describe_weight(tensor),
@@ -126,7 +126,8 @@ def how(one: Mapping[str, Any]) -> str:
         return str(one["scheme"])
     where = f" of {one['group_size']}" if one["group_size"] else ""
     where += f" (axis {one['axis']})" if one["axis"] is not None else ""
-    return f"{one['bits']} bits, {one['granularity']}{where}, {'symmetric' if one['symmetric'] else 'asymmetric'}"
+    zero = "symmetric" if one["symmetric"] else "asymmetric"
+    return f"{one['bits']} bits, {one['granularity']}{where}, {zero}"
 
 
 def _zeros(one: Mapping[str, Any]) -> str:
@@ -135,6 +136,10 @@ def _zeros(one: Mapping[str, Any]) -> str:
 
 def _shape(shape: list[Any]) -> str:
     return "x".join(map(str, shape)) or "scalar"
+
+
+def _none(model: Model) -> tuple[list[Port], list[Port]]:
+    return [], []
 
 
 def _onnx(model: Model) -> tuple[list[Port], list[Port]]:
@@ -186,7 +191,14 @@ def _exported(model: Model) -> tuple[list[Port], list[Port]]:
 def _tflite(model: Model) -> tuple[list[Port], list[Port]]:
     from weighbridge.formats.tflite_file import TFLiteFile
 
-    return TFLiteFile(model.value).ports()
+    def ports(found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[Port]:
+        return [
+            {"name": name, "dtype": dtype, "shape": ["?" if size < 0 else size for size in shape]}
+            for name, (shape, dtype) in found.items()
+        ]
+
+    file = TFLiteFile(model.value)
+    return ports(file.inputs()), ports(file.outputs())
 
 
 PORTS: dict[str, Callable[[Model], tuple[list[Port], list[Port]]]] = {

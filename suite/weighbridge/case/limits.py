@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 from weighbridge.case.check import Faulter, check
-from weighbridge.case.model import ThresholdRef
+from weighbridge.case.model import ModelRef, ThresholdRef
 from weighbridge.case.text import KeyPath, Mark
 from weighbridge.contracts import FORMATS, MEASURES, NO_ENGINE, THRESHOLDS, Limit, Threshold
 from weighbridge.errors import did_you_mean
@@ -86,14 +87,14 @@ def check_possible(
     fault: Faulter,
     *,
     source: str,
-    finished: str | None,
+    finished: ModelRef | None,
     compares: bool,
     data: bool,
     inputs: bool,
 ) -> None:
     """What a threshold cannot do without: data, something to run on, a second model.
 
-    `source` is the original's format, `finished` the artifact's where it is weighed as it is; `compares` tells
+    `source` is the original's format, `finished` the artifact where it is weighed as it is; `compares` tells
     whether there is a second model, `data` and `inputs` whether the case gives them.
     """
     for ref in refs:
@@ -113,18 +114,16 @@ def check_possible(
             )
 
 
-def _has(threshold: Threshold, needs: tuple[str, ...], format_: str, fault: Faulter) -> bool:
+def _has(threshold: Threshold, needs: tuple[str, ...], ref: ModelRef, fault: Faulter) -> bool:
     """A finished file is known before it is opened, so what it cannot have is said when the limit is read."""
-    where, name = ("thresholds", threshold.name), threshold.name
-    if threshold.formats and format_ not in threshold.formats:
-        formats = " and ".join(threshold.formats)
-        fault(where, f"'{name}' is a quantity of {formats} models; this one is {format_}", key=True)
+    where, what = ("thresholds", threshold.name), f"{PurePath(ref.reference).name} is {ref.format}"
+    if threshold.formats and ref.format not in threshold.formats:
+        kinds = f"{', '.join(threshold.formats[:-1])} or {threshold.formats[-1]}".removeprefix(" or ")
+        fault(where, f"'{threshold.name}' is a quantity of {kinds} models; {what}", key=True)
         return False
-    if FORMATS.get(format_).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+    if FORMATS.get(ref.format).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
         fault(
-            where,
-            f"'{name}' needs a model that runs; {format_} holds tensors only, so it cannot be measured",
-            key=True,
+            where, f"'{threshold.name}' needs a model that runs; {what}, which holds tensors only", key=True
         )
         return False
     return True

@@ -42,7 +42,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         thresholds,
         fault,
         source=model.format,
-        finished=None if spec.recipe or engine else (candidate or model).format,
+        finished=None if spec.recipe or engine else candidate or model,
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,

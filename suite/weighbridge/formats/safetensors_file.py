@@ -77,7 +77,7 @@ class Safetensors:
         if not path.is_file():
             raise StageError("load", f"no model file {path}")
         try:
-            entries = deserialize(path.read_bytes())
+            entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
         except SafetensorError as error:
             raise StageError(
                 "load", f"{path} cannot be read, it is truncated or no safetensors file: {error}"
