@@ -145,7 +145,12 @@ def test_what_is_timed_runs_the_batch(tmp_path: Path) -> None:
 
 
 def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
-    graph = Graph([Tensor("x", (1, 2)), Tensor("y", (1, 2))], [Operator(CUSTOM, (0,), (1,), custom="Wavelet")], (0,), (1,))
+    graph = Graph(
+        [Tensor("x", (1, 2)), Tensor("y", (1, 2))],
+        [Operator(CUSTOM, (0,), (1,), custom="Wavelet")],
+        (0,),
+        (1,),
+    )
     with pytest.raises(StageError, match="custom operators that LiteRT has no kernel for: Wavelet"):
         session(write(graph), tmp_path)
 

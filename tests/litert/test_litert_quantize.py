@@ -68,7 +68,8 @@ def test_each_mode_writes_what_it_promises(
     tensor = weight_of(result)
     assert tensor.dtype == dtype
     quantization = tensor.quantization
-    assert quantization is not None and not quantization.zero_point.any()
+    assert quantization is not None
+    assert not quantization.zero_point.any()
     shapes = {"channel": (ROWS,), "tensor": (), "block": (ROWS, COLUMNS // 32)}
     assert quantization.scale.shape == shapes[granularity]
     # Rounding to the nearest code: half a step, and the float16 scales of blocks are good to 2^-11.
@@ -77,7 +78,9 @@ def test_each_mode_writes_what_it_promises(
     assert (np.abs(tensor.values() - WEIGHT) <= step * (0.5 + 8 * 2.0**-11) + 1e-7).all()
     assert len(result.value) < len(model().value)
     noise = run(result, tmp_path) - SAMPLES @ WEIGHT.T
-    assert 10 * np.log10(np.square(SAMPLES @ WEIGHT.T).sum() / np.square(noise).sum()) > (15 if "4" in dtype else 30)
+    assert 10 * np.log10(np.square(SAMPLES @ WEIGHT.T).sum() / np.square(noise).sum()) > (
+        15 if "4" in dtype else 30
+    )
 
 
 @pytest.mark.parametrize(("options", "dtype"), [
@@ -91,7 +94,9 @@ def test_io_is_what_the_file_takes(quantize: Callable[..., Model], options: dict
     assert interpreter.get_output_details()[0]["dtype"] == dtype
 
 
-def test_static_scales_come_from_the_calibration_split(quantize: Callable[..., Model], tmp_path: Path) -> None:
+def test_static_scales_come_from_the_calibration_split(
+    quantize: Callable[..., Model], tmp_path: Path
+) -> None:
     """Calibrated on a tenth of the range, larger samples are clamped; the test split never widens it."""
     narrow = Data(splits={"calibration": (SAMPLES / 10, None), "test": (SAMPLES, None)})
     step = STEPS.get("quantize:litert")
@@ -100,9 +105,18 @@ def test_static_scales_come_from_the_calibration_split(quantize: Callable[..., M
     assert np.abs(run(result, tmp_path)).max() < 0.5 * np.abs(SAMPLES @ WEIGHT.T).max()
 
 
+def test_the_moving_average_clamps_what_minmax_keeps(quantize: Callable[..., Model], tmp_path: Path) -> None:
+    """ai-edge-quantizer's own default averages the ranges of single samples, so the largest outputs are cut."""
+    exact = SAMPLES @ WEIGHT.T
+    kept = np.abs(run(quantize(model(), mode="static"), tmp_path)).max()
+    cut = np.abs(run(quantize(model(), mode="static", calibration="moving_average"), tmp_path)).max()
+    assert cut < 0.8 * np.abs(exact).max()
+    assert kept > 0.98 * np.abs(exact).max()
+
+
 def test_a_file_with_nothing_to_quantize_is_an_error(quantize: Callable[..., Model]) -> None:
     done = quantize(model(), mode="weight_only")
-    with pytest.raises(StageError, match="the step changed nothing|ai-edge-quantizer"):
+    with pytest.raises(StageError, match=r"the step changed nothing|ai-edge-quantizer"):
         quantize(done, mode="weight_only")
 
 

@@ -44,7 +44,12 @@ def only(content: bytes):
 def test_floats_are_read_as_they_stand() -> None:
     values = np.array([[1.5, 0.0, -2.0], [0.0, 0.25, 4.0]], np.float32)
     tensor = only(write(fully_connected(Tensor("w", (2, 3), FLOAT32, floats(values)), 2, 3)))
-    assert (tensor.name, tensor.dtype, tensor.stored_bytes, tensor.operator) == ("w", "float32", 24, "FULLY_CONNECTED")
+    assert (tensor.name, tensor.dtype, tensor.stored_bytes, tensor.operator) == (
+        "w",
+        "float32",
+        24,
+        "FULLY_CONNECTED",
+    )
     assert tensor.quantization is None
     np.testing.assert_array_equal(tensor.values(), values)
     assert tensor.nonzero() == 4
@@ -63,7 +68,8 @@ def test_a_code_equal_to_its_zero_point_is_a_zero() -> None:
     codes = np.array([[128, 130, 128], [0, 128, 255]], np.uint8)
     weight = Tensor("w", (2, 3), UINT8, codes.tobytes(), scale=(0.1,), zero_point=(128,))
     tensor = only(write(fully_connected(weight, 2, 3)))
-    assert tensor.quantization is not None and tensor.quantization.axis is None
+    assert tensor.quantization is not None
+    assert tensor.quantization.axis is None
     assert tensor.nonzero() == 3
     np.testing.assert_allclose(tensor.values(), (codes.astype(float) - 128) * 0.1, rtol=1e-6)
 
@@ -92,7 +98,11 @@ def test_float16_is_a_reduced_float_seen_through_dequantize() -> None:
     ]
     tensor = only(write(Graph(tensors, operators, (0,), (3,))))
     assert tensor.quantization is not None
-    assert (tensor.dtype, tensor.quantization.scheme, tensor.operator) == ("float16", "float16", "FULLY_CONNECTED")
+    assert (tensor.dtype, tensor.quantization.scheme, tensor.operator) == (
+        "float16",
+        "float16",
+        "FULLY_CONNECTED",
+    )
     np.testing.assert_array_equal(tensor.values(), values.astype(np.float32))
     assert tensor.nonzero() == 3
 
@@ -135,14 +145,23 @@ def test_shapes_and_permutations_are_no_weights_and_a_shared_buffer_counts_once(
 
 
 def test_custom_operators_are_named() -> None:
-    graph = Graph([Tensor("x", (1, 2)), Tensor("y", (1, 2))], [Operator(CUSTOM, (0,), (1,), custom="Wavelet")], (0,), (1,))
+    graph = Graph(
+        [Tensor("x", (1, 2)), Tensor("y", (1, 2))],
+        [Operator(CUSTOM, (0,), (1,), custom="Wavelet")],
+        (0,),
+        (1,),
+    )
     assert TFLiteFile(write(graph)).operators() == {"CUSTOM:Wavelet": 1}
 
 
 def test_inputs_carry_the_names_of_the_signature_and_open_sizes() -> None:
     weight = Tensor("w", (2, 3), FLOAT32, floats(np.ones((2, 3))))
-    assert TFLiteFile(write(fully_connected(weight, 2, 3, free=True))).inputs() == {"pixels": ((-1, 3), "float32")}
-    assert TFLiteFile(write(fully_connected(weight, 2, 3, names=False))).inputs() == {"x": ((1, 3), "float32")}
+    assert TFLiteFile(write(fully_connected(weight, 2, 3, free=True))).inputs() == {
+        "pixels": ((-1, 3), "float32")
+    }
+    assert TFLiteFile(write(fully_connected(weight, 2, 3, names=False))).inputs() == {
+        "x": ((1, 3), "float32")
+    }
 
 
 # ------------------------------------------------------------------------------------------- sparse tensors
@@ -189,18 +208,27 @@ def _sparsity(order: list[int], block_map: list[int], levels: list[object]) -> o
 def densify_graph(sparsity: object, stored: np.ndarray, shape: tuple[int, int]) -> bytes:
     """A graph whose output is the dense form of its one sparse constant."""
     tensors = [Tensor("w", shape, FLOAT32, floats(stored), sparsity=sparsity), Tensor("y", shape)]
-    return write(Graph(tensors, [Operator(DENSIFY, (0,), (1,), options=(99, schema.DensifyOptionsT()))], (), (1,)))
+    return write(
+        Graph(tensors, [Operator(DENSIFY, (0,), (1,), options=(99, schema.DensifyOptionsT()))], (), (1,))
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 6), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.floats(0, 1), st.integers(0, 2**31), st.booleans()
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.sampled_from([1, 2, 4]),
+    st.floats(0, 1),
+    st.integers(0, 2**31),
+    st.booleans(),
 )
 def test_a_sparse_tensor_comes_out_dense(
     rows: int, groups: int, width: int, density: float, seed: int, blocked: bool
 ) -> None:
     random = np.random.default_rng(seed)
-    dense = np.where(random.random((rows, groups * width)) < density, random.standard_normal((rows, groups * width)), 0)
+    dense = np.where(
+        random.random((rows, groups * width)) < density, random.standard_normal((rows, groups * width)), 0
+    )
     dense = dense.astype(np.float32)
     sparsity, stored = blocks(dense, width) if blocked else csr(dense)
     assume(len(stored))  # an empty buffer is an activation, not a constant
@@ -229,7 +257,9 @@ def test_litert_reads_the_sparse_tensor_as_we_do() -> None:
 def test_zeros_of_a_sparse_quantized_tensor_are_its_zero_point() -> None:
     dense = np.array([[7, 0, 0, 9], [0, 0, 5, 0]], np.int64)
     sparsity, stored = csr(dense)
-    weight = Tensor("w", (2, 4), INT8, stored.astype(np.int8).tobytes(), scale=(0.5,), zero_point=(3,), sparsity=sparsity)
+    weight = Tensor(
+        "w", (2, 4), INT8, stored.astype(np.int8).tobytes(), scale=(0.5,), zero_point=(3,), sparsity=sparsity
+    )
     tensor = only(write(fully_connected(weight, 2, 4)))
     np.testing.assert_array_equal(tensor.array, np.where(dense == 0, 3, dense))
     assert tensor.nonzero() == 3
@@ -237,7 +267,9 @@ def test_zeros_of_a_sparse_quantized_tensor_are_its_zero_point() -> None:
 
 # ---------------------------------------------------------------------------------------------- damaged files
 
-SAMPLE = write(fully_connected(Tensor("w", (2, 3), INT8, CODES.astype(np.int8).tobytes(), scale=(0.5, 0.25)), 2, 3))
+SAMPLE = write(
+    fully_connected(Tensor("w", (2, 3), INT8, CODES.astype(np.int8).tobytes(), scale=(0.5, 0.25)), 2, 3)
+)
 _sparse, _stored = csr(np.eye(4, dtype=np.float32))
 SPARSE = densify_graph(_sparse, _stored, (4, 4))
 
@@ -250,19 +282,24 @@ def read_all(content: bytes) -> None:
 
 
 def test_something_else_is_no_tflite() -> None:
-    with pytest.raises(StageError, match="not a .tflite file"):
+    with pytest.raises(StageError, match=r"not a \.tflite file"):
         TFLiteFile(b"PK\x03\x04 a zip file", "m.tflite")
 
 
 @pytest.mark.parametrize("keep", range(8, len(SAMPLE) - 8, max(1, len(SAMPLE) // 40)))
 def test_a_file_cut_short_is_a_stage_error(keep: int) -> None:
-    with pytest.raises(StageError, match="damaged|not a .tflite"):
+    with pytest.raises(StageError, match=r"damaged|not a \.tflite"):
         read_all(SAMPLE[:keep])
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from([SAMPLE, SPARSE]), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
-def test_flipped_bytes_never_raise_anything_but_a_stage_error(content: bytes, flips: list[tuple[int, int]]) -> None:
+@given(
+    st.sampled_from([SAMPLE, SPARSE]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4),
+)
+def test_flipped_bytes_never_raise_anything_but_a_stage_error(
+    content: bytes, flips: list[tuple[int, int]]
+) -> None:
     broken = bytearray(content)
     for position, value in flips:
         broken[position % len(broken)] = value

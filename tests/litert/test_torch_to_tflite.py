@@ -30,7 +30,9 @@ class TwoInputs(nn.Module):
 
 
 def convert(module: nn.Module, data: Data, folder: Path) -> Model:
-    return CONVERTERS.get("torch->tflite").convert(Model("torch", module.eval()), Context(folder, folder, 0, data))
+    return CONVERTERS.get("torch->tflite").convert(
+        Model("torch", module.eval()), Context(folder, folder, 0, data)
+    )
 
 
 def small_cnn() -> nn.Module:
@@ -67,7 +69,9 @@ def test_inputs_and_outputs_keep_their_order(tmp_path: Path, named: bool) -> Non
         np.testing.assert_allclose(have, want.numpy(), atol=1e-5)
 
 
-def test_a_file_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_computes_something_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import litert_torch
 
     honest = litert_torch.convert
@@ -91,5 +95,7 @@ def test_a_module_that_cannot_be_traced_is_a_stage_error(tmp_path: Path) -> None
 
 def test_a_missing_converter_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weighbridge.requirements._package", lambda name: name != "litert_torch")
-    with pytest.raises(Unavailable, match=r"'litert_torch' 0.10 or later.*pip install 'weighbridge\[litert-torch\]'"):
+    with pytest.raises(
+        Unavailable, match=r"'litert_torch' 0.10 or later.*pip install 'weighbridge\[litert-torch\]'"
+    ):
         convert(small_cnn(), Data(splits={"test": (IMAGES, None)}), tmp_path)
