@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,6 @@ class Measurement:
     candidate: float
     baseline: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    rounds: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, metadata={"report": False})
-    """Seconds of every timed round, an array [rounds] for `candidate` and `baseline`, for pytest-benchmark.
-    They may be many: they stay out of the report."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +127,8 @@ class Outcome:
 
 def to_json(value: Any) -> Any:
     """`value` (these dataclasses included) as JSON-ready data: what is not finite becomes None."""
-    if is_dataclass(value):
-        shown = [entry.name for entry in fields(value) if entry.metadata.get("report", True)]
-        return {name: to_json(getattr(value, name)) for name in shown}
+    if hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -35,8 +35,8 @@ def show(value: float, unit: str, digits: int = 3) -> str:
                 return f"{value / size:.{digits}g} {suffix}"
         return f"{value:.0f} B"
     if unit == "count":
-        for suffix, size in (("M", 1e6), ("k", 1e3)):
-            if abs(value) >= 10 * size:
+        for suffix, size, least in (("M", 1e6, 1e6), ("k", 1e3, 1e4)):
+            if abs(value) >= least:
                 return f"{value / size:.{digits}g}{suffix}"
         return f"{value:.0f}"
     if unit == "ms":

@@ -41,6 +41,7 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
+
 @dataclass
 class Document:
     """The data of one file; `marks` gives line and column of each value, `keys` of each mapping's key."""

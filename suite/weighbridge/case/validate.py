@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -255,7 +256,7 @@ def _needs(case: Case, fault: Faulter) -> None:
         if ("data" in needs or "metric" in needs) and case.data is None:
             fault(("thresholds", ref.name), f"'{ref.name}' needs `data` with a test split", key=True)
         if not case.recipe and case.engine is None:
-            _possible(ref.name, threshold, needs, (case.candidate or case.model).format, fault)
+            _possible(ref.name, threshold, needs, case.candidate or case.model, fault)
         if threshold.relative and not case.recipe and case.candidate is None:
             fault(
                 ("thresholds", ref.name),
@@ -277,20 +278,14 @@ def _needs(case: Case, fault: Faulter) -> None:
             )
 
 
-def _possible(name: str, threshold: Threshold, needs: tuple[str, ...], format_: str, fault: Faulter) -> None:
+def _possible(name: str, threshold: Threshold, needs: tuple[str, ...], ref: ModelRef, fault: Faulter) -> None:
     """A finished file is known before it is opened, so what it cannot have is said when the limit is read."""
-    if threshold.formats and format_ not in threshold.formats:
-        fault(
-            ("thresholds", name),
-            f"'{name}' is a quantity of {' and '.join(threshold.formats)} models; this one is {format_}",
-            key=True,
-        )
-    if FORMATS.get(format_).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
-        fault(
-            ("thresholds", name),
-            f"'{name}' needs a model that runs; {format_} holds tensors only, so it cannot be measured",
-            key=True,
-        )
+    what = f"{PurePath(ref.reference).name} is {ref.format}"
+    if threshold.formats and ref.format not in threshold.formats:
+        kinds = f"{', '.join(threshold.formats[:-1])} or {threshold.formats[-1]}".removeprefix(" or ")
+        fault(("thresholds", name), f"'{name}' is a quantity of {kinds} models; {what}", key=True)
+    if FORMATS.get(ref.format).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+        fault(("thresholds", name), f"'{name}' needs a model that runs; {what}, which holds tensors only", key=True)
 
 
 def _shapes(inputs: Any) -> Any:

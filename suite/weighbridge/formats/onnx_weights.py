@@ -76,7 +76,7 @@ def _stored(name: str, proto: Any, consumer: Any, position: int, protos: dict[st
     operator = consumer.op_type if consumer is not None else ""
     quantization = None
     weight, scale_at, zero_at = _CONSUMERS.get(operator, (-1, None, None))
-    if position == weight:
+    if consumer is not None and position == weight:
         attributes = {attribute.name: attribute for attribute in consumer.attribute}
         if operator == "MatMulNBits":
             array, quantization = _blocks(array, consumer, attributes, protos)

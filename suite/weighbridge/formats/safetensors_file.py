@@ -68,13 +68,16 @@ class Safetensors:
     def operators(self, model: Model) -> Mapping[str, int]:
         return {}
 
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        return None, {}
+
     def _read(self, path: Path) -> Model:
         from safetensors import SafetensorError, deserialize
 
         if not path.is_file():
             raise StageError("load", f"no model file {path}")
         try:
-            entries = deserialize(path.read_bytes())
+            entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
         except SafetensorError as error:
             raise StageError(
                 "load", f"{path} cannot be read, it is truncated or no safetensors file: {error}"

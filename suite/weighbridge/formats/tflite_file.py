@@ -89,6 +89,18 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
+    def outputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape (-1 for an open size) and dtype of each output of the graph that is run."""
+        try:
+            graph = self._graphs[0]
+            tensors = [graph.Tensors(graph.Outputs(position)) for position in range(graph.OutputsLength())]
+            return {
+                tensor.Name().decode(errors="replace"): (_signature(tensor), self._taken(graph, tensor))
+                for tensor in tensors
+            }
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
     def _signature_names(self) -> dict[int, str]:
         for index in range(self._model.SignatureDefsLength()):
             signature = self._model.SignatureDefs(index)

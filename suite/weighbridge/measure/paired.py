@@ -1,37 +1,47 @@
-"""Two calls against each other on a noisy machine: how many times faster is the candidate, and how sure is that?
+"""Two calls against each other on a noisy machine: how many times faster is one, and how sure is that?
 
-A neighbour's load comes in bursts and only ever adds time. So both calls run in short blocks in alternation, a
-block is worth its fastest round, and each pair of neighbouring blocks gives one ratio. The median of the ratios
-is the estimate; its interval (`stats.sequential_interval`) needs no noise model and may be looked at after every
-pair, so sampling stops as soon as the interval clears the limits.
+A neighbour's load comes in bursts and only ever adds time. So both calls run in short blocks in alternation,
+a block is worth its fastest round, and each pair of neighbouring blocks gives one ratio. Pairs that the gauge
+saw disturbed are left out. The median of the others is the estimate; its interval
+(`stats.sequential_interval`) needs no noise model and may be looked at after every pair, so sampling stops as
+soon as the interval clears the limits.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weighbridge import stats
+from weighbridge.measure.gauge import DISTURBED, undisturbed
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
-BLOCK_S = 0.025
-MOST_PAIRS = 512
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Bools: TypeAlias = "NDArray[np.bool_]"
+
+BLOCK_S = 0.001
+MOST_PAIRS = 2048
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
+WORTH_WAITING = 20 * MOST_PAIRS
+"""More pairs than this are no advice: the limit is where the speedup is."""
 
 
 @dataclass(frozen=True)
 class SpeedSample:
-    """What `compare` saw. Times are seconds a call; a ratio is baseline over candidate, above 1 if it is faster."""
+    """What `compare` saw. Times are seconds a call; a ratio is the baseline's over the candidate's."""
 
-    ratios: Floats
-    """One a pair of blocks, in the order taken, shape [pairs]."""
     baseline_blocks: Floats
     candidate_blocks: Floats
-    """The fastest round of each block, shape [pairs]."""
+    """The fastest round of each block, in the order taken, shape [pairs]."""
+    slowdowns: Floats
+    """The slowest reading of the gauge around each pair, 1.0 at best, shape [pairs]."""
     baseline_rounds: Floats
     candidate_rounds: Floats
     """Every timed round."""
@@ -42,8 +52,24 @@ class SpeedSample:
     """From the first call of the warm-up to the verdict."""
 
     @property
+    def ratios(self) -> Floats:
+        """Of the undisturbed pairs, in the order taken."""
+        return (self.baseline_blocks / self.candidate_blocks)[self.slowdowns <= DISTURBED]
+
+    @property
+    def shown(self) -> Bools:
+        """Which pairs the point figures speak of: the undisturbed ones, or all where none was undisturbed."""
+        kept = self.slowdowns <= DISTURBED
+        return kept if kept.any() else ~kept
+
+    @property
+    def disturbed(self) -> float:
+        """The share of pairs that were left out, in [0, 1]."""
+        return float((self.slowdowns > DISTURBED).mean())
+
+    @property
     def ratio(self) -> float:
-        return float(np.median(self.ratios))
+        return float(np.median((self.baseline_blocks / self.candidate_blocks)[self.shown]))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -57,33 +83,34 @@ class SpeedSample:
 
     @property
     def lost(self) -> float:
-        """Share of the timed rounds that a quiet machine would not have taken, in [0, 1)."""
-        spent = self.baseline_rounds.sum() + self.candidate_rounds.sum()
-        needed = sum(
-            np.median(blocks) * rounds.size
-            for blocks, rounds in (
-                (self.baseline_blocks, self.baseline_rounds),
-                (self.candidate_blocks, self.candidate_rounds),
-            )
-        )
-        return float(max(0.0, 1.0 - needed / spent))
+        """The share of the time spent in timed rounds that others took, in [0, 1)."""
+        sides = ((self.baseline_blocks, self.baseline_rounds), (self.candidate_blocks, self.candidate_rounds))
+        needed = sum(float(np.quantile(blocks, 0.1)) * rounds.size for blocks, rounds in sides)
+        return max(0.0, 1.0 - needed / float(sum(rounds.sum() for _, rounds in sides)))
 
     def would_decide(self) -> tuple[str, ...]:
         """What would turn an inconclusive verdict into one; empty when it is decided."""
-        if self.decided:
-            return ()
         low, high = self.interval
+        open_limits = [limit for limit in self.limits if not clears((low, high), (limit,))]
+        if not open_limits:
+            return ()
         advice = []
-        pair_s = self.seconds / self.ratios.size
-        for limit in self.limits:
-            if clears((low, high), (limit,)):
-                continue
-            needed = stats.samples_to_decide(self.ratios, limit, self.confidence, most=20 * MOST_PAIRS)
-            if needed is not None:
-                # A quarter more than estimated, since the share of pairs above the limit is itself uncertain.
-                advice.append(f"a budget of about {_round_up(1.25 * needed * pair_s)} s")
-        if math.isfinite(low):
-            advice.append(f"a limit of {low:.4g} would be met, one of {high:.4g} or more would not")
+        if self.disturbed > 0.5:
+            advice.append(
+                f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
+            )
+        needed = [
+            stats.samples_to_decide(self.ratios, limit, self.confidence, most=WORTH_WAITING)
+            for limit in open_limits
+        ]
+        if self.ratios.size and None not in needed:
+            # Half as much again: the share of pairs on one side of the limit is itself an estimate.
+            wanted_s = 1.5 * max(count for count in needed if count) * self.seconds / self.ratios.size
+            advice.append(f"a budget of about {_round_up(max(wanted_s, 1.5 * self.budget_s))} s")
+        if math.isfinite(low) and math.isfinite(high):
+            advice.append(
+                f"a limit of {_floor(low)}, which is met, or one above {_floor(high)}, which is not"
+            )
         return tuple(advice)
 
 
@@ -94,39 +121,48 @@ def compare(
     confidence: float = 0.99,
     budget_s: float = 3.0,
     *,
+    gauge: Callable[[], float] = undisturbed,
     block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
-    Without limits the whole budget is spent. One pair is timed whatever it takes, so that there is an estimate.
+    Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
+    `gauge` gives the processor's slowdown at the moment, 1.0 at best.
     """
     begin = clock()
     block_s = max(block_s, budget_s / (2 * MOST_PAIRS))
+    rounds: dict[str, list[Floats]] = {"A": [], "B": []}
+    slowdowns: list[float] = []
+    ratios: list[float] = []
+    look = 0
     with garbage_held():
         timers = {
             side: Timer.calibrated(call, warm_up(call, budget_s / 10, clock), block_s, clock)
             for side, call in (("A", baseline), ("B", candidate))
         }
-        rounds: dict[str, list[Floats]] = {"A": [], "B": []}
-        fastest: dict[str, list[float]] = {"A": [], "B": []}
         sampling = clock()
         for order in _orders(seed):
+            readings = [gauge()]
             for side in order:
-                block = timers[side].block()
-                rounds[side].append(block)
-                fastest[side].append(float(block.min()))
-            ratios = np.array(fastest["A"]) / np.array(fastest["B"])
-            if limits and clears(stats.sequential_interval(ratios, confidence), limits):
-                break
+                rounds[side].append(timers[side].block())
+                readings.append(gauge())
+            slowdowns.append(max(readings))
+            if slowdowns[-1] <= DISTURBED:
+                ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
+            # Looking costs time too, and there is little news in one pair among many.
+            if limits and len(ratios) >= look:
+                if clears(stats.sequential_interval(ratios, confidence), limits):
+                    break
+                look = math.ceil(1.03 * len(ratios)) + (slowdowns[-1] <= DISTURBED)
             now = clock()
-            if now + (now - sampling) / len(ratios) - begin > budget_s * 1e9:
+            if now + (now - sampling) / len(slowdowns) - begin > budget_s * 1e9:
                 break
     return SpeedSample(
-        ratios=ratios,
-        baseline_blocks=np.array(fastest["A"]),
-        candidate_blocks=np.array(fastest["B"]),
+        baseline_blocks=np.array([block.min() for block in rounds["A"]]),
+        candidate_blocks=np.array([block.min() for block in rounds["B"]]),
+        slowdowns=np.array(slowdowns),
         baseline_rounds=np.concatenate(rounds["A"]),
         candidate_rounds=np.concatenate(rounds["B"]),
         limits=tuple(limits),
@@ -143,13 +179,18 @@ def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
 
 
 def _orders(seed: int) -> Iterator[str]:
-    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss any rhythm of the neighbour's."""
+    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
     coin = np.random.default_rng(seed)
     while True:
         yield from ("AB", "BA") if coin.random() < 0.5 else ("BA", "AB")
 
 
-def _round_up(seconds: float) -> str:
+def _round_up(value: float) -> str:
     """To two digits."""
-    digits = 1 - math.floor(math.log10(seconds))
-    return f"{math.ceil(seconds * 10**digits) / 10**digits:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / unit) * unit:.6g}"
+
+
+def _floor(ratio: float) -> str:
+    """Down to three decimals, so that what is said to be met is."""
+    return f"{math.floor(ratio * 1000) / 1000:g}"

@@ -7,6 +7,7 @@ axes, indices) are none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from weighbridge.contracts import (
     FORMATS,
@@ -36,7 +37,7 @@ def measure(weighing: Weighing) -> Measurement:
     return Measurement("parameters", "count", candidate["parameters"], baseline, candidate)
 
 
-def survey(artifact: Artifact) -> dict[str, int | str]:
+def survey(artifact: Artifact) -> dict[str, Any]:
     """Parameters, tensors, and name and stored bytes of the largest tensor."""
     parameters = tensors = most = 0
     largest = ""

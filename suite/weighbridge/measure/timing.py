@@ -1,4 +1,4 @@
-"""Timing one call in blocks: warm-up until stable, rounds sized from the measured latency, cold calls dropped."""
+"""Timing one call in blocks: warm-up until stable, rounds sized by the latency, cold calls dropped."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ ROUND_S = 50e-6
 """A round lasts at least this long, a thousand times the cost of reading the clock."""
 COLD_S = 0.25
 """Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
+LEAST_ROUNDS = 5
 
 
 @contextmanager
@@ -54,10 +55,15 @@ class Timer:
     def calibrated(
         cls, call: Call, call_s: float, block_s: float, clock: Clock = time.perf_counter_ns
     ) -> Timer:
-        """Blocks of about `block_s` seconds for a call of `call_s`: three rounds at least where that is cheap."""
+        """Blocks of about `block_s` seconds for a call of `call_s`, and of five rounds where calls are short.
+
+        A minimum needs a few rounds to be one, so a block of 5 ms calls is 30 ms long. Of calls so long that
+        no round escapes a burst anyway, more pairs serve better than more rounds.
+        """
         inner = max(1, math.ceil(ROUND_S / call_s))
-        rounds = max(3 if call_s <= block_s else 1, round(block_s / (call_s * inner)))
-        return cls(call, int(call_s < COLD_S) * inner, rounds, inner, clock)
+        least = min(LEAST_ROUNDS, max(1, int(0.025 / call_s)))
+        rounds = max(least, round(block_s / (call_s * inner)))
+        return cls(call, inner if call_s < COLD_S else 0, rounds, inner, clock)
 
     def block(self) -> Floats:
         """Seconds a call, one number a round, shape [rounds]."""

@@ -1,0 +1,208 @@
+"""What is in an artifact: interface, operators, and each weight: type, bytes, zeros, quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from weighbridge.audit.budget import format_of
+from weighbridge.contracts import FORMATS, Model
+from weighbridge.formats.finished import finished_file
+from weighbridge.measure.contents import describe as describe_weight
+from weighbridge.results import Artifact
+from weighbridge.units import show
+
+Port = dict[str, Any]
+"""An input or output: name, dtype, and shape, in which a free axis is its name or '?'."""
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Everything below as JSON data; raises `StageError` for a damaged file."""
+    format_ = FORMATS.get(format_of(path))
+    model = format_.load(path.name, None, path.parent)
+    artifact = finished_file(model, path) or Artifact(format_.name, path, (path,))
+    inputs, outputs = PORTS.get(format_.name, _none)(model)
+    layers = [
+        {
+            **describe_weight(tensor),
+            "shape": list(tensor.array.shape),
+            "operator": tensor.operator,
+            "bytes": tensor.stored_bytes,
+            "nonzero": tensor.nonzero(),
+        }
+        for tensor in format_.tensors(model)
+    ]
+    return {
+        "file": path.name,
+        "format": format_.name,
+        "files": {one.name: one.stat().st_size for one in artifact.files},
+        "opsets": {one.domain or "ai.onnx": one.version for one in model.value.opset_import}
+        if format_.name == "onnx"
+        else {},
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": dict(sorted(format_.operators(model).items(), key=lambda item: (-item[1], item[0]))),
+        "dtypes": _by_dtype(layers),
+        "layers": layers,
+    }
+
+
+def _by_dtype(layers: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Tensors, numbers, bytes and nonzeros of each data type."""
+    totals: dict[str, dict[str, int]] = {}
+    for one in layers:
+        total = totals.setdefault(one["dtype"], {"tensors": 0, "numbers": 0, "bytes": 0, "nonzero": 0})
+        for key, value in (("tensors", 1), *((key, one[key]) for key in ("numbers", "bytes", "nonzero"))):
+            total[key] += value
+    return totals
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """`describe`'s data for a terminal."""
+    from tabulate import tabulate
+
+    from weighbridge.report.escape import terminal
+
+    def rows(heads: list[str], lines: list[list[Any]]) -> str:
+        clean = [[terminal(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
+        right = [head in ("count", "tensors", "numbers", "bytes", "nonzero", "zeros") for head in heads]
+        return tabulate(
+            clean,
+            heads,
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=["right" if one else "left" for one in right],
+        )
+
+    files = ", ".join(f"{terminal(name)} {show(size, 'bytes')}" for name, size in found["files"].items())
+    opsets = ", ".join(f"{terminal(name)} {number}" for name, number in found["opsets"].items())
+    parts = [f"{found['format']}: {files}" + (f"; opset {opsets}" if opsets else "")]
+    ports = [
+        [kind, one["name"], one["dtype"], _shape(one["shape"])]
+        for kind in ("input", "output")
+        for one in found[f"{kind}s"]
+    ]
+    if ports:
+        parts.append(rows(["", "name", "dtype", "shape"], ports))
+    if found["operators"]:
+        parts.append(
+            rows(["operator", "count"], [[name, str(count)] for name, count in found["operators"].items()])
+        )
+    parts.append(
+        rows(
+            ["dtype", "tensors", "numbers", "bytes", "zeros"],
+            [
+                [name, str(one["tensors"]), f"{one['numbers']:,}", show(one["bytes"], "bytes"), _zeros(one)]
+                for name, one in found["dtypes"].items()
+            ],
+        )
+    )
+    parts.append(
+        rows(
+            ["layer", "operator", "shape", "dtype", "bytes", "zeros", "quantized"],
+            [
+                [
+                    one["name"],
+                    one["operator"],
+                    _shape(one["shape"]),
+                    one["dtype"],
+                    show(one["bytes"], "bytes"),
+                    _zeros(one),
+                    how(one),
+                ]
+                for one in found["layers"]
+            ],
+        )
+    )
+    return "\n\n".join(parts)
+
+
+def how(one: Mapping[str, Any]) -> str:
+    """How a weight is quantized, in words: `8 bits, per_channel (axis 0), symmetric`."""
+    if one["bits"] is None:
+        return "no"
+    if one["scheme"] != "affine":
+        return str(one["scheme"])
+    where = f" of {one['group_size']}" if one["group_size"] else ""
+    where += f" (axis {one['axis']})" if one["axis"] is not None else ""
+    zero = "symmetric" if one["symmetric"] else "asymmetric"
+    return f"{one['bits']} bits, {one['granularity']}{where}, {zero}"
+
+
+def _zeros(one: Mapping[str, Any]) -> str:
+    return f"{1 - one['nonzero'] / one['numbers']:.1%}" if one["numbers"] else "-"
+
+
+def _shape(shape: list[Any]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _none(model: Model) -> tuple[list[Port], list[Port]]:
+    return [], []
+
+
+def _onnx(model: Model) -> tuple[list[Port], list[Port]]:
+    import onnx
+
+    stored = {tensor.name for tensor in model.value.graph.initializer}
+
+    def port(value: Any) -> Port:
+        kind = value.type.WhichOneof("value") or "nothing"
+        if kind != "tensor_type":
+            return {"name": value.name, "dtype": kind.removesuffix("_type"), "shape": []}
+        tensor = value.type.tensor_type
+        shape = [
+            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?"
+            for axis in tensor.shape.dim
+        ]
+        return {
+            "name": value.name,
+            "dtype": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
+            "shape": shape,
+        }
+
+    graph = model.value.graph
+    return [port(value) for value in graph.input if value.name not in stored], [
+        port(value) for value in graph.output
+    ]
+
+
+def _exported(model: Model) -> tuple[list[Port], list[Port]]:
+    values = {node.name: node.meta.get("val") for node in model.value.graph.nodes}
+    output = next(node for node in model.value.graph.nodes if node.op == "output")
+    values |= {node.name: node.meta.get("val") for node in output.all_input_nodes}
+
+    def port(name: str) -> Port:
+        value = values.get(name)
+        shape = [size if isinstance(size, int) else str(size) for size in getattr(value, "shape", ())]
+        return {
+            "name": name,
+            "dtype": str(getattr(value, "dtype", "?")).removeprefix("torch."),
+            "shape": shape,
+        }
+
+    signature = model.value.graph_signature
+    return [port(str(name)) for name in signature.user_inputs], [
+        port(str(name)) for name in signature.user_outputs
+    ]
+
+
+def _tflite(model: Model) -> tuple[list[Port], list[Port]]:
+    from weighbridge.formats.tflite_file import TFLiteFile
+
+    def ports(found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[Port]:
+        return [
+            {"name": name, "dtype": dtype, "shape": ["?" if size < 0 else size for size in shape]}
+            for name, (shape, dtype) in found.items()
+        ]
+
+    file = TFLiteFile(model.value)
+    return ports(file.inputs()), ports(file.outputs())
+
+
+PORTS: dict[str, Callable[[Model], tuple[list[Port], list[Port]]]] = {
+    "onnx": _onnx,
+    "exported": _exported,
+    "tflite": _tflite,
+}

@@ -1,0 +1,193 @@
+"""The record of an audit: an in-toto statement, and what is held against it later.
+
+Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md. The subjects are the artifact's
+files, by name and SHA-256; the predicate holds the budget, everything else that was read, the measurements,
+the verdicts, the versions and the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from weighbridge.audit.budget import format_of, labels
+from weighbridge.audit.sign import Refused, open_envelope, payload_of
+from weighbridge.audit.sign import sign as sign_payload
+from weighbridge.case.model import Case
+from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.errors import UsageError
+from weighbridge.formats.finished import companions
+from weighbridge.report.escape import finite
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://pypi.org/project/weighbridge/audit/v1"
+SUFFIX = ".intoto.json"
+COUNTED = ("bytes", "count")
+
+
+def make_statement(report: Mapping[str, Any], cases: Sequence[Case], budget: Path) -> dict[str, Any]:
+    """The statement on `report`, which came of `cases` of `budget`."""
+    subjects = dict.fromkeys(path for case in cases for path in artifact_files(case))
+    names = labels(list(subjects))
+    predicate = {
+        "budget": {"name": budget.name, "digest": digest(budget)},
+        "materials": [{"name": path.name, "digest": digest(path)} for path in _materials(cases)],
+        **{key: report[key] for key in ("created", "machine", "versions")},
+        "results": [_lasting(row) for row in report["rows"]],
+    }
+    predicate = finite(predicate)
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": names[path], "digest": digest(path)} for path in subjects],
+        "predicateType": PREDICATE,
+        "predicate": {**predicate, "checksum": checksum(predicate)},
+    }
+
+
+def _lasting(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what only pictures need."""
+    measurements = {name: value for name, value in row["measurements"].items() if name != "layers"}
+    return {**row, "measurements": measurements}
+
+
+def write_record(statement: Mapping[str, Any], path: Path, key: Path | None = None) -> None:
+    """The statement as JSON; with a private key, inside a signed envelope."""
+    payload = json.dumps(statement, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(payload if key is None else json.dumps(sign_payload(payload, key), indent=1).encode())
+
+
+def read_record(path: Path, key: Path | None = None) -> tuple[dict[str, Any], bool]:
+    """(statement, whether its signature was checked). Raises `Refused` for a record that was altered.
+
+    Without a signature a record is only held against its own checksum, which whoever alters it can mend.
+    """
+    try:
+        outer = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a record: {error}") from error
+    if not isinstance(outer, dict):
+        raise UsageError(f"{path} is no record of an audit")
+    signed = "payloadType" in outer or "signatures" in outer
+    if not signed and key is not None:
+        raise Refused("the record is not signed, though a key was given to check it with")
+    payload = open_envelope(outer, key) if key else payload_of(outer) if signed else None
+    try:
+        statement = json.loads(payload) if payload is not None else outer
+        return _checked(statement), key is not None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"the record is damaged: {error!r}") from error
+
+
+def _checked(statement: dict[str, Any]) -> dict[str, Any]:
+    if statement.get("_type") != STATEMENT or statement.get("predicateType") != PREDICATE:
+        raise Refused(f"the record is no statement of type {PREDICATE}")
+    predicate = dict(statement["predicate"])
+    if predicate.pop("checksum") != checksum(predicate):
+        raise Refused("the record was altered: its checksum is that of another text")
+    return statement
+
+
+def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget: Path | None) -> list[str]:
+    """What was compared, in words; raises `Refused` where a file is not the one that was audited.
+
+    The files that belong to an artifact (its external data) are compared with it.
+    """
+    subjects = [(PurePosixPath(one["name"]).name, one["digest"]["sha256"]) for one in statement["subject"]]
+    lines = []
+    for path in dict.fromkeys(
+        path for artifact in artifacts for path in files_of(format_of(artifact), artifact)
+    ):
+        recorded = [sha256 for name, sha256 in subjects if name == path.name]
+        if not recorded:
+            raise Refused(
+                f"{path.name} is not in the record, which is about {', '.join(name for name, _ in subjects)}"
+            )
+        if digest(path)["sha256"] not in recorded:
+            raise Refused(
+                f"{path.name} is not the file that was audited: its SHA-256 differs from the record's"
+            )
+        lines.append(f"{path.name}: the file that was audited")
+    stated = statement["predicate"]["budget"]
+    if budget is not None and digest(budget) != stated["digest"]:
+        raise Refused(
+            f"{budget.name} is not the budget of the record ({stated['name']}): its SHA-256 differs"
+        )
+    if budget is not None:
+        lines.append(f"{budget.name}: the budget that it was held to")
+    return lines
+
+
+def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None:
+    """Raises `Refused` where the previous release, or the code of data or metric, is not what it was."""
+    known = {one["name"]: one["digest"] for one in statement["predicate"]["materials"]}
+    for path in _materials(cases):
+        if known.get(path.name) != digest(path):
+            raise Refused(f"{path.name}, which decided the verdicts, is not the file that was used")
+
+
+def compare(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    """How a second measuring differs: other verdicts, and other numbers where a number is counted."""
+    lines = []
+    first = {PurePosixPath(row["name"]).name: row for row in statement["predicate"]["results"]}
+    for row in report["rows"]:
+        before = first.get(PurePosixPath(row["name"]).name)
+        if before is None:
+            lines.append(f"{row['name']}: the record has no result of it")
+            continue
+        for old, new in zip(before["verdicts"], row["verdicts"], strict=True):
+            where = f"{row['name']}, {new['threshold']}"
+            if old["status"] != new["status"]:
+                lines.append(f"{where}: was {old['status']}, is {new['status']}: {new['message']}")
+            elif _counted(new) and old["measured"] != new["measured"]:
+                lines.append(f"{where}: was {old['measured']}, is {new['measured']}")
+    return lines
+
+
+def _counted(verdict: Mapping[str, Any]) -> bool:
+    """Whether the number must be the same each time: bytes of a file are, bytes of memory are not."""
+    bench = MEASURES.get(THRESHOLDS.get(verdict["threshold"]).measure).bench
+    return verdict["unit"] in COUNTED and not bench
+
+
+def artifact_files(case: Case) -> tuple[Path, ...]:
+    """The files that are audited: the candidate's, or the model's where there is no baseline."""
+    ref = case.candidate or case.model
+    return files_of(ref.format, Path(ref.reference))
+
+
+def files_of(format_: str, path: Path) -> tuple[Path, ...]:
+    """`path` and the files that belong to it; an unreadable model is still a file with a digest."""
+    try:
+        return (path, *(one for one in companions(format_, path) if one.is_file()))
+    except Exception:  # the parser raises whatever the damage makes it raise
+        return (path,)
+
+
+def _materials(cases: Sequence[Case]) -> list[Path]:
+    """What else decided the verdicts: the previous release, and the code that gives data and metric."""
+    found: list[Path] = []
+    for case in cases:
+        found += [Path(case.model.reference)] if case.candidate else []
+        for reference in (case.data, case.metric):
+            file = case.folder / str(reference).partition(":")[0]
+            found += [file] if reference and ":" in reference and file.is_file() else []
+    return list(dict.fromkeys(found))
+
+
+def digest(path: Path) -> dict[str, str]:
+    """{"sha256": hexadecimal}; raises `UsageError` where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def checksum(predicate: Mapping[str, Any]) -> str:
+    """SHA-256 of the predicate as JSON with sorted keys and no spaces."""
+    text = json.dumps(predicate, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,134 @@
+"""Speedup: how many times faster the candidate runs than the baseline, judged while it is being measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from weighbridge import machine, stats
+from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.errors import StageError
+from weighbridge.measure.gauge import machine_gauge, undisturbed
+from weighbridge.measure.paired import SpeedSample, compare
+from weighbridge.measure.profile import explain
+from weighbridge.results import Measurement, Reading
+
+CONFIDENCE = 0.99
+
+
+class BenchLimit(Limit):
+    """What every limit on a measured time takes."""
+
+    budget: float = 3.0
+    """Seconds to reach a verdict in; what is plain takes a fraction of it."""
+    batch: int = 1
+    threads: int | None = None
+    """Of the engine's own; one, unless the case's engine options say otherwise."""
+
+
+class SpeedupLimit(BenchLimit):
+    against: str | None = None
+    """The engine that runs the baseline; the candidate's by default, since engines differ by themselves."""
+
+
+def measure(weighing: Weighing) -> Measurement:
+    """Baseline against candidate on one batch, until every limit is cleared or the budget is spent."""
+    limits = [limit for limit in weighing.limits if isinstance(limit, SpeedupLimit)]
+    options = limits[0] if limits else SpeedupLimit()
+    weighing = _with_engines(weighing, options)
+    baseline, candidate = weighing.sessions()
+    assert baseline is not None  # `needs` says so
+    inputs = weighing.data.sample(options.batch)
+    threads = weighing.engine_options.threads
+    load_before = machine.load_average()
+    sample = compare(
+        baseline.bind(inputs),
+        candidate.bind(inputs),
+        [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
+        max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
+        options.budget,
+        # A second thread of the model's own, spinning on the sibling core, would look like a neighbour.
+        gauge=machine_gauge() if threads == 1 else undisturbed,
+    )
+    missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
+    details = summary(sample) | {
+        "batch": options.batch,
+        "threads": threads,
+        "engine": weighing.engine.name,
+        "against": (weighing.baseline_engine or weighing.engine).name,
+        "load_before": load_before,
+        "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
+        "advice": [*sample.would_decide(), *machine.complaints(threads)],
+    }
+    weighing.keep("baseline", sample.baseline_rounds.tolist())
+    weighing.keep("candidate", sample.candidate_rounds.tolist())
+    return Measurement("speed", "ms", details["candidate_ms"], details["baseline_ms"], details)
+
+
+def summary(sample: SpeedSample) -> dict[str, Any]:
+    """What a report and a verdict need of a sample, as JSON values; `ratios` is bounded by `MOST_PAIRS`."""
+    return {
+        "ratio": sample.ratio,
+        "interval": list(sample.interval),
+        "confidence": sample.confidence,
+        "decided": sample.decided,
+        "pairs": int(sample.ratios.size),
+        "ratios": [float(f"{ratio:.6g}") for ratio in sample.ratios],
+        "seconds": sample.seconds,
+        "budget": sample.budget_s,
+        "baseline_ms": float(np.median(sample.baseline_blocks[sample.shown])) * 1e3,
+        "candidate_ms": float(np.median(sample.candidate_blocks[sample.shown])) * 1e3,
+        "disturbed": sample.disturbed,
+        "lost": sample.lost,
+    }
+
+
+def _with_engines(weighing: Weighing, options: SpeedupLimit) -> Weighing:
+    if options.threads is not None:
+        engine_options = weighing.engine_options.model_copy(update={"threads": options.threads})
+        weighing = replace(weighing, engine_options=engine_options)
+    if options.against is not None:
+        other = ENGINES.get(options.against)
+        if weighing.baseline is not None and weighing.baseline.format not in other.formats:
+            raise StageError(
+                "measure",
+                f"the baseline is a {weighing.baseline.format} artifact, which engine '{other.name}' "
+                f"does not run (it runs {', '.join(other.formats)})",
+            )
+        weighing = replace(weighing, baseline_engine=other)
+    return weighing
+
+
+def read(measurement: Measurement, limit: Limit) -> Reading:
+    """The median of the ratios, with its anytime-valid interval at the limit's confidence (default 0.99)."""
+    details, confidence = measurement.details, limit.confidence or CONFIDENCE
+    bound = limit.min if limit.min is not None else limit.max
+    interval = stats.sequential_interval(details["ratios"], confidence)
+    sure = None if bound is None else stats.sequential_sure(details["ratios"], bound)
+    return Reading(details["ratio"], (max(0.0, interval[0]), interval[1]), confidence, sure)
+
+
+def advise(measurement: Measurement) -> Sequence[str]:
+    details = measurement.details
+    return [*details["why_slow"].get("advice", ()), *(f"to decide: {line}" for line in details["advice"])]
+
+
+MEASURES.add("speed", Measure("speed", measure, needs=("baseline", "inputs"), bench=True))
+THRESHOLDS.add(
+    "speedup",
+    Threshold(
+        "speedup",
+        "speed",
+        "min",
+        "ratio",
+        read,
+        doc="How many times faster the candidate is than the baseline, both on this machine, in alternation.",
+        decide="interval",
+        options=SpeedupLimit,
+        relative=True,
+        advise=advise,
+    ),
+)
