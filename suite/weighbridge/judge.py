@@ -48,12 +48,14 @@ def _margin(limit: Limit, value: float) -> float:
     """The distance to the nearest bound; negative when it is missed."""
     margins = []
     if limit.min is not None:
-        margins.append(value - limit.min + _ROUNDING * abs(limit.min))
+        margins.append(value - limit.min)
     if limit.max is not None:
-        margins.append(limit.max - value + _ROUNDING * abs(limit.max))
+        margins.append(limit.max - value)
     if limit.equals is not None:
-        margins.append(_ROUNDING * abs(limit.equals) - abs(value - limit.equals))
-    return min(margins) if margins else 0.0
+        margins.append(-abs(value - limit.equals))
+    margin = min(margins, default=0.0)
+    bounds = [abs(bound) for bound in (limit.min, limit.max, limit.equals) if bound is not None]
+    return 0.0 if abs(margin) <= _ROUNDING * max(bounds, default=0.0) else margin
 
 
 def _by_interval(limit: Limit, interval: tuple[float, float]) -> Status:

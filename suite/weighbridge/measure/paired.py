@@ -29,8 +29,8 @@ Bools: TypeAlias = "NDArray[np.bool_]"
 BLOCK_S = 0.001
 MOST_PAIRS = 2048
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
-MOST_BUDGETS = 50
-"""A budget that is larger than this many of the present one is no advice."""
+WORTH_WAITING = 20 * MOST_PAIRS
+"""More pairs than this are no advice: the limit is where the speedup is."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,14 @@ class SpeedSample:
             advice.append(
                 f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
             )
-        needed = [stats.samples_to_decide(self.ratios, limit, self.confidence) for limit in open_limits]
+        needed = [
+            stats.samples_to_decide(self.ratios, limit, self.confidence, most=WORTH_WAITING)
+            for limit in open_limits
+        ]
         if self.ratios.size and None not in needed:
             # Half as much again: the share of pairs on one side of the limit is itself an estimate.
             wanted_s = 1.5 * max(count for count in needed if count) * self.seconds / self.ratios.size
-            if wanted_s < MOST_BUDGETS * self.budget_s:
-                advice.append(f"a budget of about {_round_up(max(wanted_s, 1.5 * self.budget_s))} s")
+            advice.append(f"a budget of about {_round_up(max(wanted_s, 1.5 * self.budget_s))} s")
         if math.isfinite(low) and math.isfinite(high):
             advice.append(
                 f"a limit of {_floor(low)}, which is met, or one above {_floor(high)}, which is not"

@@ -99,7 +99,9 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
         else (1.0, {"ratio": "x", "count": "", "bytes": ""}.get(unit, f" {unit}"))
     )
 
-    def number(value: float) -> str:
+    def number(value: float | None) -> str:
+        if value is None:  # JSON has no infinity: an interval that has no end yet
+            return "?"
         return (
             show(value, unit)
             if unit in ("bytes", "count", "ms") and abs(value) >= 1000

@@ -71,7 +71,7 @@ def render(report: Mapping[str, Any], color: bool = False, width: int = 100) -> 
 def _fold(case: str) -> list[str]:
     """`cases/digits/cnn.yaml::prune-int8` on lines of their own: the file's folder and name, then the case."""
     file, _, name = case.partition("::")
-    parts = ["/".join(file.split("/")[-2:]), name]
+    parts = ["/".join(file.split("/")[-2:]).removesuffix(".yaml").removesuffix(".yml"), name]
     return [piece for part in parts if part for piece in re.findall(f".{{1,{_CASE_WIDTH}}}", part)]
 
 
