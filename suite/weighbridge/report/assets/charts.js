@@ -60,9 +60,12 @@ function histogram({ name, histogram: { edges, baseline, candidate } }) {
   h('figcaption', { title: name }, name), h('small', { class: 'note' }, `${plain(edges[0])} … ${plain(edges.at(-1))}`));
 }
 
+// The numbers that a timed measurement was made of: ratios of paired blocks, or the blocks' times.
+const samplesOf = (details) => details?.ratios || details?.blocks || details?.samples || [];
+
 // Every block's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
 function speedSamples(details, interval, bars, unit) {
-  const blocks = details.blocks.filter(isNumber), width = 460, height = 190;
+  const blocks = samplesOf(details).filter(isNumber), width = 460, height = 190;
   const every = Math.ceil(blocks.length / 1500), dots = blocks.filter((_, index) => index % every === 0);
   const sorted = [...blocks].sort((a, b) => a - b), middle = sorted[Math.floor(sorted.length / 2)];
   const estimate = isNumber(details.ratio) ? details.ratio : middle;

@@ -42,7 +42,7 @@ function noteSection(row) {
 }
 
 function speedSections(row) {
-  return Object.entries(row.measurements || {}).filter(([, one]) => Array.isArray(one.details?.blocks) && one.details.blocks.length)
+  return Object.entries(row.measurements || {}).filter(([, one]) => samplesOf(one.details).length > 0)
     .map(([name, one]) => {
       const relative = isNumber(one.details.ratio);
       const verdict = row.verdicts?.find(({ threshold }) => threshold === (relative ? 'speedup' : name));

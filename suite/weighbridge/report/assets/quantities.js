@@ -1,6 +1,6 @@
 // What a number is: how it is written, and which way is better.
 const SCALES = { bytes: [[1e9, 'GB'], [1e6, 'MB'], [1e3, 'kB'], [1, 'B']] };
-const FIRST = ['accuracy', 'size', 'gzip_size', 'nonzero', 'parameters', 'speed', 'latency', 'peak_memory', 'cold_start'];
+const FIRST = ['accuracy', 'size', 'speed', 'latency', 'nonzero', 'parameters', 'fidelity', 'peak_memory', 'cold_start'];
 const HIGHER = /accuracy|f1|auc|recall|precision|map$|iou|fidelity|sqnr|snr|cosine|agreement|speedup|size_ratio|throughput/;
 
 function plain(value) {
