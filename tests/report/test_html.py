@@ -102,7 +102,16 @@ def test_columns_are_chosen(show: Any) -> None:
             row["measurements"]["peak_memory"] = made.measurement("bytes", 5e6, 4e6)
     browser = show(report)
     heads = "[...document.querySelectorAll('.cases th')].map((one) => one.textContent)"
-    assert browser.run(heads) == ["Status", "Case", "Thresholds", "accuracy", "size", "speed", "nonzero", "Time"]
+    assert browser.run(heads) == [
+        "Status",
+        "Case",
+        "Thresholds",
+        "accuracy",
+        "size",
+        "speed",
+        "nonzero",
+        "Time",
+    ]
     click(browser, "peak memory")
     click(browser, "size")
     assert browser.run(heads)[3:-1] == ["accuracy", "speed", "nonzero", "peak memory"]
@@ -157,6 +166,9 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
         one["verdicts"] = [made.verdict("accuracy_drop", "pass", "<= 0.01", 0.96 - accuracy, None)]
         report["rows"].append(one)
     browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 4")
+    hover = "document.querySelectorAll('.dot').forEach((one) => one.dispatchEvent(new Event('mouseover', {bubbles: true})))"
+    browser.run(hover)
     titles = browser.run("[...document.querySelectorAll('.dot title')].map((one) => one.textContent)")
     assert [text.split(":")[0] for text in titles if "on the Pareto front" in text] == [
         "case0",

@@ -17,7 +17,8 @@ function apply() {
   table.fill(shown);
   byId('count').textContent = shown.length === rows.length ? `${rows.length} ${rows.length === 1 ? 'case' : 'cases'}`
     : `${shown.length} of ${rows.length} cases shown`;
-  plot(shown);
+  // The table answers at once; the plot of thousands of dots may follow a frame later.
+  requestAnimationFrame(() => plot(shown));
 }
 
 function setFilters() {
@@ -68,20 +69,21 @@ function setPlot() {
   new ResizeObserver(([entry]) => {
     if (Math.abs(entry.contentRect.width - width) < 2) return;
     width = entry.contentRect.width;
-    plot(table.rows);
+    apply();
   }).observe(byId('plot'));
 }
 
 function plot(shown) {
   if (!axes.x) return;
   const { points, front, bounds, baselines } = drawPlot(byId('plot'), shown, axes, (row) => table.reveal(row));
-  const many = bounds && (bounds.x.many || bounds.y.many);
+  const many = bounds && (bounds.x.many || bounds.y.many) && (points.length > MOST_TETHERS
+    ? 'The cases have different limits here: open one to see its own.' : 'A dotted thread leads to a case\'s own limit.');
   byId('plot-legend').textContent = !front ? '' : [
     `${points.length} ${points.length === 1 ? 'case has' : 'cases have'} both quantities.`,
     `Ringed: on the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
     'Line: the front of the two axes.',
     bounds.x.lines.length + bounds.y.lines.length > 0 && 'Dashed: limits.',
-    many && 'The cases have different limits here: open one to see its own.',
+    many,
     baselines.length > 0 && 'Diamonds: baselines.'].filter(Boolean).join(' ');
 }
 
