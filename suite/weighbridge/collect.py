@@ -51,7 +51,7 @@ class CaseFile(pytest.File):
             try:
                 for mark in case.marks:
                     node.add_marker(mark)
-            except Exception as error:  # --strict-markers, whose exception pytest keeps private
+            except (Exception, pytest.fail.Exception) as error:  # an unknown mark with --strict-markers, a bad name
                 yield FaultItem.from_parent(
                     self,
                     name=case.name,
@@ -140,6 +140,8 @@ class ThresholdItem(pytest.Item):
             pytest.skip(outcome.message)
         if outcome.status is Status.ERROR:
             raise CaseFailed(f"{_relative(self)}:{outcome.message}")
+        if self.threshold.measure in outcome.failed:
+            raise CaseFailed(f"{_relative(self)}:{outcome.failed[self.threshold.measure]}")
 
     def runtest(self) -> None:
         from weighbridge.judge import judge
