@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from weighbridge import machine, stats
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
@@ -70,6 +68,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
     """What a report and a verdict need of a sample, as JSON values; `ratios` is bounded by `MOST_PAIRS`."""
+    baseline_s, candidate_s = sample.call_s()
     return {
         "ratio": sample.ratio,
         "interval": list(sample.interval),
@@ -79,8 +78,8 @@ def summary(sample: SpeedSample) -> dict[str, Any]:
         "ratios": [float(f"{ratio:.6g}") for ratio in sample.ratios],
         "seconds": sample.seconds,
         "budget": sample.budget_s,
-        "baseline_ms": float(np.median(sample.baseline_blocks[sample.shown])) * 1e3,
-        "candidate_ms": float(np.median(sample.candidate_blocks[sample.shown])) * 1e3,
+        "baseline_ms": baseline_s * 1e3,
+        "candidate_ms": candidate_s * 1e3,
         "disturbed": sample.disturbed,
         "lost": sample.lost,
     }
