@@ -14,7 +14,7 @@ from weighbridge.errors import UsageError, did_you_mean
 T = TypeVar("T")
 
 # The rooms whose files register themselves on import. Each file is light: heavy packages load inside functions.
-ROOMS = ("formats", "prune", "quantize", "train", "engines", "measure", "report")
+ROOMS = ("formats", "prune", "quantize", "train", "engines", "measure", "report", "numerics.quantizers")
 
 
 class Registry(Generic[T]):

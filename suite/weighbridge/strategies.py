@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from weighbridge.numerics.elements import Array, Integer
@@ -102,6 +103,9 @@ def trials(draw: DrawFn, quantizer: Quantizer, scheme: Scheme | None = None) -> 
     if scheme is None:
         scheme = draw(supported(quantizer))
     shape = draw(_shapes_for(scheme))
+    if scheme.axis is not None and scheme.group_size is not None and not quantizer.accepts(scheme, shape):
+        shape = _whole_groups(shape, scheme.axis, scheme.group_size)
+    assume(quantizer.accepts(scheme, shape))
     if draw(st.booleans()):
         return Trial(quantizer, scheme, draw(tensors(shape=shape)))
     parameters = draw(qparams(scheme, shape))
@@ -171,6 +175,13 @@ def _shapes_for(draw: DrawFn, scheme: Scheme) -> tuple[int, ...]:
         shape = shape[:rank] if size > 4 else shape
         shape[scheme.axis] = draw(st.sampled_from([size, size + 1, 2 * size, 2 * size + 1, max(1, size - 1)]))
     return tuple(shape)
+
+
+def _whole_groups(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    """`shape` with the side along `axis` rounded up to whole groups."""
+    whole = list(shape)
+    whole[axis] = -(-shape[axis] // size) * size
+    return tuple(whole)
 
 
 def _codes(scheme: Scheme) -> SearchStrategy[float]:

@@ -1,9 +1,9 @@
 """Every bug of the catalogue is caught by a property, in the default profile, over ten different seeds."""
 
 import pytest
-
 from tests.numerics.planted import PLANTED
-from weighbridge.numerics import PROPERTIES, Violation
+
+from weighbridge.numerics import Violation
 from weighbridge.numerics.hunt import hunt
 
 SEEDS = range(10)

@@ -37,6 +37,7 @@ def current_settings() -> settings:
     return settings(
         settings.default,
         deadline=None,
+        report_multiple_bugs=False,
         suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.too_slow],
     )
 

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 class KnownDifference:
     """Where an implementation breaks a property, known and written up in docs/known-differences.md.
 
-    The property is waived on the trials that `where` selects, and nowhere else. `example` is the smallest trial
-    that shows it: a test holds that it still does, so that a mended implementation does not keep its waiver.
+    The property is waived on the trials that `where` selects, and nowhere else. `scheme`, `x` and `parameters` are
+    the smallest trial that shows it: a test holds that it still does, so that a mended implementation does not
+    keep its waiver.
     """
 
     property: str
     where: Callable[[Trial], bool]
-    example: Callable[[], Trial]
+    scheme: Scheme
+    x: Sequence[float]
+    parameters: Parameters | None
     note: str
     version: str
     """The package and version in which it was seen."""
@@ -45,9 +48,14 @@ class Quantizer(Protocol):
     bit_exact: Quotient | None
     """The arithmetic in which its codes equal the reference's to the bit; None where only the nearest is promised."""
     smallest_scale: float
+    """No chosen scale is smaller."""
     known: Sequence[KnownDifference]
 
     def supports(self, scheme: Scheme) -> bool: ...
+
+    def accepts(self, scheme: Scheme, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape, which has the scheme's axis, can be quantized: limits that are documented."""
+        ...
 
     def quantize(self, x: Array, parameters: Parameters, scheme: Scheme) -> Array:
         """The codes, of x's shape: integers, or floats for a float element."""

@@ -113,6 +113,11 @@ class Parameters:
     scale: Array
     zero_point: Array
 
+    def __post_init__(self) -> None:
+        # numpy turns 0-d results into scalars, which some runtimes refuse.
+        object.__setattr__(self, "scale", np.asarray(self.scale))
+        object.__setattr__(self, "zero_point", np.asarray(self.zero_point))
+
     def spread(self, shape: tuple[int, ...], scheme: Scheme) -> tuple[Array, Array]:
         """Both in float64, in shapes that broadcast against a tensor of `shape`."""
         scale, zero_point = (

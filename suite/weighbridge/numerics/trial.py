@@ -83,6 +83,15 @@ class Trial:
         low, high = self.scheme.lowest - self.zero_point, self.scheme.highest - self.zero_point
         return np.broadcast_to((self.ratio >= low) & (self.ratio <= high), self.x.shape)
 
+    @cached_property
+    def near_tie(self) -> Array:
+        """Where the slack can carry the ratio across a tie; not on ties that are exact in any arithmetic."""
+        spacing = self.scheme.type.spacing(self.ratio)
+        steps = np.abs(self.ratio / spacing)
+        distance = np.abs(steps - np.trunc(steps) - 0.5)
+        exact = (distance == 0) & (np.frexp(self.scale)[0] == 0.5)
+        return (distance <= self.slack / spacing) & ~exact
+
     def quantize(self, x: Array) -> Array:
         """Another tensor with this trial's parameters; codes in float64, exact for every element."""
         return np.asarray(self.quantizer.quantize(np.asarray(x), self.parameters, self.scheme), np.float64)

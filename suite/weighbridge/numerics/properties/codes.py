@@ -104,24 +104,33 @@ def saturates_outside(trial: Trial) -> None:
 
     Floats that do not saturate give infinity, or NaN where they have none.
     """
+    for factor in (1.5, 1e3):
+        _extreme_beyond(trial, factor)
+
+
+@property_()
+def saturates_far_outside(trial: Trial) -> None:
+    """The same where x / scale exceeds 32 and 64 bits: the clamp comes before any conversion to an integer."""
+    for factor in (1e12, 1e24):
+        _extreme_beyond(trial, factor)
+
+
+def _extreme_beyond(trial: Trial, factor: float) -> None:
     low, high = reference.range_of(trial.parameters, trial.scheme, trial.x.shape)
     limit = 2.0**126
-    for factor in (1.5, 1e3, 1e12):
-        far = [
-            np.clip(edge * factor + sign * 2 * trial.scale, -limit, limit)
-            for edge, sign in ((low, -1), (high, 1))
-        ]
-        alternate = np.resize(np.array([True, False]), trial.x.shape)
-        x = np.where(alternate, far[0], far[1]).astype(np.float32)
-        ratio = x / trial.scale + trial.zero_point
-        margin = 0.5 * trial.scheme.type.spacing(np.asarray(trial.scheme.highest)) + 1e-3 * np.abs(ratio)
-        outside = np.where(
-            alternate, ratio < trial.scheme.lowest - margin, ratio > trial.scheme.highest + margin
-        )
-        wanted = np.where(alternate, *extreme_codes(trial))
-        got = trial.quantize(x)
-        good = ~outside | (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-        require(good, trial, f"numbers {factor:g} times past the range do not get the extreme code")
+    below, above = (
+        np.clip(edge * factor + sign * 2 * trial.scale, -limit, limit)
+        for edge, sign in ((low, -1), (high, 1))
+    )
+    alternate = np.resize(np.array([True, False]), trial.x.shape)
+    x = np.where(alternate, below, above).astype(np.float32)
+    ratio = x / trial.scale + trial.zero_point
+    margin = 0.5 * trial.scheme.type.spacing(np.asarray(trial.scheme.highest)) + 1e-3 * np.abs(ratio)
+    outside = np.where(alternate, ratio < trial.scheme.lowest - margin, ratio > trial.scheme.highest + margin)
+    wanted = np.where(alternate, *extreme_codes(trial))
+    got = trial.quantize(x)
+    good = ~outside | (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    require(good, trial, f"numbers {factor:g} times past the range do not get the extreme code")
 
 
 @property_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weighbridge.numerics.properties.base import Broken, as_codes, chosen, property_, require
+from weighbridge.numerics.properties.base import as_codes, chosen, property_, require
 from weighbridge.numerics.trial import SUBNORMAL, UNIT, Trial
 
 
@@ -39,12 +39,12 @@ def zero_is_exact(trial: Trial) -> None:
 
 @property_(lambda trial: trial.scheme.symmetric)
 def sign_symmetric(trial: Trial) -> None:
-    """q(-x) mirrors q(x) about the zero point, except at the extreme codes, of which one side may have more."""
+    """q(-x) mirrors q(x) about the zero point, except at the extreme codes and within the slack of a tie."""
     mirrored = 2 * trial.zero_point - trial.quantize(-trial.x)
     ends = [trial.scheme.lowest, trial.scheme.highest]
     both = ~(np.isin(trial.codes, ends) | np.isin(2 * trial.zero_point - mirrored, ends))
     same = (mirrored == trial.codes) | (np.isnan(mirrored) & np.isnan(trial.codes))
-    require(~both | same, trial, "-x does not get the mirrored code")
+    require(~both | same | trial.near_tie, trial, "-x does not get the mirrored code")
 
 
 @property_()

@@ -29,6 +29,9 @@ class ReferenceQuantizer:
     def supports(self, scheme: Scheme) -> bool:
         return not isinstance(scheme.type, Float)
 
+    def accepts(self, scheme: Scheme, shape: tuple[int, ...]) -> bool:
+        return True
+
     def choose(self, x: Array, scheme: Scheme) -> Parameters:
         return reference.choose(x, scheme)
 
