@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def convnet(path: Path, channels: tuple[int, ...] = (3, 32, 64, 64), size: int =
     from onnx import helper, numpy_helper
 
     random, nodes, weights, flow = np.random.default_rng(0), [], [], "x"
-    for i, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(channels)):
         kernel = random.standard_normal((b, a, 3, 3)) / np.sqrt(9 * a)
         weights.append(numpy_helper.from_array(kernel.astype("float32"), f"w{i}"))
         weights.append(numpy_helper.from_array(np.zeros(b, "float32"), f"b{i}"))
