@@ -17,6 +17,7 @@ from weighbridge.evidence import check_changed, take_census
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.plan import Plan, converter_key
+from weighbridge.promises import keep_weights
 from weighbridge.requirements import missing
 from weighbridge.results import Artifact, Measurement, Outcome, Status, StepRecord
 
@@ -80,6 +81,8 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     for item in plan.stages:
         if item.step:
             stage.enter(item.step.kind, str(item), item.step.line)
+            if STEPS.get(item.step.key).scheme is not None:
+                keep_weights(case.recipe.index(item.step), model, workdir)
             model, record = _step(item.step, model, context)
             records.append(record)
         elif item.target:
