@@ -14,6 +14,7 @@ import pytest
 from weighbridge.contracts import REPORTS
 from weighbridge.errors import Inconclusive, ThresholdMissed, WeighbridgeError
 from weighbridge.options import Settings
+from weighbridge.report.github import announce
 from weighbridge.results import Status
 from weighbridge.rows import make_report
 
@@ -99,3 +100,5 @@ def show(
         for path in written
     )
     terminal.line(f"wrote {names}")
+    if "github" in settings.formats:
+        announce(report, terminal.write, os.environ)

@@ -78,7 +78,7 @@ def row(index: int, chance: random.Random, layers: int = 0, status: str | None =
             round(2.4 / ratio, 4),
             ratio=ratio,
             interval=interval,
-            blocks=blocks,
+            ratios=blocks,
             baseline_ms=2.4,
             candidate_ms=round(2.4 / ratio, 4),
         ),

@@ -14,7 +14,7 @@ import made_reports as made
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.report.github import SUMMARY_BYTES, write_summary
+from weighbridge.report.github import SUMMARY_BYTES, announce, write_summary
 from weighbridge.report.junit import properties
 from weighbridge.report.published import report_schema
 
@@ -101,6 +101,16 @@ def test_summary_is_appended_and_cut_to_what_github_keeps(
     assert text.startswith("earlier\n| a row |")
     assert path.stat().st_size <= SUMMARY_BYTES
     assert text.rstrip().endswith("The whole report is in the artifacts.")
+
+
+def test_announced_in_a_job_on_github_and_nowhere_else(tmp_path: Path) -> None:
+    said: list[str] = []
+    announce(made.report(8), said.append, {})
+    assert said == []
+    summary = tmp_path / "summary.md"
+    announce(made.report(8), said.append, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)})
+    assert said[0].startswith("::error file=")
+    assert "prune30-int4-3" in summary.read_text()
 
 
 def test_junit_counts_and_properties() -> None:

@@ -51,7 +51,7 @@ def names(browser: Browser) -> list[str]:
 
 def click(browser: Browser, label: str) -> None:
     browser.run(
-        "[...document.querySelectorAll('button,label')]"
+        "[...document.querySelectorAll('label,button')]"
         f".find((one) => one.textContent.trim() === {label!r}).click()"
     )
 
@@ -93,6 +93,29 @@ def test_filter_by_text_and_status(show: Any) -> None:
     wanted = {name for name in expected if "int8" in name}
     browser.wait(f"document.querySelectorAll('.name').length === {len(wanted)}")
     assert set(names(browser)) == wanted
+
+
+def test_columns_are_chosen(show: Any) -> None:
+    report = made.report(6)
+    for row in report["rows"]:
+        if row["measurements"]:
+            row["measurements"]["peak_memory"] = made.measurement("bytes", 5e6, 4e6)
+    browser = show(report)
+    heads = "[...document.querySelectorAll('.cases th')].map((one) => one.textContent)"
+    assert browser.run(heads) == [
+        "Status",
+        "Case",
+        "Thresholds",
+        "accuracy",
+        "size",
+        "speed",
+        "nonzero",
+        "Time",
+    ]
+    click(browser, "peak memory")
+    click(browser, "size")
+    assert browser.run(heads)[3:-1] == ["accuracy", "speed", "nonzero", "peak memory"]
+    assert browser.run("document.querySelectorAll('tr.row').length") == 6
 
 
 def test_a_case_opens_with_thresholds_layers_histograms_and_samples(show: Any) -> None:
@@ -143,6 +166,9 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
         one["verdicts"] = [made.verdict("accuracy_drop", "pass", "<= 0.01", 0.96 - accuracy, None)]
         report["rows"].append(one)
     browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 4")
+    hover = "document.querySelectorAll('.dot').forEach((one) => one.dispatchEvent(new Event('mouseover', {bubbles: true})))"
+    browser.run(hover)
     titles = browser.run("[...document.querySelectorAll('.dot title')].map((one) => one.textContent)")
     assert [text.split(":")[0] for text in titles if "on the Pareto front" in text] == [
         "case0",

@@ -51,7 +51,8 @@ def measure(weighing: Weighing) -> Measurement:
             )
         if broken:
             details["not_finite"] = broken
-    _check_chance(metric, value if baseline_value is None else baseline_value, targets, weighing)
+    if baseline_value is not None:  # without one there is no drop, and the floor that is asked for decides
+        _check_chance(metric, baseline_value, targets, weighing)
     if metric.binary and scores is not None:
         details["right"] = int(scores.sum())
     if scores is not None and reference is not None:
