@@ -39,6 +39,14 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if faulty else 0
 
 
+def names(arguments: argparse.Namespace) -> int:
+    """Print what a case can name."""
+    from weighbridge.catalogue import catalogue
+
+    print(catalogue(arguments.style), end="")
+    return 0
+
+
 def new(arguments: argparse.Namespace) -> int:
     """Print a first case file for a model."""
     from weighbridge.case.scaffold import scaffold
@@ -88,6 +96,9 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb = verbs.add_parser("check", help="read case files and report every fault")
     verb.add_argument("files", nargs="+", type=Path)
     verb.set_defaults(run=check)
+    verb = verbs.add_parser("list", help="list the steps, thresholds, engines, metrics and reports")
+    verb.add_argument("--style", default="simple", help="a table format of tabulate's (default: simple)")
+    verb.set_defaults(run=names)
     verb = verbs.add_parser("new", help="print a first case file for a model: weighbridge new model.onnx > cases/mine.yaml")
     verb.add_argument("model", help="a model file, or file.py:callable")
     verb.add_argument("--data", help="file.py:callable that gives the splits")

@@ -10,7 +10,6 @@ def test_mine(x): ...
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,6 +29,12 @@ __all__ = ["models", "qparams", "schemes", "tensors", "trials"]
 LARGEST = 2.0**120
 """Drawn magnitudes end here, so that scales, ranges and values stay finite in float32."""
 
+_LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "S": lambda x: np.repeat(x, 2, -1)[..., ::2],
+}
+
 _SPECIAL = [
     0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.5, 127.0, -128.0, 127.5, -127.5, 128.0, 255.0, 448.0, 57344.0,
     1e-3, -0.1, 0.1, 1 / 3, 1e4, -1e4, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-126), 2.0**-24, 2.0**-9,
@@ -38,12 +43,13 @@ _SPECIAL = [
 
 def schemes(where: Callable[[Scheme], bool] = lambda scheme: True) -> SearchStrategy[Scheme]:
     """Schemes of every element and granularity for which `where` holds."""
-    # Elements first: integers, of which there are more variants, would crowd out the floats.
-    by_element: dict[str, list[Scheme]] = {}
-    for scheme in filter(where, all_schemes()):
-        by_element.setdefault(scheme.element, []).append(scheme)
-    if not by_element:
+    chosen = [scheme for scheme in all_schemes() if where(scheme)]
+    if not chosen:
         raise ValueError("no scheme satisfies the condition")
+    # Elements first: integers, of which there are more variants, would crowd out the floats.
+    by_element = {
+        scheme.element: [other for other in chosen if other.element == scheme.element] for scheme in chosen
+    }
     return st.sampled_from(list(by_element)).flatmap(lambda element: st.sampled_from(by_element[element]))
 
 
@@ -94,31 +100,13 @@ def qparams(draw: DrawFn, scheme: Scheme, shape: tuple[int, ...]) -> Parameters:
     return Parameters(scale, zero_point)
 
 
-@st.composite
-def trials(draw: DrawFn, quantizer: Quantizer, scheme: Scheme | None = None) -> Trial:
-    """A scheme that `quantizer` supports, a tensor, and half of the time parameters drawn beside it.
+def trials(quantizer: Quantizer, scheme: Scheme | None = None) -> SearchStrategy[Trial]:
+    """A scheme that `quantizer` supports (unless one is given), a tensor, and in half of them parameters beside it.
 
     With drawn parameters the tensor is made of codes and fractions of a step: ties, clamps, just beyond.
     """
-    if scheme is None:
-        scheme = draw(supported(quantizer))
-    shape = draw(_shapes_for(scheme))
-    if scheme.axis is not None and scheme.group_size is not None and not quantizer.accepts(scheme, shape):
-        shape = _whole_groups(shape, scheme.axis, scheme.group_size)
-    assume(quantizer.accepts(scheme, shape))
-    if draw(st.booleans()):
-        return Trial(quantizer, scheme, draw(tensors(shape=shape)))
-    parameters = draw(qparams(scheme, shape))
-    codes = draw(_filled(shape, _codes(scheme), np.float64))
-    scale, zero_point = parameters.spread(shape, scheme)
-    x = np.clip((codes - zero_point) * scale, -LARGEST, LARGEST).astype(np.float32)
-    return Trial(quantizer, scheme, draw(_laid_out(x)), parameters)
-
-
-@cache
-def supported(quantizer: Quantizer) -> SearchStrategy[Scheme]:
-    """The schemes that a quantizer supports."""
-    return schemes(quantizer.supports)
+    offered = schemes(quantizer.supports) if scheme is None else st.just(scheme)
+    return offered.flatmap(lambda each: _trials(quantizer, each))
 
 
 def models(framework: Literal["torch", "onnx"] = "torch") -> SearchStrategy[tuple[Any, Array]]:
@@ -136,6 +124,21 @@ def models(framework: Literal["torch", "onnx"] = "torch") -> SearchStrategy[tupl
             convolution=drawn[0], layers=drawn[1], width=drawn[2], batch=drawn[3], seed=drawn[4]
         )
     )
+
+
+@st.composite
+def _trials(draw: DrawFn, quantizer: Quantizer, scheme: Scheme) -> Trial:
+    shape = draw(_shapes_for(scheme))
+    if scheme.axis is not None and scheme.group_size is not None and not quantizer.accepts(scheme, shape):
+        shape = _whole_groups(shape, scheme.axis, scheme.group_size)
+    assume(quantizer.accepts(scheme, shape))
+    if draw(st.booleans()):
+        return Trial(quantizer, scheme, draw(tensors(shape=shape)))
+    parameters = draw(qparams(scheme, shape))
+    codes = draw(_filled(shape, _codes(scheme), np.float64))
+    scale, zero_point = parameters.spread(shape, scheme)
+    x = np.clip((codes - zero_point) * scale, -LARGEST, LARGEST).astype(np.float32)
+    return Trial(quantizer, scheme, draw(_laid_out(x)), parameters)
 
 
 @st.composite
@@ -229,11 +232,4 @@ def _laid_out(x: Array) -> SearchStrategy[Array]:
     """The same numbers, row-major, column-major, or every other number of a wider buffer."""
     if x.ndim == 0 or x.size == 0:
         return st.just(x)
-    return st.sampled_from(
-        [
-            np.ascontiguousarray,
-            np.ascontiguousarray,
-            np.asfortranarray,
-            lambda a: np.repeat(a, 2, -1)[..., ::2],
-        ]
-    ).map(lambda layout: layout(x))
+    return st.sampled_from("CCFS").map(lambda layout: _LAYOUTS[layout](x))

@@ -81,7 +81,8 @@ class Float:
         magnitude = np.abs(np.where(np.isfinite(values), values, 0.0))
         _, exponent = np.frexp(magnitude)  # magnitude = m * 2**exponent with m in [0.5, 1)
         exponent = np.where(magnitude == 0, self.smallest_exponent, exponent - 1)
-        return np.ldexp(1.0, np.maximum(exponent, self.smallest_exponent) - self.mantissa)
+        spacing: Array = np.ldexp(1.0, np.maximum(exponent, self.smallest_exponent) - self.mantissa)
+        return spacing
 
     def round(self, values: Array, rounding: Rounding) -> Array:
         """The nearest number of `mantissa` bits, with an exponent as large as it takes; NaN stays NaN."""

@@ -34,11 +34,12 @@ def current_settings() -> settings:
     """The loaded profile, without the limits that are about the speed of a single example."""
     from hypothesis import HealthCheck, settings
 
+    loaded = settings.get_profile(settings.get_current_profile_name())
     return settings(
-        settings.default,
+        loaded,
         deadline=None,
         report_multiple_bugs=False,
-        suppress_health_check=[*settings.default.suppress_health_check, HealthCheck.too_slow],
+        suppress_health_check=[*loaded.suppress_health_check, HealthCheck.too_slow],
     )
 
 

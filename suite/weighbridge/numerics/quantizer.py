@@ -39,17 +39,34 @@ class KnownDifference:
 class Quantizer(Protocol):
     """Tensors to codes and back. `x` is float32, of any shape and memory layout, and must not be changed."""
 
-    name: str
-    engines: tuple[str, ...]
-    """The engines (`onnxruntime`) or quantize methods whose arithmetic this is: cases that use them test it."""
-    requires: tuple[Requirement, ...]
-    nan: Literal["refused", "kept"]
-    """What the contract says of NaN: a `ValueError`, or a NaN code (only floats have one)."""
-    bit_exact: Quotient | None
-    """The arithmetic in which its codes equal the reference's to the bit; None where only the nearest is promised."""
-    smallest_scale: float
-    """No chosen scale is smaller."""
-    known: Sequence[KnownDifference]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines (`onnxruntime`) or quantize methods whose arithmetic this is: cases that use them test it."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]: ...
+
+    @property
+    def nan(self) -> Literal["refused", "kept"]:
+        """What the contract says of NaN: a `ValueError`, or a NaN code (only floats have one)."""
+        ...
+
+    @property
+    def bit_exact(self) -> Quotient | None:
+        """The arithmetic in which its codes are the reference's to the bit; None where only the nearest is promised."""
+        ...
+
+    @property
+    def smallest_scale(self) -> float:
+        """No chosen scale is smaller."""
+        ...
+
+    @property
+    def known(self) -> Sequence[KnownDifference]: ...
 
     def supports(self, scheme: Scheme) -> bool: ...
 

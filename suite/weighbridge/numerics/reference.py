@@ -36,7 +36,8 @@ def quantize(x: Array, parameters: Parameters, scheme: Scheme, quotient: Quotien
         if np.isnan(ratio).any():
             raise ValueError("NaN has no integer code")
         whole = scheme.type.round(ratio, scheme.rounding) + zero_point
-        return np.clip(whole, scheme.lowest, scheme.highest).astype(np.int64)
+        codes: Array = np.clip(whole, scheme.lowest, scheme.highest).astype(np.int64)
+        return codes
     return _reduce(ratio, scheme.type, scheme)
 
 

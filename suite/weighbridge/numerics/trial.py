@@ -90,7 +90,8 @@ class Trial:
         steps = np.abs(self.ratio / spacing)
         distance = np.abs(steps - np.trunc(steps) - 0.5)
         exact = (distance == 0) & (np.frexp(self.scale)[0] == 0.5)
-        return (distance <= self.slack / spacing) & ~exact
+        near: Array = (distance <= self.slack / spacing) & ~exact
+        return near
 
     def quantize(self, x: Array) -> Array:
         """Another tensor with this trial's parameters; codes in float64, exact for every element."""

@@ -6,6 +6,6 @@ codes have at most 16 bits) and at most two roundings, so it is off by 2u of its
 """
 
 from weighbridge.numerics.properties import codes, parameters, storage, values
-from weighbridge.numerics.properties.base import PROPERTIES, Broken, Property, check, check_all
+from weighbridge.numerics.properties.base import PROPERTIES, Property, check, check_all
 
 __all__ = ["PROPERTIES", "Property", "check", "check_all", "codes", "parameters", "storage", "values"]

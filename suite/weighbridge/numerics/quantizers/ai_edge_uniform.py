@@ -90,11 +90,14 @@ def _params(parameters: Parameters, scheme: Scheme, rank: int) -> Any:
     from ai_edge_quantizer import qtyping
 
     stored = np.int16 if scheme.bits > 8 else np.int8
+    along = [1] * rank
+    if scheme.axis is not None:
+        along[scheme.axis] = -1
     return qtyping.UniformQuantParams(
         num_bits=scheme.bits,
         quantized_dimension=None if scheme.axis is None else scheme.axis % rank,
-        scale=parameters.scale.reshape(-1) if scheme.axis is not None else parameters.scale.reshape(1),
-        zero_point=parameters.zero_point.astype(stored).reshape(-1),
+        scale=parameters.scale.reshape(along),
+        zero_point=parameters.zero_point.astype(stored).reshape(along),
         symmetric=scheme.symmetric,
     )
 

@@ -138,11 +138,11 @@ def _known(opset: int) -> tuple[KnownDifference, ...]:
     )
     if opset < 21:
         return (nan,)
-    blocks = Scheme("int8", axis=0, group_size=2)
+    rows = Scheme("int4", axis=0)
     two = Parameters(np.ones(2, np.float32), np.zeros(2, np.int64))
     note = "ratios past 32 bits get the wrong extreme code in the paths for blocks, int4 and int2"
     far = [
-        KnownDifference(name, _past_32_bits, blocks, [0.0, 0.0, 0.0, 0.0], two, note, version)
+        KnownDifference(name, _past_32_bits, rows, [0.0, 0.0], two, note, version)
         for name in ("saturates_far_outside", "infinities_saturate")
     ]
     return (nan, *far)

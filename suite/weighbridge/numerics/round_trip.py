@@ -1,0 +1,278 @@
+"""What an artifact really holds, read back and compared with what the recipe asked for. Pure functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.numerics import reference
+from weighbridge.numerics.codes import spread
+from weighbridge.numerics.elements import ELEMENTS, Array
+from weighbridge.numerics.schemes import Parameters, Scheme
+from weighbridge.numerics.trial import ROUNDINGS, UNIT
+
+SCALE_TOLERANCE = 0.01
+"""Scales may be kept in bfloat16 (half a unit in its 8 bits is 0.4 %), and a zero point near the middle hides
+whether the affine or the symmetric formula was used, which differ by one code in 255."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way in which a weight is not what was asked for. `index` and `channel` name a number where there is one."""
+
+    layer: str
+    message: str
+    index: tuple[int, ...] | None = None
+    channel: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A stored weight with the float numbers it was made of, in the stored layout; None where none fits."""
+
+    layer: str
+    stored: StoredTensor
+    quantization: Quantization
+    original: Array | None
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """The integer scheme that it is stored in; None for reduced floats and widths that have no name here."""
+        bits, unsigned = self.quantization.bits, self.stored.dtype.startswith("u")
+        element = f"{'u' if unsigned else ''}int{bits}"
+        if self.quantization.scheme != "affine" or element not in ELEMENTS:
+            return None
+        axis, group = self.quantization.axis, self.quantization.group_size
+        scheme = Scheme(element, axis=-1 if axis is None and group else axis, group_size=group)
+        symmetric = bool(np.all(self.quantization.zero_point == scheme.middle))
+        return Scheme(element, symmetric, scheme.axis, group)
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """The weights of an artifact and what is wrong with them."""
+
+    weights: tuple[Weight, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_back(
+    stored: Iterable[StoredTensor], floats: Mapping[str, Array], promise: Mapping[str, Any]
+) -> ReadBack:
+    """Compare the quantized matrices and filters of an artifact with `promise` and with the weights they came from.
+
+    `floats` are the weights before quantization, by any names: where names or layouts differ, a stored weight is
+    matched with the one that it approximates. Of `promise` only the keys present are checked: `bits`,
+    `per_channel`, `symmetric`, `signed`, `group_size`, `dtype`; `reduce_range` says that one bit is left unused,
+    `minmax: False` that scales are not meant to span the weights, `nearest: False` that codes are not rounded to
+    nearest.
+    """
+    tensors = [tensor for tensor in stored if tensor.array.ndim >= 2]
+    weights = tuple(_matched(tensor, floats) for tensor in tensors if tensor.quantization is not None)
+    asked = promise.get("dtype") or f"{promise.get('bits', 8)} bits"
+    if not weights:
+        return ReadBack((), (Finding("the artifact", f"asked for weights of {asked}, none is quantized"),))
+    findings = [finding for weight in weights for check in CHECKS for finding in check(weight, promise)]
+    lost = [weight.layer for weight in weights if weight.original is None]
+    plain = [
+        tensor.name for tensor in tensors if tensor.quantization is None and tensor.array.dtype.kind == "f"
+    ]
+    notes = [f"{name}: matches no weight of the model before quantization, so its codes were not compared"
+             for name in lost]  # fmt: skip
+    notes += [f"{name}: left in float" for name in plain]
+    return ReadBack(weights, tuple(findings), tuple(notes))
+
+
+# --------------------------------------------------------------------------------------------- the promise
+
+
+def _bits(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """The width, or the reduced float, that was asked for."""
+    wanted, got = promise.get("bits"), weight.quantization.bits
+    if wanted is not None and got != wanted:
+        yield Finding(weight.layer, f"asked for {wanted} bits, got {got}")
+    if promise.get("dtype") not in (None, weight.quantization.scheme):
+        yield Finding(weight.layer, f"asked for {promise['dtype']}, got {weight.stored.dtype}")
+    signed = promise.get("signed")
+    if signed is not None and weight.scheme is not None and weight.scheme.type.signed != signed:
+        kinds = ("unsigned", "signed")
+        yield Finding(weight.layer, f"asked for {kinds[signed]} codes, got {kinds[not signed]}")
+
+
+def _granularity(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """Per-tensor, per-channel or groups, as asked. One channel is both per-tensor and per-channel."""
+    group, axis = weight.quantization.group_size, weight.quantization.axis
+    got = "per-tensor" if axis is None else "per-channel"
+    got = f"per-group of {group}" if group is not None else got
+    if "group_size" in promise:
+        wanted = f"per-group of {promise['group_size']}"
+        if promise["group_size"] != group:
+            yield Finding(weight.layer, f"asked for {wanted}, got {got}")
+    elif "per_channel" in promise:
+        shape = weight.stored.array.shape
+        wanted = "per-channel" if promise["per_channel"] else "per-tensor"
+        single = weight.quantization.scale.size == 1 and 1 in (shape[0], shape[-1])
+        if got != wanted and not single:
+            yield Finding(weight.layer, f"asked for {wanted}, got {got}")
+
+
+def _zero_points(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """Symmetric weights have the middle of the codes as zero point."""
+    if promise.get("symmetric") and weight.scheme is not None and not weight.scheme.symmetric:
+        zero_points = np.atleast_1d(weight.quantization.zero_point)
+        where = np.argwhere(zero_points != weight.scheme.middle)[0]
+        channel = None if weight.quantization.axis is None else int(where[0])
+        at = "" if channel is None else f" in channel {channel}"
+        yield Finding(
+            weight.layer,
+            f"asked for symmetric, got zero point {zero_points[tuple(where)]}{at}, not {weight.scheme.middle}",
+            channel=channel,
+        )
+
+
+# --------------------------------------------------------------------------------------------- the numbers
+
+
+def _codes(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """Scales are positive and finite, codes fit their width."""
+    scale = weight.quantization.scale
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        yield Finding(weight.layer, f"a scale is not positive and finite: {float(np.min(scale)):g}")
+    scheme = weight.scheme
+    if scheme is not None:
+        outside = (weight.stored.array < scheme.lowest) | (weight.stored.array > scheme.highest)
+        if outside.any():
+            index = _first(outside)
+            code = weight.stored.array[index]
+            yield _at(weight, index, f"code {code} is outside [{scheme.lowest:g}, {scheme.highest:g}]")
+
+
+def _nearest(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every number is stored as the code nearest to it, or as an extreme code past the range."""
+    scheme = weight.scheme
+    if weight.original is None or scheme is None or not promise.get("nearest", True):
+        return
+    scale, zero_point = _parameters(weight).spread(weight.original.shape, scheme)
+    codes = weight.stored.array.astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = weight.original / scale
+    slack = ROUNDINGS * UNIT * (np.abs(ratio) + np.abs(zero_point))
+    off = np.abs(ratio - (codes - zero_point)) - slack
+    # One code from the end: symmetric quantizers leave the lowest code unused.
+    low, high = scheme.lowest + 1 - zero_point, scheme.highest - zero_point
+    beyond = ((ratio < low) & (codes <= scheme.lowest + 1)) | ((ratio > high) & (codes == scheme.highest))
+    wrong = (off > 0.5) & ~beyond
+    if wrong.any():
+        index = np.unravel_index(int(np.argmax(np.where(wrong, off, 0))), wrong.shape)
+        place = tuple(int(i) for i in index)
+        stored = float((codes[place] - np.broadcast_to(zero_point, codes.shape)[place])
+                       * np.broadcast_to(scale, codes.shape)[place])  # fmt: skip
+        yield _at(
+            weight,
+            place,
+            f"value {float(weight.original[place]):.9g} is stored as code {codes[place]:g} ({stored:.9g}), more "
+            f"than half a step away; so are {int(wrong.sum())} of {wrong.size} numbers",
+        )
+
+
+def _scales(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+    """The scale is the reference's for these weights.
+
+    Conventions differ by one code at either end (127, 127.5 or 128 steps to the largest weight): a scale may lie
+    between those of one code less and one code more.
+    """
+    scheme = weight.scheme
+    if weight.original is None or scheme is None or not promise.get("minmax", True):
+        return
+    codes = scheme.highest - scheme.lowest
+    wanted = reference.choose(weight.original, scheme).scale.astype(np.float64)
+    if promise.get("reduce_range"):
+        wanted = wanted * codes / (codes // 2)
+        codes //= 2
+    got = np.broadcast_to(weight.quantization.scale, wanted.shape)
+    ratio = got / wanted
+    low, high = codes / (codes + 1) - SCALE_TOLERANCE, codes / (codes - 1) + SCALE_TOLERANCE
+    wrong = ((ratio < low) | (ratio > high)) & (wanted > 1e-7)  # a channel of zeros takes any scale
+    if wrong.any():
+        place = _first(wrong)
+        channel = place[0] if scheme.axis is not None and scheme.group_size is None else None
+        at = "" if channel is None else f" of channel {channel}"
+        effect = "the largest weights are cut off" if ratio[place] < 1 else "codes are left unused"
+        yield Finding(
+            weight.layer,
+            f"scale {got[place]:.6g}{at}, where its weights need {wanted[place]:.6g}: {effect}",
+            channel=channel,
+        )
+
+
+CHECKS: tuple[Callable[[Weight, Mapping[str, Any]], Iterator[Finding]], ...] = (
+    _bits,
+    _granularity,
+    _zero_points,
+    _codes,
+    _nearest,
+    _scales,
+)
+
+
+# ------------------------------------------------------------------------------------------------- matching
+
+
+def _matched(stored: StoredTensor, floats: Mapping[str, Array]) -> Weight:
+    """The float weight that `stored` approximates: of its own name, else of a fitting shape in any order of axes."""
+    assert stored.quantization is not None
+    values = stored.values().astype(np.float64)
+    step = np.abs(_step(stored))
+    by_name = sorted(floats.items(), key=lambda item: item[0] != stored.name)
+    for name, original in by_name:
+        if sorted(original.shape) != sorted(values.shape) or original.dtype.kind != "f":
+            continue
+        if abs(np.abs(original).max(initial=0) - np.abs(values).max(initial=0)) > 2 * step.max(initial=0):
+            continue
+        for order in permutations(range(values.ndim)):
+            turned = original.transpose(order)
+            if turned.shape == values.shape and np.mean(np.abs(turned - values) <= step) > 0.9:
+                return Weight(stored.layer or name, stored, stored.quantization, turned.astype(np.float64))
+    return Weight(stored.layer or stored.name, stored, stored.quantization, None)
+
+
+def _step(stored: StoredTensor) -> Array:
+    """How far a right value may be from its float: a step of the scale, or of the reduced float."""
+    quantization = stored.quantization
+    assert quantization is not None
+    if quantization.scheme == "affine":
+        shape = stored.array.shape
+        scale = spread(quantization.scale, shape, quantization.axis, quantization.group_size)
+        return np.broadcast_to(scale, shape).astype(np.float64)
+    values = stored.values().astype(np.float64)
+    element = ELEMENTS.get(quantization.scheme, ELEMENTS["float8_e5m2"])
+    return element.spacing(values)
+
+
+def _parameters(weight: Weight) -> Parameters:
+    """The stored parameters in the scheme's shape: runtimes keep one where a tensor or channel needs one."""
+    scheme = weight.scheme
+    assert scheme is not None
+    shape = scheme.parameter_shape(weight.stored.array.shape)
+    scale = np.broadcast_to(np.asarray(weight.quantization.scale), shape)
+    return Parameters(scale, np.broadcast_to(np.asarray(weight.quantization.zero_point), shape))
+
+
+def _first(mask: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def _at(weight: Weight, index: tuple[int, ...], message: str) -> Finding:
+    axis = weight.quantization.axis
+    channel = None if axis is None else index[axis]
+    place = f"index {index}" if channel is None else f"channel {channel}, index {index}"
+    return Finding(weight.layer, f"{place}: {message}", index, channel)

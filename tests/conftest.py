@@ -1,0 +1,29 @@
+"""What every folder of tests shares."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from _pytest.pytester import SysModulesSnapshot
+
+import weighbridge
+
+_OURS = Path(weighbridge.__file__).parent
+_restore = SysModulesSnapshot.restore
+
+
+def _is_installed(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is None or "site-packages" in file or _OURS in Path(file).parents
+
+
+def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
+    """pytester forgets every module that a test imported; torch does not survive a second import."""
+    kept = {name: module for name, module in sys.modules.items() if _is_installed(module)}
+    _restore(snapshot)
+    sys.modules.update(kept)
+
+
+SysModulesSnapshot.restore = _restore_but_keep_installed

@@ -1,0 +1,100 @@
+"""The README is executed: its files are written, its cases run, its tables compared with the registries."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from weighbridge.case.load import load_cases
+from weighbridge.catalogue import catalogue
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```(?:python|yaml)\n# file: (\S+)\n(.*?)```", README, re.DOTALL))
+
+
+def section(name: str) -> str:
+    found = re.search(rf"<!-- begin: {name} -->\n(.*?)<!-- end: {name} -->", README, re.DOTALL)
+    assert found, f"the README has no section '{name}'"
+    return found.group(1).strip()
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Path:
+    """The README's files in an empty project, and weights for its network."""
+    import sys
+
+    import torch
+    from safetensors.torch import save_file
+
+    for name, text in FILES.items():
+        path = pytester.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    sys.path.insert(0, str(pytester.path / "cases/mine"))
+    try:
+        sys.modules.pop("model", None)
+        import model
+    finally:
+        sys.path.pop(0)
+        sys.modules.pop("model", None)
+    torch.manual_seed(0)
+    network = model.network()
+    images, labels = map(torch.tensor, model.data()["train"])
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_file(network.state_dict(), pytester.path / "cases/mine/network.safetensors")
+    return pytester.path
+
+
+def test_the_case_of_the_first_page_gates_a_torch_module(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("cases/mine/gate.yaml", "-v", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(
+        ["*gate.yaml::gate::accuracy_drop PASSED*", "*gate::size_ratio PASSED*", "*gate::speedup SKIPPED*"]
+    )
+    result.assert_outcomes(passed=2, skipped=1)
+
+
+def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pytest.Pytester) -> None:
+    names = [case.name for case in load_cases(project / "cases/mine/full.yaml")]
+    assert names == ["prune-int8[0.3]", "prune-int8[0.5]", "torch-int8"]
+    result = pytester.runpytest_inprocess(
+        "cases/mine/full.yaml", "-k", "torch-int8", "-W", "ignore::pytest.PytestUnknownMarkWarning"
+    )
+    result.assert_outcomes(passed=1, xfailed=1)
+
+
+def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
+    from weighbridge.case.scaffold import scaffold
+
+    written = [line.split("#")[0].rstrip() for line in scaffold("model.onnx", None).splitlines()]
+    shown = [line.split("#")[0].rstrip() for line in FILES["cases/mine/onnx.yaml"].splitlines()]
+    assert shown == written
+
+
+def test_the_extension_of_the_manual_is_caught_changing_nothing(project: Path, pytester: pytest.Pytester) -> None:
+    (project / "cases/mine/halve.yaml").write_text(
+        "model: {torch: model.py:network, weights: network.safetensors}\n"
+        "recipe: [{prune: halve}]\nthresholds: {nonzero: 100}\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "halve", "cases/mine/halve.yaml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*prune (prune: halve): the step changed nothing*"])
+
+
+def test_the_tables_are_the_registries() -> None:
+    assert section("tables") == catalogue("github").strip(), (
+        "run: weighbridge list --style github, and paste it between the README's marks"
+    )
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
