@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.case.model import Case, ModelRef, ThresholdRef
-from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, Context, Model, Weighing
+from weighbridge.contracts import (
+    CONVERTERS,
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    STEPS,
+    THRESHOLDS,
+    Context,
+    Model,
+    Weighing,
+)
 from weighbridge.data import Data, load_data
 from weighbridge.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.evidence import check_changed, take_census
@@ -100,9 +110,15 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
                 "save", "the recipe changed nothing: the artifact is the original, byte for byte"
             )
     measurements: dict[str, Measurement] = {}
+    asked = {THRESHOLDS.get(ref.name).measure for ref in case.thresholds}
     for name in plan.measures:
         stage.enter("measure", f"measure {name}")
-        measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
+        try:
+            measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
+        except WeighbridgeError as error:
+            if name in asked:
+                raise
+            notes.append(f"{name} was not measured: {error}")  # taken for the report only: no limit is on it
     return baseline, candidate, tuple(records), measurements, tuple(notes)
 
 
