@@ -243,6 +243,8 @@ def test_dark_and_print(show: Any) -> None:
     browser.media(kind="print", scheme="dark")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.getElementById('filters')).display") == "none"
+    browser.size(720, 1000)  # A4 with its margins
+    assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run("document.querySelectorAll('tr.row').length") == 250
 
