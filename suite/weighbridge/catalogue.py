@@ -12,14 +12,26 @@ def catalogue(style: str = "simple") -> str:
     from tabulate import tabulate
 
     steps = [
-        [f"{step.kind}: {step.method}", step.engine or "", ", ".join(step.accepts), ", ".join(step.options.model_fields)]
+        [
+            f"{step.kind}: {step.method}",
+            step.engine or "",
+            ", ".join(step.accepts),
+            ", ".join(step.options.model_fields),
+        ]
         for step in sorted(STEPS, key=lambda step: (step.kind != "prune", step.kind, step.method))
     ]
     thresholds = [[item.name, _SIGNS[item.side], item.unit, item.doc] for item in THRESHOLDS]
     parts = [
         tabulate(steps, headers=["step", "engine", "takes", "options"], tablefmt=style),
-        tabulate(thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style),
+        tabulate(
+            thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style
+        ),
     ]
-    for what, names in (("models", FORMATS.names()), ("engines", ENGINES.names()), ("metrics", METRICS.names()), ("reports", REPORTS.names())):
+    for what, names in (
+        ("models", FORMATS.names()),
+        ("engines", ENGINES.names()),
+        ("metrics", METRICS.names()),
+        ("reports", REPORTS.names()),
+    ):
         parts.append(f"{what}: {', '.join(names)}")
     return "\n\n".join(parts) + "\n"
