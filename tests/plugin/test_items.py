@@ -46,7 +46,10 @@ def test_marks(pytester: pytest.Pytester, project: Project) -> None:
     pytester.makeini("[pytest]\nmarkers =\n    nightly: at night")
     project(net=CASE, marked=f"marks: [nightly]\n{CASE}")
     result = pytester.runpytest_inprocess("-m", "nightly", "--strict-markers", "--co", "-q")
-    assert result.outlines[:2] == ["cases/marked.yaml::marked::accuracy_drop", "cases/marked.yaml::marked::size_ratio"]
+    assert result.outlines[:2] == [
+        "cases/marked.yaml::marked::accuracy_drop",
+        "cases/marked.yaml::marked::size_ratio",
+    ]
     result.stdout.fnmatch_lines("*2 deselected*")
 
 
