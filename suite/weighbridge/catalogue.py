@@ -27,11 +27,6 @@ def catalogue(style: str = "simple") -> str:
             thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style
         ),
     ]
-    for what, names in (
-        ("models", FORMATS.names()),
-        ("engines", ENGINES.names()),
-        ("metrics", METRICS.names()),
-        ("reports", REPORTS.names()),
-    ):
-        parts.append(f"{what}: {', '.join(names)}")
+    registries = {"models": FORMATS, "engines": ENGINES, "metrics": METRICS, "reports": REPORTS}
+    parts += [f"{what}: {', '.join(registry.names())}" for what, registry in registries.items()]
     return "\n\n".join(parts) + "\n"
