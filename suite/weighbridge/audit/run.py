@@ -106,6 +106,8 @@ def _measurement(
     measure = MEASURES.get(THRESHOLDS.get(ref.name).measure)
     if measure.name in outcome.measurements:
         return outcome.measurements[measure.name]
+    if measure.name in outcome.failed:
+        raise WeighbridgeError(outcome.failed[measure.name].partition(": ")[2])
     if not measure.bench:
         raise StageError(
             "measure", f"'{ref.name}' needs samples to run the model on; give `data` or `inputs`"
