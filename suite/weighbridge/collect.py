@@ -51,7 +51,10 @@ class CaseFile(pytest.File):
             try:
                 for mark in case.marks:
                     node.add_marker(mark)
-            except (Exception, pytest.fail.Exception) as error:  # an unknown mark with --strict-markers, a bad name
+            except (
+                Exception,
+                pytest.fail.Exception,
+            ) as error:  # an unknown mark with --strict-markers, a bad name
                 yield FaultItem.from_parent(
                     self,
                     name=case.name,
