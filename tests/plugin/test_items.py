@@ -57,7 +57,7 @@ def test_an_unknown_mark_fails_its_case_alone(pytester: pytest.Pytester, project
     project(marked=f"marks: [unheard_of]\n{CASE}", net=CASE)
     result = pytester.runpytest_inprocess("--strict-markers")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines("*cases/marked.yaml:2:*'unheard_of' not found in `markers`*")
+    result.stdout.fnmatch_lines("*cases/marked.yaml:1:*'unheard_of' not found in `markers`*")
 
 
 def test_a_mark_that_is_no_name_fails_its_case_alone(pytester: pytest.Pytester, project: Project) -> None:
