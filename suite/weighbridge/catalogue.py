@@ -30,6 +30,11 @@ def catalogue(style: str = "simple") -> str:
             thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style
         ),
     ]
-    registries: dict[str, Registry[Any]] = {"models": FORMATS, "engines": ENGINES, "metrics": METRICS, "reports": REPORTS}
+    registries: dict[str, Registry[Any]] = {
+        "models": FORMATS,
+        "engines": ENGINES,
+        "metrics": METRICS,
+        "reports": REPORTS,
+    }
     parts += [f"{what}: {', '.join(registry.names())}" for what, registry in registries.items()]
     return "\n\n".join(parts) + "\n"
