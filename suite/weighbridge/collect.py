@@ -52,7 +52,10 @@ class CaseFile(pytest.File):
             try:
                 for mark in case.marks:
                     node.add_marker(mark)
-            except Exception as error:  # --strict-markers, whose exception pytest keeps private
+            except (
+                Exception,
+                pytest.fail.Exception,
+            ) as error:  # an unknown mark with --strict-markers, a bad name
                 yield FaultItem.from_parent(
                     self,
                     name=case.name,
@@ -74,7 +77,7 @@ class CaseNode(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item]:
         for ref in self.case.thresholds:
             yield ThresholdItem.from_parent(self, name=ref.name, ref=ref)
-        for name, step in promising(self.case).items():
+        for name, step in promising(self.case.recipe).items():
             yield RoundTripItem.from_parent(self, name=name, step=step)
 
     @cached_property
@@ -176,6 +179,12 @@ class ThresholdItem(CaseItem):
         super().__init__(ref=ref, **kwargs)
         self.threshold = THRESHOLDS.get(ref.name)
         self.bench = MEASURES.get(self.threshold.measure).bench
+
+    def setup(self) -> None:
+        super().setup()
+        failed = self.parent.outcome.failed
+        if self.threshold.measure in failed:
+            raise CaseFailed(f"{_relative(self)}:{failed[self.threshold.measure]}")
 
     def undecided(self, status: Status) -> Verdict:
         return Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)

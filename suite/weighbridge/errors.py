@@ -70,9 +70,15 @@ class Inconclusive(ThresholdMissed):
     """The data cannot tell on which side of the limit the model stands."""
 
 
+def close_match(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that `word` is a likely misspelling of."""
+    close = get_close_matches(word, sorted(candidates), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something close exists, and the valid values in any case."""
     names = sorted(candidates)
-    close = get_close_matches(word, names, n=1, cutoff=0.6)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    close = close_match(word, names)
+    hint = f"; did you mean '{close}'?" if close else ""
     return f"{hint} (valid: {', '.join(names)})" if names else hint

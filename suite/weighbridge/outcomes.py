@@ -14,6 +14,7 @@ import pytest
 from weighbridge.contracts import REPORTS
 from weighbridge.errors import Inconclusive, ThresholdMissed, WeighbridgeError
 from weighbridge.options import Settings
+from weighbridge.report.github import announce
 from weighbridge.results import Status
 from weighbridge.rows import make_report
 
@@ -39,7 +40,9 @@ def attach(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) ->
     verdict = row["verdicts"][0]
     for key in ("limit", "measured", "interval", "sure"):
         if verdict[key] is not None:
-            report.user_properties.append((key, str(verdict[key])))
+            item.user_properties.append(
+                (key, str(verdict[key]))
+            )  # JUnit takes them from the teardown's report
 
 
 def _status(call: pytest.CallInfo[None], report: pytest.TestReport) -> Status | None:
@@ -99,3 +102,5 @@ def show(
         for path in written
     )
     terminal.line(f"wrote {names}")
+    if "github" in settings.formats:
+        announce(report, terminal.write, os.environ)

@@ -6,7 +6,7 @@ read back, and compared with them and with what the recipe asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +31,9 @@ class PromiseBroken(ThresholdMissed):
     """The artifact, or the arithmetic that made it, is not what the recipe asked for."""
 
 
-def promising(case: Case) -> dict[str, StepRef]:
-    """The quantize steps of a case that say something about the weights, by the name of their item."""
-    steps = [ref for ref in case.recipe if STEPS.get(ref.key).scheme is not None]
+def promising(recipe: Sequence[StepRef]) -> dict[str, StepRef]:
+    """The quantize steps of a recipe that say something about the weights, by the name of their item."""
+    steps = [ref for ref in recipe if STEPS.get(ref.key).scheme is not None]
     if len(steps) == 1:
         return {"round_trip": steps[0]}
     return {f"round_trip-{number}": ref for number, ref in enumerate(steps, 1)}
@@ -147,7 +147,9 @@ def _floats(case: Case, ref: StepRef, workdir: Path) -> tuple[dict[str, Array], 
             with np.load(_kept(position, workdir)) as kept:
                 loaded.append({name: kept[f"arr_{i}"] for i, name in enumerate(kept["names"].tolist())})
     later = set().union(*loaded[1:])
-    return {name: array for name, array in loaded[0].items() if name not in later}, len(promising(case)) > 1
+    return {name: array for name, array in loaded[0].items() if name not in later}, len(
+        promising(case.recipe)
+    ) > 1
 
 
 def _kept(position: int, workdir: Path) -> Path:

@@ -14,7 +14,7 @@ import made_reports as made
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.report.github import SUMMARY_BYTES, write_summary
+from weighbridge.report.github import SUMMARY_BYTES, announce, write_summary
 from weighbridge.report.junit import properties
 from weighbridge.report.published import report_schema
 
@@ -28,6 +28,20 @@ def hostile() -> dict[str, Any]:
         for verdict in row["verdicts"]:
             verdict.update(threshold=ATTACK, message=ATTACK, advice=[ATTACK], unit=ATTACK)
     return report
+
+
+@pytest.mark.parametrize("name", REPORTS.names())
+def test_every_format_shows_hostile_text_harmlessly(name: str) -> None:
+    text = REPORTS.get(name).render(hostile())
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text.replace("\r\n", "\n"))
+    if name == "json":  # the source of all others keeps what was given, written as JSON
+        return
+    if name == "markdown":
+        assert "<b>" not in text
+        assert "\n::error" not in text
+    if name in ("terminal", "github"):
+        forged = [line for line in text.splitlines() if line.lstrip().startswith("::") and "forged" in line]
+        assert all(re.match(r"::(error|warning|notice) file=", line) for line in forged)
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -101,6 +115,16 @@ def test_summary_is_appended_and_cut_to_what_github_keeps(
     assert text.startswith("earlier\n| a row |")
     assert path.stat().st_size <= SUMMARY_BYTES
     assert text.rstrip().endswith("The whole report is in the artifacts.")
+
+
+def test_announced_in_a_job_on_github_and_nowhere_else(tmp_path: Path) -> None:
+    said: list[str] = []
+    announce(made.report(8), said.append, {})
+    assert said == []
+    summary = tmp_path / "summary.md"
+    announce(made.report(8), said.append, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)})
+    assert said[0].startswith("::error file=")
+    assert "prune30-int4-3" in summary.read_text()
 
 
 def test_junit_counts_and_properties() -> None:

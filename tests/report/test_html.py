@@ -51,7 +51,7 @@ def names(browser: Browser) -> list[str]:
 
 def click(browser: Browser, label: str) -> None:
     browser.run(
-        "[...document.querySelectorAll('button,label')]"
+        "[...document.querySelectorAll('label,button')]"
         f".find((one) => one.textContent.trim() === {label!r}).click()"
     )
 
@@ -93,6 +93,29 @@ def test_filter_by_text_and_status(show: Any) -> None:
     wanted = {name for name in expected if "int8" in name}
     browser.wait(f"document.querySelectorAll('.name').length === {len(wanted)}")
     assert set(names(browser)) == wanted
+
+
+def test_columns_are_chosen(show: Any) -> None:
+    report = made.report(6)
+    for row in report["rows"]:
+        if row["measurements"]:
+            row["measurements"]["peak_memory"] = made.measurement("bytes", 5e6, 4e6)
+    browser = show(report)
+    heads = "[...document.querySelectorAll('.cases th')].map((one) => one.textContent)"
+    assert browser.run(heads) == [
+        "Status",
+        "Case",
+        "Thresholds",
+        "accuracy",
+        "size",
+        "speed",
+        "nonzero",
+        "Time",
+    ]
+    click(browser, "peak memory")
+    click(browser, "size")
+    assert browser.run(heads)[3:-1] == ["accuracy", "speed", "nonzero", "peak memory"]
+    assert browser.run("document.querySelectorAll('tr.row').length") == 6
 
 
 def test_a_case_opens_with_thresholds_layers_histograms_and_samples(show: Any) -> None:
@@ -143,6 +166,9 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
         one["verdicts"] = [made.verdict("accuracy_drop", "pass", "<= 0.01", 0.96 - accuracy, None)]
         report["rows"].append(one)
     browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 4")
+    hover = "document.querySelectorAll('.dot').forEach((one) => one.dispatchEvent(new Event('mouseover', {bubbles: true})))"
+    browser.run(hover)
     titles = browser.run("[...document.querySelectorAll('.dot title')].map((one) => one.textContent)")
     assert [text.split(":")[0] for text in titles if "on the Pareto front" in text] == [
         "case0",
@@ -217,6 +243,8 @@ def test_dark_and_print(show: Any) -> None:
     browser.media(kind="print", scheme="dark")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.getElementById('filters')).display") == "none"
+    browser.size(720, 1000)  # A4 with its margins
+    assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run("document.querySelectorAll('tr.row').length") == 250
 
@@ -235,6 +263,21 @@ def contrast(browser: Browser) -> float:
     )
     ratios = [(max(page, one) + 0.05) / (min(page, one) + 0.05) for one in map(luminance, colours)]
     return min(ratios)
+
+
+def test_odd_numbers_are_drawn_without_an_error(show: Any) -> None:
+    browser = show(made.odd())
+    browser.run("document.querySelectorAll('.name').forEach((one) => one.click())")
+    assert browser.run("document.querySelectorAll('tr.opened').length") == len(made.odd()["rows"])
+    for axis in range(3):
+        count = browser.run(f"document.querySelectorAll('#axes select')[{axis}].options.length")
+        for option in range(count):
+            browser.run(
+                f"(() => {{ const one = document.querySelectorAll('#axes select')[{axis}]; one.selectedIndex = {option};"
+                " one.dispatchEvent(new Event('change')); return new Promise(requestAnimationFrame).then(() => 1); })()"
+            )
+            drawn = browser.run("document.querySelector('main').innerHTML")
+            assert not [word for word in ("NaN", "Infinity", "undefined") if word in drawn]
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -36,6 +36,9 @@ class Machine:
     def gauge(self) -> float:
         return self.shared[0] if self.noise == "two modes" and self.busy() else 1.0
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
     def _factor(self, side: int) -> float:
         jitter = 1 + 0.005 * abs(self.random.gauss(0, 1))
         if self.noise == "drift":
@@ -76,6 +79,7 @@ def trial(
         confidence,
         budget_s,
         clock=machine.clock,
+        sleep=machine.sleep,
         seed=seed,
         **({"gauge": machine.gauge} if gauged else {}),
     )

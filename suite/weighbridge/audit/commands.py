@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def audit(arguments: argparse.Namespace) -> int:
     from weighbridge.audit.run import audit as run_audit
     from weighbridge.audit.run import exit_code
     from weighbridge.contracts import REPORTS
+    from weighbridge.report.github import announce
     from weighbridge.report.terminal import render
 
     writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
@@ -76,6 +78,8 @@ def audit(arguments: argparse.Namespace) -> int:
     for writer in writers:
         (arguments.out / f"audit{writer.suffix}").write_text(writer.render(report), encoding="utf-8")
     print(render(report, color=sys.stdout.isatty()))
+    if any(writer.name == "github" for writer in writers):
+        announce(report, sys.stdout.write, os.environ)
     print(f"record: {record}{' (signed)' if arguments.key else ' (not signed)'}")
     return exit_code(report)
 

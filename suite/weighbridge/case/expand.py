@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +30,7 @@ def expand(document: Document) -> list[RawCase]:
     """Every case of the document. Faults go to `document.faults`."""
     data = document.data
     if not isinstance(data, dict):
-        document.fault((), f"a case file is a mapping, this is a {_kind(data)}")
+        document.fault((), f"a case file is a mapping, this is {_kind(data)}")
         return []
     shared = {key: value for key, value in data.items() if key not in ("cases", "matrix")}
     stem = document.path.stem
@@ -55,14 +57,21 @@ def expand(document: Document) -> list[RawCase]:
         matrix = raw.pop("matrix") if "matrix" in raw else data.get("matrix")
         place = (*where, "matrix") if (*where, "matrix") in document.marks else ("matrix",)
         for variables in _combinations(document, matrix, place):
-            locate = _locator(document, where)
+            faults, locate = len(document.faults), _locator(document, where)
+            filled = _fill(document, raw, variables, (), locate)
+            if len(document.faults) > faults:
+                continue  # what an unknown expression leaves behind would only be a second fault
             values = ",".join(_label(value) for value in variables.values())
-            expanded.append(
-                RawCase(
-                    _fill(document, raw, variables, (), locate),
-                    f"{name}[{values}]" if values else name,
-                    locate,
-                )
+            if "${{" in name:
+                expanded.append(RawCase(filled, str(filled["name"]), locate))
+            else:
+                expanded.append(RawCase(filled, f"{name}[{values}]" if values else name, locate))
+    count = Counter(case.name for case in expanded)
+    for case in expanded:
+        if count[case.name] > 1 and names.count(case.name) < 2:
+            place = case.locate(("matrix",)) if case.locate(("matrix",)) in document.marks else ("matrix",)
+            document.fault(
+                place, f"{count[case.name]} combinations are called '{case.name}'; make their values differ"
             )
     if len(expanded) > MAX_CASES:
         document.fault(
@@ -79,40 +88,44 @@ def _combinations(document: Document, matrix: Any, where: KeyPath) -> list[dict[
     if not isinstance(matrix, dict) or not matrix:
         document.fault(where, "`matrix` is a mapping of a name to a list of values")
         return []
+    faults = len(document.faults)
     axes = {name: values for name, values in matrix.items() if name not in ("include", "exclude")}
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
-            document.fault((*where, name), f"matrix.{name} is a list of values, this is a {_kind(values)}")
-            return []
-    for extra in ("include", "exclude"):
-        for index, entry in enumerate(matrix.get(extra) or []):
-            if not isinstance(entry, dict):
+            document.fault((*where, name), f"matrix.{name} is a list of values, this is {_kind(values)}")
+    include, exclude = (_rows(document, matrix.get(name), (*where, name)) for name in ("include", "exclude"))
+    for index, row in enumerate(exclude):
+        for name in row:
+            if name not in axes:
                 document.fault(
-                    (*where, extra, index), f"each of matrix.{extra} is a mapping of axes to values"
-                )
-                return []
-            if extra == "exclude" and (unknown := [name for name in entry if name not in axes]):
-                document.fault(
-                    (*where, extra, index, unknown[0]),
-                    f"matrix has no axis '{unknown[0]}'{did_you_mean(unknown[0], axes)}",
+                    (*where, "exclude", index, name),
+                    f"matrix has no axis '{name}'{did_you_mean(name, axes)}",
                     key=True,
                 )
-    sizes = 1
-    for values in axes.values():
-        sizes *= len(values)
-    if sizes > MAX_CASES:
-        document.fault(where, f"the matrix expands to {sizes} cases; at most {MAX_CASES} are allowed")
+    if len(document.faults) > faults:
         return []
-    combinations = (
+    size = math.prod(len(values) for values in axes.values())
+    if size > MAX_CASES:
+        document.fault(where, f"the matrix expands to {size} cases; at most {MAX_CASES} are allowed")
+        return []
+    product = (
         [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
     )
-    excluded = matrix.get("exclude") or []
-    kept = [
-        row
-        for row in combinations
-        if not any(all(row[name] == value for name, value in entry.items()) for entry in excluded)
-    ]
-    return kept + list(matrix.get("include") or [])
+    kept = [row for row in product if not any(entry.items() <= row.items() for entry in exclude if entry)]
+    if not kept and not include:
+        document.fault(where, "`exclude` leaves no combination, so nothing would run")
+    return kept + include
+
+
+def _rows(document: Document, rows: Any, where: KeyPath) -> list[dict[str, Any]]:
+    """`include` or `exclude`: a list of mappings from an axis to its value."""
+    if rows is not None and not isinstance(rows, list):
+        document.fault(where, f"matrix.{where[-1]} is a list of mappings, this is {_kind(rows)}")
+        return []
+    for index, row in enumerate(rows or []):
+        if not isinstance(row, dict):
+            document.fault((*where, index), f"each of matrix.{where[-1]} is a mapping of axes to values")
+    return [row for row in rows or [] if isinstance(row, dict)]
 
 
 def _fill(
@@ -132,14 +145,16 @@ def _fill(
 
     def look_up(expression: str) -> Any:
         name = expression.removeprefix("matrix.")
-        if not expression.startswith("matrix.") or name not in variables:
-            document.fault(
-                locate(where),
-                f"unknown expression '{expression}'{did_you_mean(expression, [f'matrix.{key}' for key in variables])}",
-            )
-            return ""
-        return variables[name]
+        if expression.startswith("matrix.") and name in variables:
+            return variables[name]
+        known = [f"matrix.{key}" for key in variables]
+        hint = did_you_mean(expression, known) if known else "; there is no `matrix`"
+        document.fault(locate(where), f"unknown expression '{expression}'{hint}")
+        return ""
 
+    if "${{" in _EXPRESSION.sub("", value):
+        document.fault(locate(where), "`${{` is never closed; write ${{ matrix.name }}")
+        return value
     whole = _EXPRESSION.fullmatch(value.strip())
     return (
         look_up(whole.group(1))
@@ -164,6 +179,7 @@ def _label(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {dict: "mapping", list: "list", str: "text", type(None): "nothing", bool: "boolean"}.get(
-        type(value), "number"
-    )
+    if value in ([], {}):
+        return "empty"
+    kinds = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
+    return kinds.get(type(value), "a number")

@@ -8,7 +8,6 @@ from weighbridge.case.expand import expand
 from weighbridge.case.model import Case
 from weighbridge.case.text import read
 from weighbridge.case.validate import validate
-from weighbridge.errors import CaseError
 
 
 def load_cases(path: Path) -> list[Case]:
@@ -16,5 +15,5 @@ def load_cases(path: Path) -> list[Case]:
     document = read(path)
     cases = [validate(raw, document) for raw in expand(document)]
     if document.faults:
-        raise CaseError(path, sorted(set(document.faults), key=lambda fault: (fault.line, fault.column)))
+        raise document.error()
     return [case for case in cases if case is not None]

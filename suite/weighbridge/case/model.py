@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from weighbridge.contracts import Limit, Options, Requirement
 
@@ -75,6 +76,17 @@ class Case:
         return self.path.parent
 
 
+_NAME = r"^[^\s:/\\\[\]]+$"
+
+
+def _check_name(name: str) -> str:
+    if not re.match(_NAME, name):
+        raise ValueError(
+            "should have no space and none of : / \\ [ ], which pytest's command line cannot do with"
+        )
+    return name
+
+
 class RequirementSpec(Options):
     package: str | None = None
     isa: str | None = None
@@ -86,11 +98,10 @@ class RequirementSpec(Options):
 class CaseSpec(Options):
     """The keys of a case. `model`, `engine`, `recipe` and `thresholds` are resolved through the registries."""
 
-    name: str | None = Field(
+    name: Annotated[str, AfterValidator(_check_name)] | None = Field(
         None,
-        min_length=1,
-        pattern=r"^[^\s:/\\\[\]]+$",
         description="What pytest calls the case; the file's stem without one.",
+        json_schema_extra={"pattern": _NAME},
     )
     model: dict[str, Any] = Field(
         description="One of torch, exported, onnx, keras, tflite; for torch also `weights`."
@@ -117,6 +128,6 @@ class CaseSpec(Options):
     xfail: str | dict[str, str] | None = Field(None, description="Reason, or reason by threshold.")
     skip: str | None = Field(None, description="Reason.")
     marks: list[str] = Field(default_factory=list, description="pytest markers.")
-    requires: list[RequirementSpec] = Field(
+    requires: list[dict[str, Any]] = Field(
         default_factory=list, description="What must be present; absent means skipped."
     )

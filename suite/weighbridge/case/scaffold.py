@@ -8,7 +8,11 @@ from weighbridge.contracts import FORMATS
 from weighbridge.errors import UsageError
 
 _QUANTIZE = {
-    "torch": ["  - quantize: static", "    engine: onnxruntime    # exports to ONNX by itself", "    per_channel: true"],
+    "torch": [
+        "  - quantize: static",
+        "    engine: onnxruntime    # exports to ONNX by itself",
+        "    per_channel: true",
+    ],
     "exported": ["  - quantize: static", "    engine: onnxruntime", "    per_channel: true"],
     "onnx": ["  - quantize: static", "    per_channel: true"],
     "tflite": ["  - quantize: litert", "    mode: dynamic"],
@@ -26,12 +30,27 @@ def scaffold(model: str, data: str | None) -> str:
     if format_ == "torch":
         lines[0] = f"model: {{torch: {model}, weights: model.safetensors}}"
     if data:
-        lines += [f"data: {data}    # gives the splits test and calibration, each (inputs, targets)", "metric: accuracy"]
+        lines += [
+            f"data: {data}    # gives the splits test and calibration, each (inputs, targets)",
+            "metric: accuracy",
+        ]
     elif format_ in ("torch", "exported"):
-        lines.append("inputs: [[3, 224, 224]]    # shapes of one sample; with `data: file.py:callable` accuracy is measured too")
+        lines.append(
+            "inputs: [[3, 224, 224]]    # shapes of one sample; with `data: file.py:callable` accuracy is measured too"
+        )
     lines += ["recipe:", *_QUANTIZE.get(format_, [])]
-    lines += ["thresholds:", *(["  accuracy_drop: 0.01     # at most, absolute"] if data else ["  fidelity: 20            # dB, at least"])]
-    lines += ["  size_ratio: 3           # at least, bytes before over after", "  speedup: 1.2            # at least, with --bench"]
+    lines += [
+        "thresholds:",
+        *(
+            ["  accuracy_drop: 0.01     # at most, absolute"]
+            if data
+            else ["  fidelity: 20            # dB, at least"]
+        ),
+    ]
+    lines += [
+        "  size_ratio: 3           # at least, bytes before over after",
+        "  speedup: 1.2            # at least, with --bench",
+    ]
     return "\n".join(lines) + "\n"
 
 

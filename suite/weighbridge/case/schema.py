@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.case.model import CaseSpec
+from weighbridge.case.model import CaseSpec, RequirementSpec
 from weighbridge.case.steps import kinds, methods
 from weighbridge.contracts import ENGINES, FORMATS, THRESHOLDS, Options, Step
 
@@ -18,18 +18,21 @@ def case_schema() -> dict[str, Any]:
     model = {
         "type": "object",
         "additionalProperties": False,
-        "minProperties": 1,
-        "properties": {
-            **{name: {"type": "string"} for name in FORMATS.names()},
-            "weights": {"type": "string"},
-        },
+        "oneOf": [{"required": [name]} for name in FORMATS.names()],
+        "properties": {name: {"type": "string", "minLength": 1} for name in (*FORMATS.names(), "weights")},
     }
     engines = [
         {
             "type": "object",
             "required": ["name"],
             "additionalProperties": False,
-            "properties": {"name": {"const": engine.name}, **_inline(engine.options)["properties"]},
+            "properties": {
+                "name": {"const": engine.name},
+                **{
+                    name: _or_expression(value)
+                    for name, value in _inline(engine.options)["properties"].items()
+                },
+            },
         }
         for engine in ENGINES
     ]
@@ -39,10 +42,14 @@ def case_schema() -> dict[str, Any]:
         engine={
             "anyOf": [
                 {"enum": ENGINES.names()},
-                _EXPRESSION,
                 {"type": "object", "not": {"required": ["name"]}},
                 *engines,
             ]
+        },
+        requires={
+            "type": "array",
+            "description": properties["requires"].get("description", ""),
+            "items": {**_inline(RequirementSpec), "minProperties": 1},
         },
         recipe={
             "type": "array",
@@ -55,11 +62,14 @@ def case_schema() -> dict[str, Any]:
             "properties": {item.name: _limit(item.options, item.doc) for item in THRESHOLDS},
         },
     )
+    properties = {name: _or_expression(schema) for name, schema in properties.items()}
     one = {"type": "object", "additionalProperties": False, "properties": properties}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Weighbridge case file",
         **one,
+        "if": {"not": {"required": ["cases"]}},
+        "then": {"required": ["model", "thresholds"]},
         "properties": {
             **properties,
             "matrix": {
@@ -80,16 +90,27 @@ def case_schema() -> dict[str, Any]:
 
 def _step(kind: str, step: Step) -> dict[str, Any]:
     options = _inline(step.options)
-    properties = {name: {"anyOf": [schema, _EXPRESSION]} for name, schema in options["properties"].items()}
+    properties = {name: _or_expression(schema) for name, schema in options["properties"].items()}
     if step.engine:
-        properties["engine"] = {"anyOf": [{"const": step.engine}, _EXPRESSION]}
-    named = {"anyOf": [{"const": step.method}, _EXPRESSION]}
+        properties["engine"] = _or_expression({"const": step.engine})
+    named = _or_expression({"const": step.method})
     inline = {"type": "object", "properties": properties, "additionalProperties": False}
     return {
         "type": "object",
         "required": [kind],
         "additionalProperties": False,
         "properties": {kind: {"anyOf": [named, inline]}, **properties},
+        "if": {"properties": {kind: {"const": step.method}}},
+        "then": {"required": options.get("required", [])},
+    }
+
+
+def _or_expression(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema`, or a `${{ matrix.x }}`. Not `anyOf`: an editor would no longer say what is wrong inside."""
+    return {
+        **{key: schema[key] for key in ("description", "default") if key in schema},
+        "if": _EXPRESSION,
+        "else": schema,
     }
 
 

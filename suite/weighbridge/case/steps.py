@@ -31,16 +31,23 @@ def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str
     methods of one name, the one that takes it as it is goes before one that needs a conversion. Raises
     `ValueError` with `(key or None, message)`.
     """
-    kind = next(iter(raw), None)
+    if not raw:
+        raise ValueError(None, f"an empty step; its first key is its kind (valid: {', '.join(kinds())})")
+    kind = next(iter(raw))
     if kind not in kinds():
         later = [key for key in raw if key in kinds()]
-        hint = f"; put '{later[0]}' first" if later else did_you_mean(str(kind), kinds())
+        hint = f"; put '{later[0]}' first" if later else did_you_mean(kind, kinds())
         raise ValueError(kind, f"unknown kind of step '{kind}'{hint}")
     value, options = raw[kind], {key: item for key, item in raw.items() if key not in (kind, "engine")}
     candidates = methods(kind)
     if isinstance(value, dict):
         options = {**value, **options}
-        candidates = candidates[:1]
+        candidates = [step for step in candidates if format_ is None or format_ in step.accepts] or candidates
+        if len({step.method for step in candidates}) > 1:
+            raise ValueError(
+                kind,
+                f"'{kind}' has several methods, so name one{did_you_mean('', {step.method for step in candidates})}",
+            )
     elif isinstance(value, str):
         if value not in {step.method for step in candidates}:
             raise ValueError(

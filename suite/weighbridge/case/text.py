@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import yaml
+
 from weighbridge.errors import CaseError, Fault
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -42,6 +43,14 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
+_CORE = "tag:yaml.org,2002:"
+_TAGS: dict[type[yaml.Node], tuple[str, ...]] = {
+    yaml.MappingNode: ("map",),
+    yaml.SequenceNode: ("seq",),
+    yaml.ScalarNode: ("str", "null", "bool", "int", "float"),
+}
+
+
 @dataclass
 class Document:
     """The data of one file; `marks` gives line and column of each value, `keys` of each mapping's key."""
@@ -51,9 +60,13 @@ class Document:
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    unreadable: set[KeyPath] = field(default_factory=set)
+    """The values whose fault is said already: what they lack as a case's values is no second one."""
 
     def fault(self, where: KeyPath, message: str, *, key: bool = False) -> None:
         """Record a fault at a value, at its key when `key` is true, or at the nearest parent that stands in the file."""
+        if where in self.unreadable:
+            return
         place = where
         while place and place not in self.marks:
             place = place[:-1]
@@ -61,6 +74,12 @@ class Document:
         fault = Fault(line, column, message)
         if fault not in self.faults:
             self.faults.append(fault)
+
+    def error(self) -> CaseError:
+        """Every fault, in the order of the file."""
+        return CaseError(
+            self.path, sorted(self.faults, key=lambda fault: (fault.line, fault.column, fault.message))
+        )
 
 
 def read(path: Path) -> Document:
@@ -88,6 +107,9 @@ def read(path: Path) -> Document:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        rest = text.splitlines()[place[0] - 1 : place[0]]
+        if rest and rest[0][place[1] - 1 :].startswith("\t"):
+            what = "a tab stands where YAML wants spaces"
         raise CaseError(path, [Fault(*place, f"not YAML: {what}")]) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise CaseError(path, [Fault(1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
@@ -115,11 +137,16 @@ class _Builder:
                 self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")]
             )
         self.document.marks[where] = mark
-        if isinstance(node, yaml.MappingNode):
+        kind = node.tag.removeprefix(_CORE)
+        if kind not in _TAGS[type(node)]:
+            self._unreadable(where, f"the tag {node.tag.replace(_CORE, '!!')} is not supported")
+        elif isinstance(node, yaml.MappingNode):
             return self._mapping(node, where)
-        if isinstance(node, yaml.SequenceNode):
+        elif isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*where, index)) for index, child in enumerate(node.value)]
-        return self._scalar(node, where)
+        else:
+            return self._scalar(kind, node.value, where)
+        return None
 
     def _mapping(self, node: yaml.MappingNode, where: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -142,17 +169,23 @@ class _Builder:
                 mapping[key] = self.build(value_node, (*where, key))
         return mapping
 
-    def _scalar(self, node: yaml.Node, where: KeyPath) -> Any:
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        text = node.value
+    def _scalar(self, kind: str, text: str, where: KeyPath) -> Any:
+        if kind == "str":
+            return text
         if kind == "null":
             return None
-        if kind == "bool":
+        if kind == "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
-        if kind == "int":
-            return int(text, 0) if text[:2].lower() in ("0o", "0x") else int(text)
-        if kind == "float":
-            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        if kind != "str":
-            self.document.fault(where, f"the tag {node.tag} is not supported")
-        return text
+        try:
+            if kind == "int":
+                return int(text, 0) if text[:2].lower() in ("0o", "0x") else int(text)
+            if kind == "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:  # an explicit tag on a text that does not fit it, or thousands of digits
+            pass
+        self._unreadable(where, f"'{text[:40]}' cannot be read as !!{kind}")
+        return None
+
+    def _unreadable(self, where: KeyPath, message: str) -> None:
+        self.document.fault(where, message)
+        self.document.unreadable.add(where)

@@ -58,9 +58,9 @@ class Quantized(Limit):
     symmetric: bool | None = None
 
     def __str__(self) -> str:
-        words = [f"{self.bits} bits or fewer", self.granularity if self.granularity != "per_tensor" else ""]
+        words = [f"{self.bits}-bit", self.granularity if self.granularity != "per_tensor" else ""]
         words.append({None: "", True: "symmetric", False: "asymmetric"}[self.symmetric])
-        return f"{super().__str__()} ({', '.join(filter(None, words))})"
+        return f"{' '.join(filter(None, words))} {super().__str__()}"
 
 
 def measure(weighing: Weighing) -> Measurement:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,14 +20,12 @@ from weighbridge import stats
 from weighbridge.measure.gauge import DISTURBED, undisturbed
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Bools: TypeAlias = "NDArray[np.bool_]"
-
 BLOCK_S = 0.001
 MOST_PAIRS = 2048
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
+FEW = 5
+PATIENCE, NAP_S = 10, 0.001
+"""While a neighbour works a pair would be wasted: so many naps of so many seconds are waited for it to pause."""
 WORTH_WAITING = 20 * MOST_PAIRS
 """More pairs than this are no advice: the limit is where the speedup is."""
 
@@ -57,19 +54,23 @@ class SpeedSample:
         return (self.baseline_blocks / self.candidate_blocks)[self.slowdowns <= DISTURBED]
 
     @property
-    def shown(self) -> Bools:
-        """Which pairs the point figures speak of: the undisturbed ones, or all where none was undisturbed."""
-        kept = self.slowdowns <= DISTURBED
-        return kept if kept.any() else ~kept
-
-    @property
     def disturbed(self) -> float:
         """The share of pairs that were left out, in [0, 1]."""
         return float((self.slowdowns > DISTURBED).mean())
 
     @property
     def ratio(self) -> float:
-        return float(np.median((self.baseline_blocks / self.candidate_blocks)[self.shown]))
+        """The median of the undisturbed pairs; of the fastest blocks at all, while those are few."""
+        if self.ratios.size < FEW:
+            return float(self.baseline_blocks.min() / self.candidate_blocks.min())
+        return float(np.median(self.ratios))
+
+    def call_s(self) -> tuple[float, float]:
+        """Seconds a call of baseline and candidate: the median undisturbed block, or the fastest at all."""
+        kept = self.slowdowns <= DISTURBED
+        reduce = np.median if kept.sum() >= FEW else np.min
+        chosen = kept if kept.sum() >= FEW else np.ones_like(kept)
+        return float(reduce(self.baseline_blocks[chosen])), float(reduce(self.candidate_blocks[chosen]))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -124,6 +125,7 @@ def compare(
     gauge: Callable[[], float] = undisturbed,
     block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
@@ -144,7 +146,7 @@ def compare(
         }
         sampling = clock()
         for order in _orders(seed):
-            readings = [gauge()]
+            readings = [_wait_for_quiet(gauge, sleep)]
             for side in order:
                 rounds[side].append(timers[side].block())
                 readings.append(gauge())
@@ -170,6 +172,17 @@ def compare(
         budget_s=budget_s,
         seconds=(clock() - begin) / 1e9,
     )
+
+
+def _wait_for_quiet(gauge: Callable[[], float], sleep: Callable[[float], None]) -> float:
+    """The first reading that is undisturbed, or the last of some milliseconds of them."""
+    reading = gauge()
+    for _ in range(PATIENCE):
+        if reading <= DISTURBED:
+            break
+        sleep(NAP_S)
+        reading = gauge()
+    return reading
 
 
 def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +18,8 @@ from weighbridge.quiet import quiet
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-_BATCH = 32
 _EVERYTHING = ".*"
+_STATIC_ONLY = {"activations", "calibration", "io", "samples"}
 
 
 class LiteRTQuantizeOptions(Options):
@@ -34,12 +35,16 @@ class LiteRTQuantizeOptions(Options):
     io: Literal["float", "integer"] = Field(
         "float", description="What the file takes and gives; `mode: static`."
     )
+    calibration: Literal["minmax", "moving_average"] = Field(
+        "minmax",
+        description="The range of all samples, or ai-edge-quantizer's own average, which clamps outliers.",
+    )
     samples: int = Field(256, ge=1, description="At most so many samples of the calibration split.")
 
     @model_validator(mode="after")
     def _consistent(self) -> LiteRTQuantizeOptions:
-        if self.mode != "static" and {"activations", "io", "samples"} & self.model_fields_set:
-            raise ValueError("`activations`, `io` and `samples` belong to mode: static; "
+        if self.mode != "static" and _STATIC_ONLY & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(_STATIC_ONLY))} belong to mode: static; "
                              f"{self.mode} leaves activations in float")  # fmt: skip
         if self.mode == "static" and (self.bits != 8 or self.block_size):
             raise ValueError("mode: static has 8-bit weights without blocks")
@@ -62,10 +67,7 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
         with quiet():
             work = quantizer.Quantizer(bytearray(model.value))
             _configure(work, options)
-            statistics = None
-            if work.need_calibration:
-                key, feeds = _calibration(model, options, context)
-                statistics = work.calibrate({key: feeds}, num_threads=1)
+            statistics = _calibrate(work, model, options, context) if work.need_calibration else None
             result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     except StageError:
         raise
@@ -99,12 +101,24 @@ def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
                 work.update_quantization_recipe(_EVERYTHING, border, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
-def _calibration(
+def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context: Context) -> Any:
+    """The ranges of every activation over the calibration split, one sample (or fixed batch) at a time."""
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    signature, feeds = _feeds(model, options, context)
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(work.get_quantization_recipe())
+    update = qsv_utils.min_max_update if options.calibration == "minmax" else qsv_utils.moving_average_update
+    observer = calibrator.Calibrator(bytes(model.value), num_threads=1, qsv_update_func=update)
+    observer.calibrate({signature: feeds}, manager)
+    return observer.get_model_qsvs()
+
+
+def _feeds(
     model: Model, options: LiteRTQuantizeOptions, context: Context
 ) -> tuple[str, list[dict[str, Array]]]:
     """The signature to calibrate, and one mapping of named inputs an invocation."""
-    import tempfile
-
     engine = ENGINES.get("litert")
     with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
         artifact = FORMATS.get("tflite").save(model, Path(folder), "float")
@@ -116,7 +130,7 @@ def _calibration(
             )
         feeds: list[dict[str, Array]] = []
         seen = 0
-        for inputs, _ in context.data.split("calibration").batches(_BATCH):
+        for inputs, _ in context.data.split("calibration").batches(1):
             feeds += session.feeds(inputs)
             seen += count(inputs)
             if seen >= options.samples:

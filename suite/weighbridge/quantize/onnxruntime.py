@@ -13,7 +13,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Array, Context, Model, Options, Step
 from weighbridge.data import Split, count
-from weighbridge.errors import StageError
+from weighbridge.errors import StageError, did_you_mean
 from weighbridge.quiet import quiet
 
 _TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
@@ -24,7 +24,9 @@ class DynamicOptions(Options):
     per_channel: bool = False
     weights: Literal["int8", "uint8"] = "int8"
     reduce_range: bool = Field(False, description="7-bit weights, for x86 processors without VNNI.")
-    exclude: list[str] = Field(default_factory=list, description="Name patterns of nodes to leave in float.")
+    exclude: list[str] = Field(
+        default_factory=list, description="Name patterns of nodes, weights or layers to leave in float."
+    )
 
 
 class StaticOptions(DynamicOptions):
@@ -89,7 +91,9 @@ class CalibrationReader:
 
         self._split, self._samples = split, samples
         session = OnnxRuntimeSession(str(model))
-        self._feed, self.stride, self.whole = session.feed, session.batch or 32, session.batch
+        self._feed, self.whole = session.feed, session.batch
+        # ONNX Runtime refuses strides that leave a remainder
+        self.stride = session.batch or max(d for d in range(1, 33) if len(self) % d == 0)
         self._range = (0, samples)
         self._batches = self._iterate()
 
@@ -166,17 +170,34 @@ def _constants_to_initializers(proto: Any) -> Any:
 
 
 def _excluded(model: Path, patterns: list[str]) -> list[str]:
+    """The names of the nodes to leave in float.
+
+    A pattern is held against a node's name and, since exporters number their nodes, against the names of the
+    weights it reads and of the layers these belong to: `fc1.weight` and `fc1`.
+    """
     import onnx
 
     if not patterns:
         return []
-    names = [node.name for node in onnx.load(model, load_external_data=False).graph.node]
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    handles = {
+        node.name: {node.name}
+        | {part for name in node.input if name in weights for part in (name, name.rpartition(".")[0])}
+        for node in graph.node
+    }
+    known = sorted({handle for own in handles.values() for handle in own if handle})
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(fnmatchcase(handle, pattern) for handle in known):
             raise StageError(
-                "quantize", f"exclude: no node matches '{pattern}'; nodes: {', '.join(names[:40])}"
+                "quantize",
+                f"exclude: no node, weight or layer matches '{pattern}'{did_you_mean(pattern, known[:60])}",
             )
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [
+        name
+        for name, own in handles.items()
+        if any(fnmatchcase(handle, pattern) for handle in own for pattern in patterns)
+    ]
 
 
 def _result(folder: Path, model: Model) -> Model:

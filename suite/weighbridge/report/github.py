@@ -1,12 +1,12 @@
 """What GitHub shows of a run: annotations at the line of the YAML, and the summary of the step.
 
-A report renders annotations (workflow commands for the job's log). The summary is the Markdown report,
-appended to the file that `GITHUB_STEP_SUMMARY` names.
+The format renders the annotations (workflow commands, which work in the job's log only). `announce` puts them
+there, and the Markdown report into the file that `GITHUB_STEP_SUMMARY` names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,16 @@ def write_summary(report: Mapping[str, Any], path: Path) -> None:
         data = data[: max(0, left - len(note) - 1)].rpartition(b"\n")[0] + note
     with path.open("ab") as file:
         file.write(data + b"\n")
+
+
+def announce(
+    report: Mapping[str, Any], write: Callable[[str], object], environment: Mapping[str, str]
+) -> None:
+    """In a job on GitHub: the annotations go to its log through `write`, the summary to its file."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        write(Github().render(report))
+    if environment.get("GITHUB_STEP_SUMMARY"):
+        write_summary(report, Path(environment["GITHUB_STEP_SUMMARY"]))
 
 
 REPORTS.add("github", Github())

@@ -27,7 +27,7 @@ const beforeAfter = () => h('p', { class: 'note' }, h('span', { class: 'key k-be
 
 // One line a layer: the share of zeros before and after as bars, and what is left of the signal.
 const ROOMY = [1, 2, 3];
-function layerTable(layers) {
+function layerTable(layers, compared) {
   const share = (one, side) => (one.parameters && isNumber(one.nonzero?.[side]) ? 1 - one.nonzero[side] / one.parameters : null);
   const bar = (one) => s('svg', { width: 120, height: 16, viewBox: '0 0 120 16', role: 'img',
     'aria-label': `zeros ${percent(share(one, 'baseline'))} before, ${percent(share(one, 'candidate'))} after` },
@@ -35,13 +35,13 @@ function layerTable(layers) {
   s('rect', { class: 'before', x: 0, y: 1, width: 120 * (share(one, 'baseline') || 0), height: 6 }),
   s('rect', { class: 'after', x: 0, y: 9, width: 120 * (share(one, 'candidate') || 0), height: 6 }));
   const signal = (one) => (one.exact ? 'exact' : isNumber(one.sqnr_db) ? `${one.sqnr_db.toFixed(1)}\u00a0dB` : '–');
-  return h('table', {}, h('thead', {}, h('tr', {}, ['layer', 'dtype', 'numbers', 'bytes', 'zeros', '', 'fidelity']
+  return h('table', {}, h('thead', {}, h('tr', {}, ['layer', 'dtype', 'numbers', 'bytes', 'zeros', '', ...(compared ? ['fidelity'] : [])]
     .map((text, column) => h('th', { class: ROOMY.includes(column) ? 'num roomy' : column > 3 && column !== 5 ? 'num' : null }, text)))),
   h('tbody', {}, layers.map((one) => h('tr', {},
     h('td', { title: one.name }, one.name), h('td', { class: 'num roomy' }, one.dtype),
     h('td', { class: 'num roomy' }, show(one.parameters)), h('td', { class: 'num roomy' }, show(one.bytes?.candidate, 'B')),
     h('td', { class: 'num' }, percent(share(one, 'candidate'))), h('td', {}, bar(one)),
-    h('td', { class: 'num' }, signal(one))))));
+    compared && h('td', { class: 'num' }, signal(one))))));
 }
 const percent = (value) => (isNumber(value) ? `${(100 * value).toFixed(1)}\u00a0%` : '–');
 
@@ -60,9 +60,12 @@ function histogram({ name, histogram: { edges, baseline, candidate } }) {
   h('figcaption', { title: name }, name), h('small', { class: 'note' }, `${plain(edges[0])} … ${plain(edges.at(-1))}`));
 }
 
+// The numbers that a timed measurement was made of: ratios of paired blocks, or the blocks' times.
+const samplesOf = (details) => details?.ratios || details?.blocks || details?.samples || [];
+
 // Every block's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
 function speedSamples(details, interval, bars, unit) {
-  const blocks = details.blocks.filter(isNumber), width = 460, height = 190;
+  const blocks = samplesOf(details).filter(isNumber), width = 460, height = 190;
   const every = Math.ceil(blocks.length / 1500), dots = blocks.filter((_, index) => index % every === 0);
   const sorted = [...blocks].sort((a, b) => a - b), middle = sorted[Math.floor(sorted.length / 2)];
   const estimate = isNumber(details.ratio) ? details.ratio : middle;

@@ -16,7 +16,7 @@ function verdictSection(row) {
         + (isNumber(verdict.confidence) ? ` at ${plain(100 * verdict.confidence)} %` : ''))),
     h('td', { class: 'num' }, showLimit(verdict.limit, verdict.unit), isNumber(verdict.sure) && h('small', {}, `sure ${(100 * verdict.sure).toFixed(1)} %`)),
     h('td', { class: 'roomy' }, verdictBar(verdict))),
-  (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
+  verdict.status !== 'pass' && (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
     verdict.advice?.length > 0 && h('ul', { class: 'advice' }, verdict.advice.map((text) => h('li', {}, text)))))];
   return h('section', { class: 'wide' }, h('h3', {}, 'Thresholds'), h('table', {},
     h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', {}, 'threshold'), h('th', { class: 'num' }, 'measured'),
@@ -42,7 +42,7 @@ function noteSection(row) {
 }
 
 function speedSections(row) {
-  return Object.entries(row.measurements || {}).filter(([, one]) => Array.isArray(one.details?.blocks) && one.details.blocks.length)
+  return Object.entries(row.measurements || {}).filter(([, one]) => samplesOf(one.details).length > 0)
     .map(([name, one]) => {
       const relative = isNumber(one.details.ratio);
       const verdict = row.verdicts?.find(({ threshold }) => threshold === (relative ? 'speedup' : name));
@@ -57,10 +57,12 @@ function speedSections(row) {
 function layerSections(row) {
   const layers = Object.values(row.measurements || {}).map((one) => one.details?.layers).find(Array.isArray);
   if (!layers?.length) return null;
+  const compared = layers.some((one) => isNumber(one.nonzero?.baseline));
+  const key = compared && beforeAfter();
   const drawn = layers.filter((one) => one.histogram?.edges?.length > 1);
   return [
-    h('section', { class: 'wide' }, h('h3', {}, 'Layers'), beforeAfter(), growing(layers, (some) => layerTable(some))),
-    drawn.length > 0 && h('section', { class: 'wide' }, h('h3', {}, 'Weights before and after'), beforeAfter(),
+    h('section', { class: 'wide' }, h('h3', {}, 'Layers'), key && key.cloneNode(true), growing(layers, (some) => layerTable(some, compared))),
+    drawn.length > 0 && h('section', { class: 'wide' }, h('h3', {}, compared ? 'Weights before and after' : 'Weights'), key,
       growing(drawn, (some) => h('div', { class: 'smalls' }, some.map(histogram)))),
   ];
 }

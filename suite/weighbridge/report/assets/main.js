@@ -1,10 +1,15 @@
 // The page: reads the data, sets up the charts, the filters and the table.
+const COLUMNS_AT_FIRST = 4;
 const report = JSON.parse(byId('data').textContent);
-const rows = (report.rows || []).map((row, index) => Object.assign(row, { index,
+// An audit's row is about a file; any other is about a place in a case file.
+const placeOf = (row) => (report.options?.audit && row.artifact) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
+const rows = (report.rows || []).map((row, index) => Object.assign(row, { index, place: placeOf(row),
   words: [row.case, row.path, row.status, row.message, row.engine, row.format, ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
 const all = quantities(rows);
 const measured = all.filter(({ kind }) => kind === 'measurement');
-const table = new Table(byId('cases'), byId('sentinel'), columnsFor(measured.length ? measured.slice(0, 8) : all.slice(0, 8)));
+const possible = measured.length ? measured : all;
+const chosen = new Set(possible.slice(0, COLUMNS_AT_FIRST));
+const table = new Table(byId('cases'), byId('sentinel'), columnsFor([...chosen]));
 const filter = { text: '', hidden: new Set() };
 const NONE = '';
 
@@ -14,7 +19,8 @@ function apply() {
   table.fill(shown);
   byId('count').textContent = shown.length === rows.length ? `${rows.length} ${rows.length === 1 ? 'case' : 'cases'}`
     : `${shown.length} of ${rows.length} cases shown`;
-  plot(shown);
+  // The table answers at once; the plot of thousands of dots may follow a frame later.
+  requestAnimationFrame(() => plot(shown));
 }
 
 function setFilters() {
@@ -28,7 +34,7 @@ function setFilters() {
     oninput: (event) => { filter.text = event.target.value; clearTimeout(waiting); waiting = setTimeout(apply, 120); } });
   const sorter = chooser('Sort', table.columns.map(({ key, label }) => [key, label]), 'status', (key) => table.sortBy(key, false));
   sorter.classList.add('sorter');
-  byId('filters').append(search, present.length > 1 ? h('fieldset', {}, h('legend', {}, 'Status'), boxes) : '', sorter);
+  byId('filters').append(search, present.length > 1 ? h('fieldset', {}, h('legend', {}, 'Status'), boxes) : '', sorter, columnPicker());
   addEventListener('keydown', (event) => {
     if (event.key !== '/' || event.target === search || event.target.tagName === 'SELECT') return;
     event.preventDefault();
@@ -36,13 +42,23 @@ function setFilters() {
   });
 }
 
+function columnPicker() {
+  if (possible.length <= COLUMNS_AT_FIRST) return '';
+  const boxes = possible.map((quantity) => h('label', {}, h('input', { type: 'checkbox', checked: chosen.has(quantity),
+    onchange: (event) => {
+      chosen[event.target.checked ? 'add' : 'delete'](quantity);
+      table.show(columnsFor(possible.filter((one) => chosen.has(one))));
+    } }), title(quantity.name)));
+  return h('details', { class: 'picker' }, h('summary', {}, 'Columns'), h('div', {}, boxes));
+}
+
 const axes = {};
 function setPlot() {
   const many = all.filter((quantity) => rows.filter((row) => isNumber(quantity.of(row))).length > 1);
   if (many.length < 2) return;
   const named = (...names) => names.map((name) => many.find((quantity) => quantity.name === name)).find(Boolean);
-  const quality = named('accuracy', 'fidelity') || many.find(({ higher }) => higher);
   const time = named('speed', 'latency');
+  const quality = named('accuracy', 'fidelity') || many.find(({ higher }) => higher) || time || named('parameters');
   axes.x = named('size') || many.find((quantity) => quantity !== quality && quantity !== time) || many[0];
   axes.y = quality && quality !== axes.x ? quality : many.find((quantity) => quantity !== axes.x);
   axes.area = time && time !== axes.x && time !== axes.y ? time : null;
@@ -55,20 +71,21 @@ function setPlot() {
   new ResizeObserver(([entry]) => {
     if (Math.abs(entry.contentRect.width - width) < 2) return;
     width = entry.contentRect.width;
-    plot(table.rows);
+    apply();
   }).observe(byId('plot'));
 }
 
 function plot(shown) {
   if (!axes.x) return;
   const { points, front, bounds, baselines } = drawPlot(byId('plot'), shown, axes, (row) => table.reveal(row));
-  const many = bounds && (bounds.x.many || bounds.y.many);
+  const many = bounds && (bounds.x.many || bounds.y.many) && (points.length > MOST_TETHERS
+    ? 'The cases have different limits here: open one to see its own.' : 'A dotted thread leads to a case\'s own limit.');
   byId('plot-legend').textContent = !front ? '' : [
     `${points.length} ${points.length === 1 ? 'case has' : 'cases have'} both quantities.`,
     `Ringed: on the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
     'Line: the front of the two axes.',
     bounds.x.lines.length + bounds.y.lines.length > 0 && 'Dashed: limits.',
-    many && 'The cases have different limits here: open one to see its own.',
+    many,
     baselines.length > 0 && 'Diamonds: baselines.'].filter(Boolean).join(' ');
 }
 

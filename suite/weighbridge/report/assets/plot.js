@@ -1,4 +1,6 @@
 // The trade-off: one dot a case, the Pareto front, the limits, the baselines.
+const MOST_TETHERS = 60;
+
 function drawPlot(host, rows, axes, select) {
   const { x, y, area } = axes;
   const points = rows.map((row) => ({ row, at: [x.of(row), y.of(row), area ? area.of(row) : 0] }))
@@ -14,7 +16,7 @@ function drawPlot(host, rows, axes, select) {
   const baselines = distinct(points.map(({ row }) => [x.baseline(row), y.baseline(row)])
     .filter(([a, b]) => isNumber(a) && isNumber(b)));
   const reach = (axis, index) => points.map(({ at }) => at[index])
-    .concat(bounds[axis].lines.map(({ value }) => value), baselines.map((one) => one[index]));
+    .concat(bounds[axis].reach.map(({ value }) => value), baselines.map((one) => one[index]));
   const px = scaleFor(reach('x', 0), box.left, box.right), py = scaleFor(reach('y', 1), box.bottom, box.top);
 
   const svg = s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', tabindex: 0,
@@ -29,28 +31,49 @@ function drawPlot(host, rows, axes, select) {
   const radius = radiusFor(points, area, width);
   const front = paretoOf(points, axes);
   svg.append(s('path', { class: 'front', d: staircase(front.staircase.map((index) => points[index].at), px, py) }));
-  points.forEach(({ row, at }, index) => {
-    const on = front.members.has(index);
-    svg.append(s('g', { class: `s-${row.status}` },
-      s('circle', { class: 'dot', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]), onclick: () => select(row) },
-        s('title', {}, `${row.case}: ${row.status}\n${describe(row, axes)}${on ? '\non the Pareto front' : ''}`)),
-      on && s('circle', { class: 'ring', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) + 3 })));
-  });
+  if (points.length <= MOST_TETHERS) svg.append(...tethers(points, bounds, px, py, x, y));
+  svg.append(...points.map(({ row, at }, index) => s('circle', { class: `dot s-${row.status}`, 'data-index': index,
+    cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) })));
+  for (const { at } of [...front.members].map((index) => points[index])) {
+    svg.append(s('circle', { class: 'ring', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) + 3 }));
+  }
+  pointer(svg, points, front, axes, select);
   svg.append(...drawn.map(({ words }) => words), ...nameFront(front, points, px, py, box, radius));
   keys(svg, points, px, py, axes, select);
   host.append(svg);
   return { points, front, bounds, baselines };
 }
 
+// A title is made when the pointer comes: thousands of them would make the page slow to draw.
+function pointer(svg, points, front, axes, select) {
+  const at = (event) => (event.target.dataset.index === undefined ? -1 : Number(event.target.dataset.index));
+  svg.addEventListener('click', (event) => at(event) >= 0 && select(points[at(event)].row));
+  svg.addEventListener('mouseover', (event) => {
+    const index = at(event);
+    if (index < 0 || event.target.firstChild) return;
+    const { row } = points[index], place = front.members.has(index) ? '\non the Pareto front' : '';
+    event.target.append(s('title', {}, `${row.case}: ${row.status}\n${describe(row, axes)}${place}`));
+  });
+}
+
+// Where each case has a limit of its own, a thread leads from its dot to the limit.
+function tethers(points, bounds, px, py, x, y) {
+  return points.flatMap(({ row, at: [a, b] }) => [
+    ...(bounds.x.many ? x.limitsIn(row) : []).map(({ value }) => `M${px(a)} ${py(b)}H${px(value)}m0-4v8`),
+    ...(bounds.y.many ? y.limitsIn(row) : []).map(({ value }) => `M${px(a)} ${py(b)}V${py(value)}m-4 0h8`),
+  ]).map((d) => s('path', { class: 'limit tether', d }));
+}
+
 const describe = (row, { x, y, area }) => [x, y, area].filter(Boolean)
   .map((axis) => `${title(axis.name)} ${show(axis.of(row), axis.unit)}`).join('\n');
 const distinct = (pairs) => [...new Map(pairs.map((pair) => [pair.join(), pair])).values()];
 
-// The same limit in every case is a line; more than four different ones would hide the dots and are left out.
+// The same limit in every case is a line; more than four different ones are threads, where the cases are few.
 function bound(points, axis) {
   const lines = new Map();
   for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(`${limit.sign}${limit.value.toPrecision(6)}`, limit);
-  return { lines: lines.size > 4 ? [] : [...lines.values()], many: lines.size > 4 };
+  const many = lines.size > 4;
+  return { lines: many ? [] : [...lines.values()], many, reach: points.length > MOST_TETHERS && many ? [] : [...lines.values()] };
 }
 
 function frame(px, py, box, x, y) {
@@ -58,10 +81,10 @@ function frame(px, py, box, x, y) {
   const skip = Math.ceil(px.ticks().length * 62 / (box.right - box.left));
   px.ticks().forEach((tick, index) => marks.push(
     s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
-    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, show(tick, x.unit))));
+    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, showTick(tick, x.unit))));
   py.ticks().forEach((tick) => marks.push(
     s('line', { class: 'grid', x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }),
-    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, show(tick, y.unit))));
+    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, showTick(tick, y.unit))));
   return [...marks.filter(Boolean),
     s('path', { class: 'axis', fill: 'none', d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }),
     s('text', { class: 'strong', x: box.right, y: box.bottom + 36, 'text-anchor': 'end' },

@@ -1,6 +1,6 @@
 // What a number is: how it is written, and which way is better.
 const SCALES = { bytes: [[1e9, 'GB'], [1e6, 'MB'], [1e3, 'kB'], [1, 'B']] };
-const FIRST = ['accuracy', 'size', 'gzip_size', 'nonzero', 'parameters', 'speed', 'latency', 'peak_memory', 'cold_start'];
+const FIRST = ['accuracy', 'size', 'speed', 'latency', 'nonzero', 'parameters', 'fidelity', 'peak_memory', 'cold_start'];
 const HIGHER = /accuracy|f1|auc|recall|precision|map$|iou|fidelity|sqnr|snr|cosine|agreement|speedup|size_ratio|throughput/;
 
 function plain(value) {
@@ -22,11 +22,20 @@ function show(value, unit) {
   return `${plain(value)}\u00a0${unit}`;
 }
 
+// The same, short enough for an axis.
+function showTick(value, unit) {
+  if (unit && unit !== 'count') return show(value, unit);
+  const [factor, name] = [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']].find(([least]) => Math.abs(value) >= least) || [1, ''];
+  return name ? `${Number((value / (name === 'k' ? 1e3 : factor)).toPrecision(4))}\u00a0${name}` : plain(value);
+}
+
 const title = (name) => name.replaceAll('_', ' ');
+
+const LIMIT = /(<=|>=|==)\s*([-+0-9.eE]+)/g;
 
 // A limit as the judge writes it, "<= 0.01" or ">= 1 and <= 3", as [{sign, value}].
 function limits(text) {
-  return [...String(text).matchAll(/(<=|>=|==)\s*([-+0-9.eE]+)/g)]
+  return [...String(text).matchAll(LIMIT)]
     .map(([, sign, value]) => ({ sign, value: Number(value) }))
     .filter(({ value }) => isNumber(value));
 }
@@ -34,8 +43,8 @@ function limits(text) {
 // The limit in the unit of what it bounds; text that is no such limit stays as it is.
 function showLimit(text, unit) {
   const signs = { '<=': '≤', '>=': '≥', '==': '=' };
-  const shown = limits(text).map(({ sign, value }) => `${signs[sign]}\u00a0${show(value, unit)}`).join(' and ');
-  return shown || text;
+  return String(text).replaceAll(LIMIT, (whole, sign, value) => (
+    isNumber(Number(value)) ? `${signs[sign]}\u00a0${show(Number(value), unit)}` : whole));
 }
 
 // A quantity that can be an axis or a column: a measurement's candidate, or what a threshold compared.

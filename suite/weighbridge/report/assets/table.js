@@ -3,14 +3,22 @@ const CHUNK = 100;
 
 class Table {
   constructor(host, sentinel, columns) {
-    Object.assign(this, { host, columns, rows: [], drawn: 0, sort: { key: 'status', down: false }, opened: new Set() });
+    Object.assign(this, { host, rows: [], drawn: 0, sort: { key: 'status', down: false }, opened: new Set() });
     this.body = h('tbody');
-    this.heads = columns.map((column) => h('th', { scope: 'col', class: column.number ? 'num' : null },
-      h('button', { type: 'button', onclick: () => this.sortBy(column.key) }, column.label)));
-    host.replaceChildren(h('table', { class: 'cases' }, h('thead', {}, h('tr', {}, this.heads)), this.body));
+    this.head = h('tr');
+    this.show(columns);
+    host.replaceChildren(h('table', { class: 'cases' }, h('thead', {}, this.head), this.body));
     new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.draw(CHUNK),
       { rootMargin: '600px' }).observe(sentinel);
     addEventListener('beforeprint', () => this.draw(Infinity));
+  }
+
+  show(columns) {
+    this.columns = columns;
+    this.heads = columns.map((column) => h('th', { scope: 'col', class: column.number ? 'num' : null },
+      h('button', { type: 'button', onclick: () => this.sortBy(column.key) }, column.label)));
+    this.head.replaceChildren(...this.heads);
+    this.arrange();
   }
 
   fill(rows) { this.rows = rows; this.arrange(); }
@@ -94,13 +102,13 @@ function columnsFor(shown) {
     { key: 'status', label: 'Status', value: (row) => ORDER.indexOf(row.status), cell: (row) => statusMark(row.status) },
     { key: 'case', label: 'Case', style: 'case', value: (row) => row.case, cell: (row, table) => [
       h('button', { type: 'button', class: 'name', 'aria-expanded': table.opened.has(row), onclick: () => table.toggle(row) }, row.name || row.case),
-      h('small', {}, row.path ? `${row.path}${row.line ? `:${row.line}` : ''}` : '')] },
-    ...shown.map((quantity) => ({ key: quantity.key, label: title(quantity.name), number: true, downFirst: quantity.higher,
-      value: (row) => quantity.of(row), cell: (row) => quantityCell(row, quantity) })),
+      h('small', {}, row.place)] },
     { key: 'verdicts', label: 'Thresholds', value: (row) => (row.verdicts || []).filter(({ status }) => status !== 'pass').length,
       downFirst: true, cell: (row) => (row.verdicts?.length ? h('div', { class: 'chips' }, chips(row)) : '–') },
+    ...shown.map((quantity) => ({ key: quantity.key, label: title(quantity.name), number: true, downFirst: quantity.higher,
+      value: (row) => quantity.of(row), cell: (row) => quantityCell(row, quantity) })),
     { key: 'seconds', label: 'Time', number: true, downFirst: true, value: (row) => row.seconds,
-      cell: (row) => (isNumber(row.seconds) ? show(row.seconds, 's') : '–') },
+      cell: (row) => (isNumber(row.seconds) ? `${Number(row.seconds.toPrecision(3))}\u00a0s` : '–') },
   ];
 }
 

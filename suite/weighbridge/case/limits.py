@@ -1,0 +1,129 @@
+"""The thresholds of a case: what they say, and what they cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+from weighbridge.case.check import Faulter, check
+from weighbridge.case.model import ModelRef, ThresholdRef
+from weighbridge.case.text import KeyPath, Mark
+from weighbridge.contracts import FORMATS, MEASURES, NO_ENGINE, THRESHOLDS, Limit, Threshold
+from weighbridge.errors import did_you_mean
+from weighbridge.units import parse
+
+_DECLARING = ("onnx", "tflite", "keras")
+"""The formats whose files say what they take, so that samples can be drawn without `data` or `inputs`."""
+
+
+def read_thresholds(
+    data: Any, key_mark: Callable[[KeyPath], Mark], fault: Faulter
+) -> tuple[ThresholdRef, ...]:
+    """The `thresholds` of a case; `key_mark` gives line and column of a key."""
+    if not isinstance(data, dict):
+        return ()
+    if not data:
+        fault(
+            ("thresholds",),
+            f"no threshold, so nothing would be judged (valid: {', '.join(sorted(THRESHOLDS.names()))})",
+        )
+    refs = []
+    for name, value in data.items():
+        where: KeyPath = ("thresholds", name)
+        if name not in THRESHOLDS:
+            fault(where, f"unknown threshold '{name}'{did_you_mean(name, THRESHOLDS.names())}", key=True)
+        elif (limit := _limit(THRESHOLDS.get(name), value, where, fault)) is not None:
+            refs.append(ThresholdRef(name, limit, *key_mark(where)))
+    return tuple(refs)
+
+
+def _limit(threshold: Threshold, value: Any, where: KeyPath, fault: Faulter) -> Limit | None:
+    if value is None or isinstance(value, list | bool):
+        shown = "nothing" if value is None else repr(value)
+        fault(
+            where,
+            f"{'.'.join(map(str, where))}: a number or a mapping such as {{{threshold.side}: 1}}, not {shown}",
+        )
+        return None
+    numbers = dict(value) if isinstance(value, dict) else {threshold.side: value}
+    for key, item in numbers.items():
+        if isinstance(item, str) and key in ("min", "max", "equals"):
+            try:
+                numbers[key] = parse(item, threshold.unit)
+            except ValueError as error:
+                fault((*where, key), f"{'.'.join(map(str, where))}: {error}")
+                return None
+    limit: Limit | None = check(threshold.options, numbers, where, fault)
+    if limit is not None:
+        _consistent(limit, threshold, where, fault)
+    return limit
+
+
+def _consistent(limit: Limit, threshold: Threshold, where: KeyPath, fault: Faulter) -> None:
+    fields = type(limit).model_fields
+    bounds = {name for name in ("min", "max", "equals") if getattr(limit, name) is not None}
+    if not bounds and set(fields) <= set(Limit.model_fields):
+        fault(where, f"{where[1]} states no limit; give {threshold.side}, or equals")
+    if limit.min is not None and limit.max is not None and limit.min > limit.max:
+        fault(where, f"{where[1]}: min {limit.min:g} is above max {limit.max:g}, so nothing could pass")
+    if limit.equals is not None and len(bounds) > 1:
+        fault(where, f"{where[1]}: `equals` stands alone, without min and max")
+    if limit.confidence is not None and not 0.5 <= limit.confidence < 1:
+        fault(
+            (*where, "confidence"),
+            f"{where[1]}.confidence is a probability from 0.5 to below 1, not {limit.confidence}",
+        )
+    elif limit.confidence is not None and threshold.unit in ("bytes", "count"):
+        fault(
+            (*where, "confidence"),
+            f"'{threshold.name}' is counted, not sampled, so it has no confidence",
+            key=True,
+        )
+
+
+def check_possible(
+    refs: tuple[ThresholdRef, ...],
+    fault: Faulter,
+    *,
+    source: str,
+    finished: ModelRef | None,
+    compares: bool,
+    data: bool,
+    inputs: bool,
+) -> None:
+    """What a threshold cannot do without: data, something to run on, a second model.
+
+    `source` is the original's format, `finished` the artifact where it is weighed as it is; `compares` tells
+    whether there is a second model, `data` and `inputs` whether the case gives them.
+    """
+    for ref in refs:
+        threshold, where = THRESHOLDS.get(ref.name), ("thresholds", ref.name)
+        needs = MEASURES.get(threshold.measure).needs
+        if finished and not _has(threshold, needs, finished, fault):
+            continue
+        if ("data" in needs or "metric" in needs) and not data:
+            fault(where, f"'{ref.name}' needs `data` with a test split", key=True)
+        elif "inputs" in needs and not (data or inputs or source in _DECLARING):
+            fault(where, f"'{ref.name}' needs samples to run the model on; give `data` or `inputs`", key=True)
+        if threshold.relative and not compares:
+            fault(
+                where,
+                f"'{ref.name}' compares two models; give a `recipe` or a `candidate`, or an absolute budget",
+                key=True,
+            )
+
+
+def _has(threshold: Threshold, needs: tuple[str, ...], ref: ModelRef, fault: Faulter) -> bool:
+    """A finished file is known before it is opened, so what it cannot have is said when the limit is read."""
+    where, what = ("thresholds", threshold.name), f"{PurePath(ref.reference).name} is {ref.format}"
+    if threshold.formats and ref.format not in threshold.formats:
+        kinds = f"{', '.join(threshold.formats[:-1])} or {threshold.formats[-1]}".removeprefix(" or ")
+        fault(where, f"'{threshold.name}' is a quantity of {kinds} models; {what}", key=True)
+        return False
+    if FORMATS.get(ref.format).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+        fault(
+            where, f"'{threshold.name}' needs a model that runs; {what}, which holds tensors only", key=True
+        )
+        return False
+    return True

@@ -1,0 +1,258 @@
+"""A record is what was checked: each kind of tampering with it, its artifact or its budget is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networks
+import pytest
+
+from weighbridge.audit.record import PREDICATE, STATEMENT, checksum
+from weighbridge.audit.run import OVER, UNREADABLE, WITHIN
+from weighbridge.cli import main
+
+LIMITS: dict[str, object] = {"size": "13 kB", "nonzero": 1400, "parameters": 2460}
+
+
+class Audited:
+    """A network, a budget, keys, and the record of the audit."""
+
+    def __init__(self, folder: Path, signed: bool, spoil: str = "") -> None:
+        self.folder = folder
+        self.artifact = networks.write(folder, spoil)
+        self.budget = networks.budget(folder, LIMITS)
+        self.private, self.public = keys(folder, "release")
+        self.record = folder / "reports" / "audit.intoto.json"
+        self.code = main(["audit", str(self.artifact), "--budget", str(self.budget), "--out", str(folder / "reports"),
+                          *(["--key", str(self.private)] if signed else [])])  # fmt: skip
+
+    def verify(self, *arguments: object, key: bool = False) -> int:
+        chosen = ["--key", str(self.public)] if key else []
+        return main(["verify", str(self.record), str(self.artifact), *chosen, *map(str, arguments)])
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.record.read_text())
+        return found
+
+    def statement(self) -> dict[str, Any]:
+        outer = self.envelope
+        found: dict[str, Any] = (
+            json.loads(base64.b64decode(outer["payload"])) if "payload" in outer else outer
+        )
+        return found
+
+    def replace(self, statement: dict[str, Any], mended: bool = True) -> None:
+        """Put another statement into the record, with a checksum that fits it where `mended`."""
+        if mended:
+            statement["predicate"].pop("checksum")
+            statement["predicate"]["checksum"] = checksum(statement["predicate"])
+        outer = self.envelope
+        if "payload" in outer:
+            outer["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+        self.record.write_text(json.dumps(outer if "payload" in outer else statement))
+
+
+def keys(folder: Path, name: str) -> tuple[Path, Path]:
+    """A fresh pair, as openssl would write it."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
+    public.write_bytes(key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))  # fmt: skip
+    return private, public
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Audited:
+    return Audited(tmp_path, signed=False)
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Audited:
+    return Audited(tmp_path, signed=True)
+
+
+def test_it_is_an_in_toto_statement_with_all_that_decided(plain: Audited) -> None:
+    statement = plain.statement()
+    predicate = statement["predicate"]
+    assert (statement["_type"], statement["predicateType"]) == (STATEMENT, PREDICATE)
+    assert [subject["name"] for subject in statement["subject"]] == ["net.onnx"]
+    assert len(statement["subject"][0]["digest"]["sha256"]) == 64
+    assert predicate["budget"]["name"] == "budget.yaml"
+    assert predicate["versions"]["python"]
+    assert predicate["machine"]["cores"]
+    (row,) = predicate["results"]
+    assert [(one["threshold"], one["status"]) for one in row["verdicts"]] == [
+        (name, "pass") for name in LIMITS
+    ]
+    assert row["measurements"]["size"]["candidate"] == plain.artifact.stat().st_size
+    assert str(plain.folder) not in plain.record.read_text()
+
+
+def test_what_is_untouched_is_good(plain: Audited, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert plain.verify("--budget", plain.budget) == WITHIN
+    other = Audited(tmp_path_factory.mktemp("signed"), signed=True)
+    assert other.verify("--budget", other.budget, key=True) == WITHIN
+    assert other.verify(key=False) == WITHIN
+
+
+def test_an_altered_artifact_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(plain.artifact.read_bytes())
+    content[-1] ^= 1
+    plain.artifact.write_bytes(content)
+    assert plain.verify() == OVER
+    assert "refused: net.onnx is not the file that was audited" in capsys.readouterr().err
+
+
+def test_altered_external_data_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    audited = Audited(tmp_path, signed=False)
+    onnx.save(
+        networks.Network().model(),
+        audited.artifact,
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+    )
+    main(
+        ["audit", str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
+    )
+    assert {subject["name"] for subject in audited.statement()["subject"]} == {"net.onnx", "w.bin"}
+    assert audited.verify() == WITHIN
+    data = tmp_path / "w.bin"
+    data.write_bytes(data.read_bytes()[:-1] + b"\x7f")
+    assert audited.verify() == OVER
+
+
+def test_another_artifact_or_budget_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
+    other = networks.write(plain.folder, name="other.onnx")
+    assert main(["verify", str(plain.record), str(other)]) == OVER
+    assert "is not in the record" in capsys.readouterr().err
+    plain.budget.write_text(plain.budget.read_text().replace("13 kB", "14 kB"))
+    assert plain.verify("--budget", plain.budget) == OVER
+    assert "is not the budget of the record" in capsys.readouterr().err
+
+
+def pretend_smaller(statement: dict[str, Any]) -> None:
+    statement["predicate"]["results"][0]["measurements"]["size"]["candidate"] = 1
+
+
+def pretend_kept(statement: dict[str, Any]) -> None:
+    statement["predicate"]["results"][0]["verdicts"][0]["status"] = "pass"
+
+
+def pretend_machine(statement: dict[str, Any]) -> None:
+    statement["predicate"]["machine"]["cpu"] = "another"
+
+
+def pretend_budget(statement: dict[str, Any]) -> None:
+    statement["predicate"]["budget"]["digest"]["sha256"] = "0" * 64
+
+
+ALTERATIONS = (pretend_smaller, pretend_kept, pretend_machine, pretend_budget)
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS)
+def test_an_altered_record_is_refused(tmp_path: Path, alter: Callable[[dict[str, Any]], None]) -> None:
+    audited = Audited(tmp_path, signed=False, spoil="size")
+    assert audited.code == OVER
+    statement = audited.statement()
+    alter(statement)
+    audited.replace(statement, mended=False)
+    assert audited.verify() == OVER
+
+
+@pytest.mark.parametrize(
+    "alter", [*ALTERATIONS, lambda statement: statement["subject"][0].update(name="net.onnx ")]
+)
+def test_a_signed_record_is_refused_even_with_its_checksum_mended(
+    tmp_path: Path, alter: Callable[[dict[str, Any]], None]
+) -> None:
+    audited = Audited(tmp_path, signed=True, spoil="size")
+    statement = audited.statement()
+    alter(statement)
+    audited.replace(statement)
+    assert audited.verify(key=True) == OVER
+
+
+def test_a_key_that_did_not_sign_is_refused(signed: Audited, capsys: pytest.CaptureFixture[str]) -> None:
+    _, stranger = keys(signed.folder, "stranger")
+    assert signed.verify("--key", stranger) == OVER
+    assert "signed by somebody else" in capsys.readouterr().err
+
+
+def test_a_signature_that_was_taken_off_or_broken_is_refused(signed: Audited) -> None:
+    whole = signed.envelope
+    for broken in (
+        signed.statement(),
+        {**whole, "signatures": []},
+        {**whole, "signatures": [{**whole["signatures"][0], "sig": "AAAA"}]},
+        {**whole, "signatures": [{**whole["signatures"][0], "sig": "no base64"}]},
+        {**whole, "payloadType": "text/plain"},
+        {**whole, "payload": "no base64"},
+        {key: value for key, value in whole.items() if key != "payload"},
+    ):
+        signed.record.write_text(json.dumps(broken))
+        assert signed.verify(key=True) == OVER
+
+
+def test_the_signature_covers_the_type_of_the_payload(signed: Audited) -> None:
+    """DSSE signs type and lengths with the payload, so that a signature on other data cannot be moved here."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    envelope = signed.envelope
+    bare = load_pem_private_key(signed.private.read_bytes(), None).sign(base64.b64decode(envelope["payload"]))  # type: ignore[union-attr,call-arg]
+    envelope["signatures"][0]["sig"] = base64.b64encode(bare).decode()
+    signed.record.write_text(json.dumps(envelope))
+    assert signed.verify(key=True) == OVER
+
+
+def test_rerun_measures_again(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plain.verify("--rerun", "--budget", plain.budget) == WITHIN
+    assert "measured again" in capsys.readouterr().out
+    statement = plain.statement()
+    statement["predicate"]["results"][0]["verdicts"][1]["measured"] += 1
+    plain.replace(statement)
+    assert plain.verify() == WITHIN  # unsigned, and whoever altered it mended the checksum
+    assert plain.verify("--rerun", "--budget", plain.budget) == OVER
+    assert "nonzero: was " in capsys.readouterr().out
+
+
+def test_rerun_refuses_other_data(tmp_path: Path) -> None:
+    networks.write_data(tmp_path)
+    audited = Audited(tmp_path, signed=False)
+    networks.budget(tmp_path, LIMITS, "data: data.py:splits\n")
+    main(
+        ["audit", str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
+    )
+    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
+    (tmp_path / "data.py").write_text(networks.DATA + "# altered\n")
+    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b'{"_type": 1}', b'{"payload": 1}', b"null"]
+)
+def test_what_is_no_record_is_never_good(plain: Audited, content: bytes) -> None:
+    plain.record.write_bytes(content)
+    assert plain.verify() in (OVER, UNREADABLE)
+
+
+def test_wrong_use(signed: Audited) -> None:
+    assert signed.verify("--rerun") == UNREADABLE
+    assert signed.verify("--key", signed.budget) == UNREADABLE
+    assert signed.verify("--key", signed.folder / "gone.pem") == UNREADABLE
+    assert (
+        main(["audit", str(signed.artifact), "--budget", str(signed.budget), "--key", str(signed.budget)])
+        == UNREADABLE
+    )

@@ -1,0 +1,160 @@
+"""The engine litert: batches, names, order, and the scaling of quantized inputs and outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from pydantic import ValidationError
+from tflite_builder import (
+    CUSTOM,
+    FLOAT32,
+    FULLY_CONNECTED,
+    INT8,
+    INT32,
+    Graph,
+    Operator,
+    Tensor,
+    floats,
+    fully_connected,
+    write,
+)
+
+from weighbridge.contracts import ENGINES, FORMATS, Model
+from weighbridge.errors import StageError
+
+RANDOM = np.random.default_rng(7)
+WEIGHT = RANDOM.standard_normal((3, 5)).astype(np.float32)
+SAMPLES = RANDOM.standard_normal((7, 5)).astype(np.float32)
+IN, OUT, SCALE = 0.05, 0.1, 0.02
+
+
+def session(content: bytes, folder: Path, **options):
+    engine = ENGINES.get("litert")
+    artifact = FORMATS.get("tflite").save(Model("tflite", content), folder, "model")
+    return engine.open(artifact, engine.options(**options))
+
+
+def float_model(**options) -> bytes:
+    return write(fully_connected(Tensor("w", WEIGHT.shape, FLOAT32, floats(WEIGHT)), 3, 5, **options))
+
+
+def int8_model() -> bytes:
+    codes = np.rint(WEIGHT / SCALE).clip(-127, 127).astype(np.int8)
+    tensors = [
+        Tensor("x", (1, 5), INT8, scale=(IN,), zero_point=(4,)),
+        Tensor("w", WEIGHT.shape, INT8, codes.tobytes(), scale=(SCALE,)),
+        Tensor("b", (3,), INT32, np.zeros(3, np.int32).tobytes(), scale=(IN * SCALE,)),
+        Tensor("y", (1, 3), INT8, scale=(OUT,), zero_point=(-9,)),
+    ]
+    operator = Operator(FULLY_CONNECTED, (0, 1, 2), (3,), options=(8, schema.FullyConnectedOptionsT()))
+    return write(Graph(tensors, [operator], (0,), (3,)))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 8])
+def test_a_fixed_batch_is_run_slice_by_slice(tmp_path: Path, batch: int) -> None:
+    (outputs,) = session(float_model(batch=batch), tmp_path).run((SAMPLES,))
+    np.testing.assert_allclose(outputs, SAMPLES @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+
+
+def test_a_free_batch_is_resized_forth_and_back(tmp_path: Path) -> None:
+    opened = session(float_model(free=True), tmp_path)
+    for count in (1, 7, 2):
+        (outputs,) = opened.run((SAMPLES[:count],))
+        np.testing.assert_allclose(outputs, SAMPLES[:count] @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"threads": 2}, {"xnnpack": False}])
+def test_options_change_how_it_runs_and_not_what_comes_out(tmp_path: Path, options: dict) -> None:
+    (outputs,) = session(float_model(), tmp_path, **options).run((SAMPLES,))
+    np.testing.assert_allclose(outputs, SAMPLES @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        ENGINES.get("litert").options(delegate="gpu")
+
+
+def test_quantized_inputs_and_outputs_are_scaled(tmp_path: Path) -> None:
+    small = SAMPLES.clip(-2, 2)
+    (outputs,) = session(int8_model(), tmp_path).run((small,))
+    assert outputs.dtype == np.float32
+    # Half a step of each rounding: of the input (over five weights), of the weights, of the output.
+    bound = IN / 2 * np.abs(WEIGHT).sum(1).max() + SCALE / 2 * np.abs(small).sum(1).max() + OUT
+    assert np.abs(outputs - small @ WEIGHT.T).max() <= bound
+    assert np.abs(outputs).max() > 3 * bound  # a comparison that zeros would not pass
+
+
+def test_codes_are_clamped_and_not_wrapped(tmp_path: Path) -> None:
+    one = np.zeros((1, 5), np.float32)
+    one[0, 0] = 1000.0
+    at_the_clamp = np.zeros((1, 5), np.float32)
+    at_the_clamp[0, 0] = (127 - 4) * IN
+    opened = session(int8_model(), tmp_path)
+    np.testing.assert_array_equal(opened.run((one,))[0], opened.run((at_the_clamp,))[0])
+
+
+def test_codes_that_the_user_made_are_taken_as_codes(tmp_path: Path) -> None:
+    codes = np.rint(SAMPLES.clip(-2, 2) / IN + 4).astype(np.int8)
+    opened = session(int8_model(), tmp_path)
+    np.testing.assert_array_equal(opened.run((codes,))[0], opened.run((SAMPLES.clip(-2, 2),))[0])
+
+
+def test_inputs_by_name(tmp_path: Path) -> None:
+    opened = session(float_model(), tmp_path)
+    np.testing.assert_array_equal(opened.run({"pixels": SAMPLES})[0], opened.run((SAMPLES,))[0])
+    with pytest.raises(StageError, match="no input 'pixels'; did you mean 'pixel'"):
+        opened.run({"pixel": SAMPLES})
+
+
+def test_wrong_inputs_are_said(tmp_path: Path) -> None:
+    opened = session(float_model(), tmp_path)
+    with pytest.raises(StageError, match=r"is \[1, 5\] in the file and \[7, 4\] in the data"):
+        opened.run((SAMPLES[:, :4],))
+    with pytest.raises(StageError, match="1 inputs, the data 2"):
+        opened.run((SAMPLES, SAMPLES))
+
+
+def test_outputs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """TensorFlow's converter writes Keras 3's outputs in another order than the model's."""
+    options = (8, schema.FullyConnectedOptionsT())
+    tensors = [
+        Tensor("x", (1, 5)),
+        Tensor("w", WEIGHT.shape, FLOAT32, floats(WEIGHT)),
+        Tensor("v", WEIGHT.shape, FLOAT32, floats(-WEIGHT)),
+        Tensor("first", (1, 3)),
+        Tensor("second", (1, 3)),
+    ]
+    operators = [
+        Operator(FULLY_CONNECTED, (0, 1, -1), (3,), options=options),
+        Operator(FULLY_CONNECTED, (0, 2, -1), (4,), options=options),
+    ]
+    swapped = Graph(tensors, operators, (0,), (4, 3), {"args_0": 0}, {"output_0": 3, "output_1": 4})
+    first, second = session(write(swapped), tmp_path).run((SAMPLES,))
+    np.testing.assert_allclose(first, SAMPLES @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(first, -second)
+
+
+def test_what_is_timed_runs_the_batch(tmp_path: Path) -> None:
+    opened = session(float_model(), tmp_path)
+    one, many = opened.bind((SAMPLES[:1],)), opened.bind((SAMPLES,))
+    np.testing.assert_allclose(one()[0], SAMPLES[:1] @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+    assert len(many()) == 7
+
+
+def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
+    graph = Graph(
+        [Tensor("x", (1, 2)), Tensor("y", (1, 2))],
+        [Operator(CUSTOM, (0,), (1,), custom="Wavelet")],
+        (0,),
+        (1,),
+    )
+    with pytest.raises(StageError, match="custom operators that LiteRT has no kernel for: Wavelet"):
+        session(write(graph), tmp_path)
+
+
+def test_opening_and_running_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    session(float_model(), tmp_path).run((SAMPLES,))
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,112 @@
+"""What a user without the extras is told: the package, the version needed, the command. Really without them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from weighbridge.errors import Unavailable
+from weighbridge.extras import LITERT, TENSORFLOW, TFMOT, demand, load
+from weighbridge.requirements import missing
+from weighbridge.results import Status
+
+CASE = """
+model:
+  keras: model.py:network
+inputs: [[4]]
+recipe:
+  - {step}
+thresholds:
+  size_ratio: 1.5
+"""
+
+without_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is not None, reason="TensorFlow is installed here"
+)
+
+
+def outcome_of(folder: Path, step: str):
+    from weighbridge.case.load import load_cases
+    from weighbridge.pipeline import execute
+    from weighbridge.plan import make_plan
+
+    (folder / "model.py").write_text("def network():\n    raise AssertionError('not to be called')\n")
+    path = folder / "case.yaml"
+    path.write_text(CASE.format(step=step))
+    (case,) = load_cases(path)
+    return execute(make_plan(case), folder / "work")
+
+
+@without_tensorflow
+@pytest.mark.parametrize(("step", "packages"), [
+    ("prune: low_magnitude", {"tensorflow": "2.16", "tf_keras": "2.16", "tensorflow_model_optimization": "0.8"}),
+    ("quantize: tflite\n    mode: dynamic_range", {"tensorflow": "2.16"}),
+    ("cluster: weights", {"tensorflow_model_optimization": "0.8"}),
+    ("quantize: qat\n    engine: litert", {"tensorflow_model_optimization": "0.8"}),
+])  # fmt: skip
+def test_a_tensorflow_case_is_skipped_with_the_command(
+    tmp_path: Path, step: str, packages: dict[str, str]
+) -> None:
+    outcome = outcome_of(tmp_path, step)
+    assert outcome.status is Status.SKIP
+    for package, version in packages.items():
+        assert f"'{package}' {version} or later" in outcome.message
+    assert "pip install 'weighbridge[tensorflow]'" in outcome.message
+
+
+@without_tensorflow
+def test_a_package_that_goes_missing_late_says_the_same() -> None:
+    from weighbridge.formats.tf_runtime import tfmot
+
+    with pytest.raises(
+        Unavailable, match=r"'tensorflow' 2\.16 or later.*pip install 'weighbridge\[tensorflow\]'"
+    ):
+        tfmot()
+
+
+def test_an_old_version_is_named_beside_the_one_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.requirements._package", lambda name: True)
+    monkeypatch.setattr("weighbridge.requirements.found_version", lambda name: "0.5.0")
+    assert missing(TFMOT) == (
+        "needs the package 'tensorflow_model_optimization' 0.8 or later, and 0.5.0 is installed; "
+        "install it with: pip install 'weighbridge[tensorflow]'"
+    )
+
+
+def test_a_converter_without_optimizations_names_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sheets' error "'TFLiteConverter' object has no attribute 'optimizations'", made useful."""
+
+    class TFLiteConverter:
+        target_spec = None
+
+    monkeypatch.setattr("weighbridge.extras.found_version", lambda name: "1.12.0")
+    with pytest.raises(Unavailable) as caught:
+        demand(TFLiteConverter(), "optimizations", TENSORFLOW)
+    assert str(caught.value) == (
+        "TFLiteConverter has no 'optimizations': the package 'tensorflow' is 1.12.0 here, and 2.16 or later is "
+        "needed; install it with: pip install 'weighbridge[tensorflow]'"
+    )
+
+
+def test_a_broken_package_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halfway.py").write_text("import nowhere_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    requirement = type(LITERT)("package", "halfway", LITERT.install)
+    with pytest.raises(
+        Unavailable, match="'halfway' is installed but cannot be imported: No module named 'nowhere"
+    ):
+        load(requirement)
+
+
+def test_discovery_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from weighbridge.contracts import STEPS; STEPS.names(); "
+        "heavy = {'tensorflow', 'tf_keras', 'keras', 'tensorflow_model_optimization', 'ai_edge_litert', "
+        "'ai_edge_quantizer', 'litert_torch', 'jax', 'torch'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

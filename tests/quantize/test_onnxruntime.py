@@ -1,0 +1,67 @@
+"""ONNX Runtime's quantizers: which nodes stay in float, and calibration sets of any length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from weighbridge.contracts import Context, Model
+from weighbridge.data import Data
+from weighbridge.errors import StageError
+from weighbridge.quantize.onnxruntime import StaticOptions, static
+
+
+def two_layers() -> Model:
+    """Two MatMuls; nodes numbered as an exporter does, weights named after layers."""
+    random = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(random.standard_normal((8, 8)).astype(np.float32), f"{name}.weight")
+        for name in ("body.fc1", "head")
+    ]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "body.fc1.weight"], ["h"], name="node_MatMul_17"),
+        onnx.helper.make_node("MatMul", ["h", "head.weight"], ["y"], name="node_MatMul_18"),
+    ]
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 8]) for name in "xy"]
+    graph = onnx.helper.make_graph(nodes, "two_layers", value[:1], value[1:], weights)
+    return Model(
+        "onnx", onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    )
+
+
+def quantized_weights(folder: Path, samples: int = 7, **options: object) -> set[str]:
+    """The layers whose weights become int8."""
+    inputs = np.random.default_rng(1).standard_normal((samples, 8)).astype(np.float32)
+    data = Data(splits={"calibration": (inputs, np.zeros(samples))})
+    model = static(two_layers(), StaticOptions.model_validate(options), Context(folder, folder, 0, data))
+    stored = {
+        tensor.name for tensor in model.value.graph.initializer if tensor.data_type == onnx.TensorProto.INT8
+    }
+    return {
+        layer
+        for layer in ("body.fc1", "head")
+        if any(name.startswith(f"{layer}.weight") and not name.endswith("zero_point") for name in stored)
+    }
+
+
+def test_everything_is_quantized_where_nothing_is_excluded(tmp_path: Path) -> None:
+    assert quantized_weights(tmp_path) == {"body.fc1", "head"}
+
+
+@pytest.mark.parametrize("pattern", ["node_MatMul_17", "body.*", "body.fc1", "body.fc1.weight", "*17"])
+def test_excluded_by_node_weight_or_layer(tmp_path: Path, pattern: str) -> None:
+    assert quantized_weights(tmp_path, exclude=[pattern]) == {"head"}
+
+
+def test_a_pattern_without_a_match_names_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"'body.fc2'; did you mean 'body.fc1'"):
+        quantized_weights(tmp_path, exclude=["body.fc2"])
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("samples", [1, 24, 37, 180])
+def test_any_number_of_calibration_samples_serves(tmp_path: Path, method: str, samples: int) -> None:
+    assert quantized_weights(tmp_path, samples, calibration=method) == {"body.fc1", "head"}

@@ -1,0 +1,131 @@
+"""Run with `make test-tensorflow`: TensorFlow stands in an environment of its own."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
+from weighbridge.data import Data
+from weighbridge.evidence import check_changed, take_census
+
+collect_ignore_glob = [] if find_spec("tensorflow") else ["test_*.py"]
+
+NETWORKS = """
+import keras, tf_keras
+
+def cnn(library=keras):
+    layers = library.layers
+    return library.Sequential([
+        library.Input((8, 8, 4)),
+        layers.Conv2D(16, 3, padding="same"),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.MaxPooling2D(),
+        layers.Conv2D(32, 3, padding="same", activation="relu"),
+        layers.Flatten(),
+        layers.Dropout(0.1),
+        layers.Dense(4),
+    ])
+
+def cnn_tf_keras():
+    return cnn(tf_keras)
+
+def residual():
+    image = keras.Input((8, 8, 4), name="image")
+    hidden = keras.layers.Conv2D(8, 3, padding="same")(image)
+    hidden = keras.layers.BatchNormalization()(hidden)
+    sum_ = keras.layers.Add()([hidden, keras.layers.Conv2D(8, 1, activation="relu")(hidden)])
+    return keras.Model(image, keras.layers.Dense(4, activation="softmax")(keras.layers.GlobalAveragePooling2D()(sum_)))
+
+def two(library=keras):
+    left, right = library.Input((4,), name="zeta"), library.Input((3,), name="alpha")
+    first = library.layers.Dense(3, name="z_out")(left)
+    return library.Model([left, right], [first, library.layers.Dense(2, name="a_out")(right)])
+
+def two_tf_keras():
+    return two(tf_keras)
+
+def unbuilt():
+    return keras.Sequential([keras.layers.Dense(3)])
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(4)
+        self.flatten = keras.layers.Flatten()
+
+    def call(self, inputs):
+        return self.dense(self.flatten(inputs))
+
+def subclassed():
+    model = Subclassed()
+    model.build((None, 8, 8, 4))
+    return model
+
+def unknown_layer():
+    layers = keras.layers
+    return keras.Sequential([keras.Input((8, 8, 4)), layers.RMSNormalization(), layers.Flatten(), layers.Dense(4)])
+"""
+
+
+def _images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes of noisy stripes: learnt in a few steps."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, count)
+    images = random.normal(0, 0.3, (count, 8, 8, 4))
+    images[np.arange(count), labels * 2] += 1
+    return images.astype(np.float32), labels
+
+
+TRAIN, CALIBRATION, TEST = _images(256, 0), _images(64, 1), _images(128, 2)
+
+
+class Bench:
+    """The networks, the data, and each step's evidence checked as the pipeline does."""
+
+    def __init__(self, folder: Path, data: Data) -> None:
+        (folder / "networks.py").write_text(NETWORKS)
+        self.context = Context(folder, folder, 0, data)
+        self.folder = folder
+
+    def load(self, name: str) -> Model:
+        return FORMATS.get("keras").load(f"networks.py:{name}", None, self.folder)
+
+    def step(self, key: str, model: Model, **options: Any) -> Model:
+        step = STEPS.get(key)
+        result = step.apply(model, step.options(**options), self.context)
+        check_changed(step, take_census(model), take_census(result))
+        return result
+
+    def run(self, tflite: Model, inputs: Any) -> tuple[np.ndarray, ...]:
+        engine = ENGINES.get("litert")
+        artifact = FORMATS.get("tflite").save(tflite, self.folder, "run")
+        return engine.open(artifact, engine.options()).run(inputs)
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    splits = {"train": TRAIN, "calibration": CALIBRATION, "test": TEST}
+    return Bench(tmp_path_factory.mktemp("networks"), Data(splits=splits))
+
+
+@pytest.fixture(scope="session")
+def trained(bench: Bench) -> Model:
+    """The tf_keras CNN after a few epochs."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(0)
+    model = bench.load("cnn_tf_keras")
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.value.compile("adam", loss)
+    model.value.fit(*TRAIN, epochs=4, batch_size=32, verbose=0)
+    return model
+
+
+def accuracy(outputs: np.ndarray) -> float:
+    return float((outputs.argmax(1) == TEST[1]).mean())
