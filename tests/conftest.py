@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from _pytest.pytester import SysModulesSnapshot
 
 import weighbridge
@@ -27,3 +29,17 @@ def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
 
 
 SysModulesSnapshot.restore = _restore_but_keep_installed
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Callable[..., Path]:
+    """Writes a user's project where `pytester` runs, with a case file a keyword: `project(cnn="model: ...")`."""
+    from tests.projects import CASE, write_project
+
+    def write(**cases: str) -> Path:
+        folder = write_project(pytester.path)
+        for name, text in (cases or {"net": CASE}).items():
+            (folder / f"{name}.yaml").write_text(text)
+        return folder
+
+    return write

@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.case.model import Case, ModelRef, ThresholdRef
-from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, Context, Model, Weighing
+from weighbridge.contracts import (
+    CONVERTERS,
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    STEPS,
+    THRESHOLDS,
+    Context,
+    Model,
+    Weighing,
+)
 from weighbridge.data import Data, load_data
 from weighbridge.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.evidence import check_changed, take_census
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.plan import Plan, converter_key
+from weighbridge.promises import keep_weights
 from weighbridge.requirements import missing
 from weighbridge.results import Artifact, Measurement, Outcome, Status, StepRecord
 
@@ -33,7 +44,7 @@ def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
     stage = _Stage(say, case.line)
     try:
         outcome = _execute(plan, workdir, stage)
-    except Exception as error:  # whatever a framework raises belongs to this case and to no other
+    except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         status = Status.SKIP if isinstance(error, Unavailable) else Status.ERROR
         name = error.stage if isinstance(error, StageError) else stage.name
         text = f"{stage.line}: {_explain(error, stage.name)}" if status is Status.ERROR else str(error)
@@ -41,7 +52,7 @@ def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
     return Outcome(case.name, Status.PASS, "done", "", time.monotonic() - started, *outcome)
 
 
-def _explain(error: Exception, stage: str) -> str:
+def _explain(error: BaseException, stage: str) -> str:
     if isinstance(error, StageError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -80,6 +91,8 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     for item in plan.stages:
         if item.step:
             stage.enter(item.step.kind, str(item), item.step.line)
+            if STEPS.get(item.step.key).scheme is not None:
+                keep_weights(case.recipe.index(item.step), model, workdir)
             model, record = _step(item.step, model, context)
             records.append(record)
         elif item.target:
@@ -99,11 +112,25 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
             raise StageError(
                 "save", "the recipe changed nothing: the artifact is the original, byte for byte"
             )
+    scales = weighing(plan, baseline, candidate, data, stage.say)
+    measurements, failed = _measure(plan, scales, stage)
+    asked = {THRESHOLDS.get(ref.name).measure for ref in case.thresholds}
+    notes += [text for name, text in failed.items() if name not in asked]
+    failed = {name: f"{case.line}: {text}" for name, text in failed.items() if name in asked}
+    return baseline, candidate, tuple(records), measurements, tuple(notes), failed
+
+
+def _measure(plan: Plan, scales: Weighing, stage: _Stage) -> tuple[dict[str, Measurement], dict[str, str]]:
+    """What was measured, and why the rest could not be."""
     measurements: dict[str, Measurement] = {}
+    failed: dict[str, str] = {}
     for name in plan.measures:
         stage.enter("measure", f"measure {name}")
-        measurements[name] = MEASURES.get(name).run(weighing(plan, baseline, candidate, data, stage.say))
-    return baseline, candidate, tuple(records), measurements, tuple(notes)
+        try:
+            measurements[name] = MEASURES.get(name).run(scales)
+        except (Exception, SystemExit) as error:
+            failed[name] = _explain(error, stage.name)
+    return measurements, failed
 
 
 def _ship(ref: ModelRef, model: Model, untouched: bool, root: Path, workdir: Path, stem: str) -> Artifact:

@@ -29,7 +29,7 @@ def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
         module = _load_file(folder / location) if location.endswith(".py") else _load_module(location, folder)
     except StageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StageError(stage, f"importing {location} raised {type(error).__name__}: {error}") from error
     target: Any = module
     for part in name.split("."):
@@ -51,7 +51,7 @@ def call(reference: str, folder: Path, stage: str = "load") -> Any:
         raise StageError(stage, f"{reference} is a {type(target).__name__}, not a callable")
     try:
         return target()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StageError(stage, f"{reference}() raised {type(error).__name__}: {error}") from error
 
 
@@ -64,7 +64,8 @@ def _load_file(path: Path) -> ModuleType:
         siblings = [entry.name for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise StageError("load", f"no file {path}{did_you_mean(path.name, siblings)}")
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has a loader
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

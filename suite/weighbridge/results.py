@@ -123,6 +123,8 @@ class Outcome:
     steps: tuple[StepRecord, ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Why a measurement could not be taken, by its name: it concerns the thresholds that read it and no others."""
 
 
 def to_json(value: Any) -> Any:

@@ -24,7 +24,9 @@ thresholds:
   size_ratio: 1.5
 """
 
-without_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is not None, reason="TensorFlow is installed here")
+without_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is not None, reason="TensorFlow is installed here"
+)
 
 
 def outcome_of(folder: Path, step: str):
@@ -46,7 +48,9 @@ def outcome_of(folder: Path, step: str):
     ("cluster: weights", {"tensorflow_model_optimization": "0.8"}),
     ("quantize: qat\n    engine: litert", {"tensorflow_model_optimization": "0.8"}),
 ])  # fmt: skip
-def test_a_tensorflow_case_is_skipped_with_the_command(tmp_path: Path, step: str, packages: dict[str, str]) -> None:
+def test_a_tensorflow_case_is_skipped_with_the_command(
+    tmp_path: Path, step: str, packages: dict[str, str]
+) -> None:
     outcome = outcome_of(tmp_path, step)
     assert outcome.status is Status.SKIP
     for package, version in packages.items():
@@ -58,7 +62,9 @@ def test_a_tensorflow_case_is_skipped_with_the_command(tmp_path: Path, step: str
 def test_a_package_that_goes_missing_late_says_the_same() -> None:
     from weighbridge.formats.tf_runtime import tfmot
 
-    with pytest.raises(Unavailable, match=r"'tensorflow' 2\.16 or later.*pip install 'weighbridge\[tensorflow\]'"):
+    with pytest.raises(
+        Unavailable, match=r"'tensorflow' 2\.16 or later.*pip install 'weighbridge\[tensorflow\]'"
+    ):
         tfmot()
 
 
@@ -90,7 +96,9 @@ def test_a_broken_package_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "halfway.py").write_text("import nowhere_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
     requirement = type(LITERT)("package", "halfway", LITERT.install)
-    with pytest.raises(Unavailable, match="'halfway' is installed but cannot be imported: No module named 'nowhere"):
+    with pytest.raises(
+        Unavailable, match="'halfway' is installed but cannot be imported: No module named 'nowhere"
+    ):
         load(requirement)
 
 

@@ -68,7 +68,8 @@ def subclassed():
     return model
 
 def unknown_layer():
-    return keras.Sequential([keras.Input((8, 8, 4)), keras.layers.RMSNormalization(), keras.layers.Flatten(), keras.layers.Dense(4)])
+    layers = keras.layers
+    return keras.Sequential([keras.Input((8, 8, 4)), layers.RMSNormalization(), layers.Flatten(), layers.Dense(4)])
 """
 
 

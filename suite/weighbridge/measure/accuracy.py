@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,24 +34,22 @@ def measure(weighing: Weighing) -> Measurement:
     baseline, candidate = weighing.sessions()
     ours, targets = _run(candidate, weighing, "candidate")
     theirs = _run(baseline, weighing, "baseline")[0] if baseline else None
-    scores, reference = _scores(metric, ours, targets), _scores(metric, theirs, targets) if theirs else None
-    value = _value(metric, scores, ours, targets)
-    baseline_value = None if theirs is None else _value(metric, reference, theirs, targets)
     details: dict[str, Any] = {
         "metric": metric.name,
         "n": len(targets),
         "higher_is_better": metric.higher_is_better,
     }
     for name, outputs in (("candidate", ours), ("baseline", theirs)):
-        broken = sum(
-            int((~np.isfinite(output.reshape(len(output), -1))).any(1).sum()) for output in outputs or ()
-        )
+        broken = _not_finite(outputs or (), len(targets))
         if broken and (name == "baseline" or not metric.binary):
             raise StageError(
                 "measure", f"the {name}'s outputs are NaN or infinite on {broken} of {len(targets)} samples"
             )
         if broken:
             details["not_finite"] = broken
+    scores, reference = _scores(metric, ours, targets), _scores(metric, theirs, targets) if theirs else None
+    value = _value(metric, scores, ours, targets, "candidate")
+    baseline_value = None if theirs is None else _value(metric, reference, theirs, targets, "baseline")
     if baseline_value is not None:  # without one there is no drop, and the floor that is asked for decides
         _check_chance(metric, baseline_value, targets, weighing)
     if metric.binary and scores is not None:
@@ -63,27 +62,57 @@ def measure(weighing: Weighing) -> Measurement:
 
 
 def _run(session: Session, weighing: Weighing, who: str) -> tuple[tuple[Array, ...], Array]:
+    """The outputs for every test sample, shape [N, ...] each, and the targets.
+
+    Outputs whose first axis is not the batch (the state of a recurrent model) are left out; the first must have it.
+    """
     outputs, targets = [], []
     for inputs, wanted in weighing.data.split("test").batches():
         if wanted is None:
             raise StageError("measure", "the test split has no targets, so there is no accuracy to measure")
-        outputs.append(session.run(inputs))
+        found, n = session.run(inputs), len(wanted)
+        if not found or found[0].shape[:1] != (n,):
+            what = f"its first output has shape {found[0].shape}" if found else "it has no output"
+            raise StageError("measure", f"the {who} was given {n} samples, and {what}")
+        outputs.append([output for output in found if output.shape[:1] == (n,)])
         targets.append(wanted)
         weighing.say(f"accuracy: {who}, {sum(map(len, targets))} samples")
     return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True)), np.concatenate(targets)
 
 
+def _not_finite(outputs: tuple[Array, ...], n: int) -> int:
+    """How many of the `n` samples have an output that is not finite."""
+    numbers = (output.reshape(n, -1) for output in outputs if output.dtype.kind == "f")
+    return max((int((~np.isfinite(output)).any(1).sum()) for output in numbers), default=0)
+
+
 def _scores(metric: Metric, outputs: tuple[Array, ...], targets: Array) -> Array | None:
-    try:
+    with _named(metric):
         return metric.per_sample(outputs, targets)
+
+
+def _value(
+    metric: Metric, scores: Array | None, outputs: tuple[Array, ...], targets: Array, who: str
+) -> float:
+    if scores is None:
+        with _named(metric):
+            value = metric.whole(outputs, targets)
+    else:
+        value = float(scores.mean())
+    if not np.isfinite(value):
+        raise StageError("measure", f"metric {metric.name} gave {value} for the {who}")
+    return value
+
+
+@contextmanager
+def _named(metric: Metric) -> Iterator[None]:
+    """What a user's metric raises names the metric."""
+    try:
+        yield
     except StageError:
         raise
     except Exception as error:
         raise StageError("measure", f"metric {metric.name} raised {type(error).__name__}: {error}") from error
-
-
-def _value(metric: Metric, scores: Array | None, outputs: tuple[Array, ...], targets: Array) -> float:
-    return float(scores.mean()) if scores is not None else metric.whole(outputs, targets)
 
 
 def _check_chance(metric: Metric, value: float, targets: Array, weighing: Weighing) -> None:

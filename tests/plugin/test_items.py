@@ -1,0 +1,119 @@
+"""A threshold is a pytest item like any other: it is named, chosen, repeated and stopped at as everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.projects import CASE, statuses
+
+FAILING = CASE.replace("size_ratio: 2.5", "size_ratio: 250")
+Project = Callable[..., Path]
+
+
+def test_node_ids_are_file_case_and_threshold(pytester: pytest.Pytester, project: Project) -> None:
+    project(net=CASE, other=f"name: renamed\n{CASE}")
+    result = pytester.runpytest_inprocess("--co", "-q")
+    assert result.outlines[:4] == [
+        "cases/net.yaml::net::accuracy_drop",
+        "cases/net.yaml::net::size_ratio",
+        "cases/other.yaml::renamed::accuracy_drop",
+        "cases/other.yaml::renamed::size_ratio",
+    ]
+
+
+def test_collecting_runs_nothing(pytester: pytest.Pytester, project: Project) -> None:
+    folder = project()
+    pytester.runpytest_inprocess("--co")
+    assert not (folder / "calls.txt").exists()
+    assert not (pytester.path / "reports").exists()
+
+
+def test_a_node_id_selects_one_threshold(pytester: pytest.Pytester, project: Project) -> None:
+    project()
+    result = pytester.runpytest_inprocess("cases/net.yaml::net::size_ratio")
+    result.assert_outcomes(passed=1)
+    assert statuses(pytester.path) == {"net::size_ratio": "pass"}
+
+
+def test_k(pytester: pytest.Pytester, project: Project) -> None:
+    project(net=CASE, other=CASE)
+    pytester.runpytest_inprocess("-k", "size_ratio and other").assert_outcomes(passed=1, deselected=3)
+
+
+def test_marks(pytester: pytest.Pytester, project: Project) -> None:
+    pytester.makeini("[pytest]\nmarkers =\n    nightly: at night")
+    project(net=CASE, marked=f"marks: [nightly]\n{CASE}")
+    result = pytester.runpytest_inprocess("-m", "nightly", "--strict-markers", "--co", "-q")
+    assert result.outlines[:2] == [
+        "cases/marked.yaml::marked::accuracy_drop",
+        "cases/marked.yaml::marked::size_ratio",
+    ]
+    result.stdout.fnmatch_lines("*2 deselected*")
+
+
+def test_an_unknown_mark_fails_its_case_alone(pytester: pytest.Pytester, project: Project) -> None:
+    project(marked=f"marks: [unheard_of]\n{CASE}", net=CASE)
+    result = pytester.runpytest_inprocess("--strict-markers")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines("*cases/marked.yaml:1:*'unheard_of' not found in `markers`*")
+
+
+def test_a_mark_that_is_no_name_fails_its_case_alone(pytester: pytest.Pytester, project: Project) -> None:
+    project(marked=f"marks: ['two words', _private]\n{CASE}", net=CASE)
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=2, failed=1)
+
+
+def test_last_failed(pytester: pytest.Pytester, project: Project) -> None:
+    project(net=FAILING)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1, failed=1)
+    again = pytester.runpytest_inprocess("--lf", "-v")
+    again.assert_outcomes(failed=1, deselected=1)
+    again.stdout.fnmatch_lines("cases/net.yaml::net::size_ratio FAILED*")
+
+
+def test_exitfirst(pytester: pytest.Pytester, project: Project) -> None:
+    project(a=FAILING, b=CASE)
+    result = pytester.runpytest_inprocess("-x")
+    result.assert_outcomes(passed=1, failed=1)
+    assert statuses(pytester.path) == {"a::accuracy_drop": "pass", "a::size_ratio": "fail"}
+
+
+def test_a_recipe_runs_once_for_all_its_items(pytester: pytest.Pytester, project: Project) -> None:
+    folder = project()
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    once = (folder / "calls.txt").read_text().count("net")
+    (folder / "calls.txt").unlink()
+    pytester.runpytest_inprocess("cases/net.yaml::net::size_ratio").assert_outcomes(passed=1)
+    assert (folder / "calls.txt").read_text().count("net") == once
+
+
+def test_a_failure_says_where_what_and_what_to_do(pytester: pytest.Pytester, project: Project) -> None:
+    project(net=FAILING)
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["*cases/net.yaml:9: size_ratio is *x, the limit is at least 250x*"])
+    assert "weighbridge/collect.py" not in result.stdout.str()
+
+
+def test_cases_stand_beside_ordinary_tests(pytester: pytest.Pytester, project: Project) -> None:
+    project()
+    pytester.makepyfile("def test_one(): pass")
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+def test_junitxml(pytester: pytest.Pytester, project: Project) -> None:
+    import xml.etree.ElementTree as ET
+
+    project(net=FAILING)
+    pytester.runpytest_inprocess("--junitxml=junit.xml")
+    suite = ET.parse(pytester.path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
+    drop, ratio = suite.iter("testcase")
+    assert (ratio.get("name"), ratio.get("classname")) == ("size_ratio", "cases.net.yaml.net")
+    properties = {item.get("name"): item.get("value") for item in ratio.iter("property")}
+    assert properties["limit"] == ">= 250"
+    assert float(properties["measured"] or 0) > 1
+    assert "the limit is at least 250x" in (ratio.find("failure").get("message") or "")  # type: ignore[union-attr]
+    assert {item.get("name") for item in drop.iter("property")} >= {"limit", "measured", "interval"}

@@ -1,0 +1,104 @@
+"""A user's project for tests: a small classifier that was really trained, its data, and what its callables count."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+MODEL = """
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+HERE = Path(__file__).parent
+
+
+def net():
+    with (HERE / "calls.txt").open("a") as calls:
+        calls.write("net\\n")
+    return nn.Sequential(nn.Linear(16, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 4))
+
+
+def untrained():
+    torch.manual_seed(1)
+    return net()
+
+
+def broken():
+    raise RuntimeError("no such luck")
+
+
+def splits():
+    data = np.load(HERE / "data.npz")
+    part = lambda name: (data[name + "_x"], data[name + "_y"])
+    return {"test": part("test"), "train": part("train")}
+"""
+
+CASE = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: model.py:splits
+recipe:
+  - quantize: dynamic
+    engine: torch
+thresholds:
+  accuracy_drop: 0.02
+  size_ratio: 2.5
+"""
+
+
+def samples(seed: int, n: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Four clusters on 16 axes, shape [n, 16], that overlap a little: no model is right everywhere."""
+    random = np.random.default_rng(seed)
+    centers = np.random.default_rng(0).standard_normal((4, 16)) * 0.9
+    labels = random.integers(0, 4, n)
+    return (centers[labels] + random.standard_normal((n, 16))).astype(np.float32), labels
+
+
+@functools.cache
+def trained() -> bytes:
+    """The weights of `net`, as a safetensors file."""
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(16, 96), torch.nn.ReLU(), torch.nn.Linear(96, 96), torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(96, 4))
+    inputs, labels = (torch.as_tensor(array) for array in samples(1, 600))
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(net(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return save(net.state_dict())
+
+
+def write_project(folder: Path) -> Path:
+    """`model.py`, `net.safetensors` and `data.npz` in `folder/cases`; gives that folder."""
+    cases = folder / "cases"
+    cases.mkdir(exist_ok=True)
+    (cases / "model.py").write_text(MODEL)
+    (cases / "net.safetensors").write_bytes(trained())
+    (test_x, test_y), (train_x, train_y) = samples(2, 400), samples(1, 600)
+    np.savez(cases / "data.npz", test_x=test_x, test_y=test_y, train_x=train_x, train_y=train_y)
+    return cases
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    """`reports/latest.json` of a run in `folder`."""
+    report: dict[str, Any] = json.loads((folder / "reports" / "latest.json").read_text(encoding="utf-8"))
+    return report
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """`case name::threshold` -> status, for every verdict of the last run."""
+    return {
+        f"{row['name']}::{verdict['threshold']}": verdict["status"]
+        for row in report_of(folder)["rows"]
+        for verdict in row["verdicts"]
+    }
