@@ -128,4 +128,4 @@ def test_the_profile_is_honoured(pytester, profile, examples):
             assert current_settings().max_examples == {examples}
         """
     )
-    pytester.runpytest(f"--hypothesis-profile={{profile}}".format(profile=profile)).assert_outcomes(passed=1)
+    pytester.runpytest(f"--hypothesis-profile={profile}").assert_outcomes(passed=1)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.projects import CASE, report_of, statuses, trained
 
 Project = Callable[..., Path]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.projects import CASE, statuses
 
 FAILING = CASE.replace("size_ratio: 2.5", "size_ratio: 250")
