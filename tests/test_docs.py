@@ -78,7 +78,9 @@ def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
     assert shown == written
 
 
-def test_the_extension_of_the_manual_is_caught_changing_nothing(project: Path, pytester: pytest.Pytester) -> None:
+def test_the_extension_of_the_manual_is_caught_changing_nothing(
+    project: Path, pytester: pytest.Pytester
+) -> None:
     (project / "cases/mine/halve.yaml").write_text(
         "model: {torch: model.py:network, weights: network.safetensors}\n"
         "recipe: [{prune: halve}]\nthresholds: {nonzero: 100}\n"

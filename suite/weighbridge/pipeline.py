@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.case.model import Case, ModelRef, ThresholdRef
-from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, THRESHOLDS, Context, Model, Weighing
+from weighbridge.contracts import (
+    CONVERTERS,
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    STEPS,
+    THRESHOLDS,
+    Context,
+    Model,
+    Weighing,
+)
 from weighbridge.data import Data, load_data
 from weighbridge.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.evidence import check_changed, take_census
