@@ -6,12 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-<<<<<<< HEAD:tests/with_tensorflow/test_keras_models.py
 from keras_bench import TEST, Bench
-=======
->>>>>>> main:tests/tensorflow/test_keras_models.py
 
-from conftest import TEST, Bench
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
 from weighbridge.data import Data
 from weighbridge.errors import StageError
