@@ -1,9 +1,11 @@
 # `make bench` runs the shipped cases with speed, `make test` the tests. Both set everything up first.
 VENV ?= .venv
 PYTHON ?= python3
-EXTRAS ?= cases,dev,litert,sign
+EXTRAS ?= cases,dev,litert,litert-torch,sign,torchao
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TF_VENV ?= .venv-tensorflow
+TF_READY := $(TF_VENV)/.ready
 
 # torch goes first and pinned: anything that depends on it would otherwise bring gigabytes of CUDA.
 $(READY): pyproject.toml constraints.txt
@@ -12,7 +14,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-.PHONY: setup bench test test-slow lint types check schema clean
+# TensorFlow holds packages back that the rest does not, and takes 2 GB.
+$(TF_READY): pyproject.toml constraints-tensorflow.txt
+	$(PYTHON) -m venv $(TF_VENV)
+	$(TF_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-tensorflow.txt torch
+	$(TF_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-tensorflow.txt \
+		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
+	@touch $@
+
+.PHONY: setup bench test test-slow test-tensorflow lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -23,6 +33,9 @@ test: $(READY)  ## the package's own tests
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest tests -m slow -q
+
+test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped cases, in an environment of their own
+	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q
 
 lint: $(READY)
 	$(BIN)/ruff check .

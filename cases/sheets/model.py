@@ -31,6 +31,13 @@ def classifier() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
+def wide() -> nn.Module:
+    """Three layers of a thousand, untrained: for speed and size, which do not ask what the weights are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(3)))
+
+
 @cache
 def digits() -> dict[str, Samples]:
     """scikit-learn's 1,797 handwritten digits, 64 grey values in [0, 1] each: 900 to train on, the rest to test."""

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from weighbridge.case.load import load_cases
-from weighbridge.case.model import Case, ThresholdRef
-from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.case.model import Case, StepRef, ThresholdRef
+from weighbridge.contracts import MEASURES, THRESHOLDS, Limit
 from weighbridge.errors import (
     CaseError,
     CaseFailed,
@@ -28,6 +28,7 @@ from weighbridge.errors import (
 from weighbridge.options import Settings
 from weighbridge.plan import Plan, make_plan
 from weighbridge.progress import Progress
+from weighbridge.promises import promising
 from weighbridge.results import Measurement, Outcome, Status, Verdict
 from weighbridge.rows import make_fault_row, make_row
 
@@ -76,6 +77,8 @@ class CaseNode(pytest.Collector):
     def collect(self) -> Iterable[pytest.Item]:
         for ref in self.case.thresholds:
             yield ThresholdItem.from_parent(self, name=ref.name, ref=ref)
+        for name, step in promising(self.case.recipe).items():
+            yield RoundTripItem.from_parent(self, name=name, step=step)
 
     @cached_property
     def plan(self) -> Plan:
@@ -114,21 +117,20 @@ class FaultItem(pytest.Item):
         return make_fault_row(self.nodeid, _relative(self), self.name, line, status, message)
 
 
-class ThresholdItem(pytest.Item):
-    """One threshold of one case."""
+class CaseItem(pytest.Item):
+    """One thing a case is held to, at `line` and `column` of its file."""
 
     parent: CaseNode
+    bench = False
 
     def __init__(self, *, ref: ThresholdRef, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ref = ref
-        self.threshold = THRESHOLDS.get(ref.name)
-        self.bench = MEASURES.get(self.threshold.measure).bench
         self.verdict: Verdict | None = None
         case = self.parent.case
-        reason = case.xfail.get(ref.name, case.xfail.get("*"))
+        reason = case.xfail.get(self.name, case.xfail.get("*"))
         if reason is not None:
-            self.add_marker(pytest.mark.xfail(reason=reason, strict=ref.name in case.xfail))
+            self.add_marker(pytest.mark.xfail(reason=reason, strict=self.name in case.xfail))
 
     def setup(self) -> None:
         case, settings = self.parent.case, self.parent.settings
@@ -143,8 +145,49 @@ class ThresholdItem(pytest.Item):
             pytest.skip(outcome.message)
         if outcome.status is Status.ERROR:
             raise CaseFailed(f"{_relative(self)}:{outcome.message}")
-        if self.threshold.measure in outcome.failed:
-            raise CaseFailed(f"{_relative(self)}:{outcome.failed[self.threshold.measure]}")
+
+    def undecided(self, status: Status) -> Verdict:
+        """The verdict of an item that was not judged."""
+        return Verdict(self.name, status, str(self.ref.limit))
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, self.ref.line - 1, f"{self.parent.name}::{self.name}"
+
+    def row(self, status: Status, message: str) -> dict[str, Any]:
+        """This item's part of the report contract."""
+        node = self.parent
+        outcome = node.__dict__.get("outcome")
+        verdict = self.verdict or self.undecided(status)
+        return make_row(
+            node.nodeid,
+            _relative(self),
+            node.case,
+            outcome,
+            node.measured,
+            verdict,
+            self.ref,
+            status,
+            message,
+            node.plan.engine if "plan" in node.__dict__ else None,
+        )
+
+
+class ThresholdItem(CaseItem):
+    """One threshold of one case."""
+
+    def __init__(self, *, ref: ThresholdRef, **kwargs: Any) -> None:
+        super().__init__(ref=ref, **kwargs)
+        self.threshold = THRESHOLDS.get(ref.name)
+        self.bench = MEASURES.get(self.threshold.measure).bench
+
+    def setup(self) -> None:
+        super().setup()
+        failed = self.parent.outcome.failed
+        if self.threshold.measure in failed:
+            raise CaseFailed(f"{_relative(self)}:{failed[self.threshold.measure]}")
+
+    def undecided(self, status: Status) -> Verdict:
+        return Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)
 
     def runtest(self) -> None:
         from weighbridge.judge import judge
@@ -179,26 +222,30 @@ class ThresholdItem(pytest.Item):
                 node.measured[name] = measure_with_benchmark(self, name, say)
         return node.measured[name]
 
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        return self.path, self.ref.line - 1, f"{self.parent.name}::{self.name}"
 
-    def row(self, status: Status, message: str) -> dict[str, Any]:
-        """This item's part of the report contract."""
+class RoundTripItem(CaseItem):
+    """A quantize step: its arithmetic has the properties of a quantizer, and the artifact holds what was asked for."""
+
+    def __init__(self, *, step: StepRef, **kwargs: Any) -> None:
+        super().__init__(ref=ThresholdRef(kwargs["name"], Limit(), step.line, 1), **kwargs)
+        self.step = step
+
+    def undecided(self, status: Status) -> Verdict:
+        return Verdict(self.name, status, "as asked for")
+
+    def runtest(self) -> None:
+        from weighbridge.promises import PromiseBroken, check_round_trip
+
         node = self.parent
-        outcome = node.__dict__.get("outcome")
-        verdict = self.verdict or Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)
-        return make_row(
-            node.nodeid,
-            _relative(self),
-            node.case,
-            outcome,
-            node.measured,
-            verdict,
-            self.ref,
-            status,
-            message,
-            node.plan.engine if "plan" in node.__dict__ else None,
-        )
+        artifact = node.outcome.candidate
+        assert artifact is not None
+        try:
+            with self.config.stash[PROGRESS].showing(f"{node.nodeid}: {self.name}"):
+                notes = check_round_trip(node.case, self.step, artifact, node.workdir)
+        except PromiseBroken as broken:
+            self.verdict = Verdict(self.name, Status.FAIL, "as asked for", message=str(broken))
+            raise PromiseBroken(f"{_relative(self)}:{self.ref.line}: {broken}") from broken
+        self.verdict = Verdict(self.name, Status.PASS, "as asked for", message="; ".join(notes))
 
 
 def _relative(node: pytest.Item | pytest.Collector) -> str:

@@ -27,6 +27,7 @@ from weighbridge.evidence import check_changed, take_census
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.plan import Plan, converter_key
+from weighbridge.promises import keep_weights
 from weighbridge.requirements import missing
 from weighbridge.results import Artifact, Measurement, Outcome, Status, StepRecord
 
@@ -37,9 +38,9 @@ Keep = Callable[[str, Sequence[float]], None]
 def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
     """Carry out `plan` with files under `workdir`; never raises for a fault of the model, data or recipe."""
     case, started = plan.case, time.monotonic()
-    absent = [text for requirement in plan.requirements if (text := missing(requirement))]
+    absent = missing(*plan.requirements)
     if absent:
-        return Outcome(case.name, Status.SKIP, "requires", "; ".join(absent))
+        return Outcome(case.name, Status.SKIP, "requires", absent)
     stage = _Stage(say, case.line)
     try:
         outcome = _execute(plan, workdir, stage)
@@ -90,6 +91,8 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     for item in plan.stages:
         if item.step:
             stage.enter(item.step.kind, str(item), item.step.line)
+            if STEPS.get(item.step.key).scheme is not None:
+                keep_weights(case.recipe.index(item.step), model, workdir)
             model, record = _step(item.step, model, context)
             records.append(record)
         elif item.target:

@@ -26,7 +26,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile", None):
+        from weighbridge.numerics.hunt import register_profiles
+
+        register_profiles()  # before Hypothesis' own plugin loads the profile
     config.pluginmanager.register(Session(config), NAME)
 
 

@@ -114,6 +114,24 @@ def test_relative_to_the_previous_release(shared: Path) -> None:
     assert (code, missed(report)) == (OVER, ["size_ratio"])
 
 
+def test_what_nobody_asked_for_costs_no_verdict(shared: Path) -> None:
+    """An inner axis is free, so no samples can be made up to compare the outputs: the sizes are judged all the same."""
+    import onnx
+
+    for name in ("free.onnx", "free-before.onnx"):
+        model = networks.Network().model()
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "free"
+        onnx.save(model, shared / name)
+    networks.budget(shared, {"size_ratio": 0.99}, "baseline: free-before.onnx\n", "free.yaml")
+    code, report = run(shared, shared / "free.onnx", budget="free.yaml")
+    assert code == WITHIN
+    assert any("fidelity was not measured" in note for note in report["rows"][0]["notes"])
+    networks.budget(shared, {"fidelity": 20}, "baseline: free-before.onnx\n", "free.yaml")
+    code, report = run(shared, shared / "free.onnx", budget="free.yaml")
+    assert (code, report["rows"][0]["status"]) == (UNREADABLE, "error")
+    assert report["rows"][0]["verdicts"][0]["message"].startswith("free.yaml:1: data: ")
+
+
 def test_many_in_one_table(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared / "release"
     folder.mkdir(exist_ok=True)

@@ -30,6 +30,20 @@ def hostile() -> dict[str, Any]:
     return report
 
 
+@pytest.mark.parametrize("name", REPORTS.names())
+def test_every_format_shows_hostile_text_harmlessly(name: str) -> None:
+    text = REPORTS.get(name).render(hostile())
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text.replace("\r\n", "\n"))
+    if name == "json":  # the source of all others keeps what was given, written as JSON
+        return
+    if name == "markdown":
+        assert "<b>" not in text
+        assert "\n::error" not in text
+    if name in ("terminal", "github"):
+        forged = [line for line in text.splitlines() if line.lstrip().startswith("::") and "forged" in line]
+        assert all(re.match(r"::(error|warning|notice) file=", line) for line in forged)
+
+
 def table(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 

@@ -243,6 +243,8 @@ def test_dark_and_print(show: Any) -> None:
     browser.media(kind="print", scheme="dark")
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run("getComputedStyle(document.getElementById('filters')).display") == "none"
+    browser.size(720, 1000)  # A4 with its margins
+    assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run("document.querySelectorAll('tr.row').length") == 250
 
@@ -261,6 +263,21 @@ def contrast(browser: Browser) -> float:
     )
     ratios = [(max(page, one) + 0.05) / (min(page, one) + 0.05) for one in map(luminance, colours)]
     return min(ratios)
+
+
+def test_odd_numbers_are_drawn_without_an_error(show: Any) -> None:
+    browser = show(made.odd())
+    browser.run("document.querySelectorAll('.name').forEach((one) => one.click())")
+    assert browser.run("document.querySelectorAll('tr.opened').length") == len(made.odd()["rows"])
+    for axis in range(3):
+        count = browser.run(f"document.querySelectorAll('#axes select')[{axis}].options.length")
+        for option in range(count):
+            browser.run(
+                f"(() => {{ const one = document.querySelectorAll('#axes select')[{axis}]; one.selectedIndex = {option};"
+                " one.dispatchEvent(new Event('change')); return new Promise(requestAnimationFrame).then(() => 1); })()"
+            )
+            drawn = browser.run("document.querySelector('main').innerHTML")
+            assert not [word for word in ("NaN", "Infinity", "undefined") if word in drawn]
 
 
 @pytest.mark.parametrize("rows", [0, 1])

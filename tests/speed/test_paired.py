@@ -4,7 +4,6 @@ import gc
 
 import numpy as np
 import pytest
-
 from simulated import NOISES, Machine, trial
 
 from weighbridge.measure.paired import clears, compare
@@ -23,7 +22,7 @@ def test_a_slower_candidate_fails_and_a_faster_passes(noise):
 @pytest.mark.parametrize("noise", NOISES)
 def test_what_equals_the_limit_is_hardly_ever_decided(noise):
     """Looking after every pair and stopping when it suits must not raise the error rate over 1 - confidence."""
-    confidence, trials = 0.9, 250
+    confidence, trials = 0.9, 150
     decided = sum(
         trial(noise, seed, 1.2, limits=[1.2], confidence=confidence, budget_s=0.4).decided
         for seed in range(trials)
@@ -45,13 +44,57 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
     assert np.mean([sample.disturbed for sample in seen]) > 0.2
     # Without the gauge the same machine has them fail, or shows a speedup that belongs to nobody.
     blind = [trial("two modes", seed, 1.3, limits=[1.25], gauged=False, **unlike) for seed in range(12)]
-    assert sum(sample.interval[0] >= 1.25 for sample in blind) < 6
+    assert any(sample.interval[0] < 1.25 for sample in blind)
+
+
+class AlwaysDisturbed:
+    best = 1.0
+
+    def __call__(self) -> float:
+        return 1.5
+
+
+class ClearsUp:
+    """Disturbed for 15 pairs, each of 3 readings, before the processor is ever seen at its best."""
+
+    def __init__(self) -> None:
+        self.best, self.read = 1.5, 0
+
+    def __call__(self) -> float:
+        self.read += 1
+        now = 1.5 if self.read <= 45 else 1.0
+        self.best = min(self.best, now)
+        return now
+
+
+def test_pairs_from_before_the_best_was_known_are_dropped_once_it_is():
+    machine = Machine("quiet", 0)
+
+    def candidate() -> None:
+        machine.now += 0.0016 if gauge.read <= 45 else 0.001
+
+    gauge = ClearsUp()
+    sample = compare(
+        machine.call(0.0013, 0),
+        candidate,
+        budget_s=0.5,
+        clock=machine.clock,
+        sleep=machine.sleep,
+        gauge=gauge,
+    )
+    assert sample.ratio == pytest.approx(1.3, rel=0.01)
+    assert sample.ratios.size == len(sample.slowdowns) - 15
 
 
 def test_a_machine_that_is_never_left_alone_gives_no_verdict():
     machine = Machine("quiet", 0)
     sample = compare(
-        machine.call(0.002, 0), machine.call(0.001, 1), [1.2], clock=machine.clock, gauge=lambda: 1.5
+        machine.call(0.002, 0),
+        machine.call(0.001, 1),
+        [1.2],
+        clock=machine.clock,
+        sleep=machine.sleep,
+        gauge=AlwaysDisturbed(),
     )
     assert not sample.decided
     assert sample.disturbed == 1.0
@@ -68,15 +111,15 @@ def test_what_is_plain_takes_a_fraction_of_the_budget():
 
 
 def test_an_open_verdict_says_what_would_decide_it():
-    close = trial("bursts", 3, ratio=1.2025, limits=[1.2], budget_s=0.3)
+    close = trial("bursts", 3, ratio=1.2002, limits=[1.2], budget_s=0.8)
     assert not close.decided
-    assert close.seconds <= 0.35
+    assert close.seconds <= 0.9
     advice = close.would_decide()
     assert any("budget of about" in line for line in advice)
     low, high = close.interval
     assert any(f"{np.floor(low * 1000) / 1000:g}" in line for line in advice), (low, high, advice)
     wanted = float(next(line for line in advice if "budget" in line).split()[-2])
-    assert trial("bursts", 4, ratio=1.2025, limits=[1.2], budget_s=2 * wanted).decided
+    assert trial("bursts", 4, ratio=1.2002, limits=[1.2], budget_s=2 * wanted).decided
 
 
 def test_equal_to_the_limit_no_budget_is_promised():

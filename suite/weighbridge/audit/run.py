@@ -59,9 +59,9 @@ def _parts(case: Case, workdir: Path, say: Say) -> list[dict[str, Any]]:
         plan = make_plan(case)
         outcome = execute(plan, workdir, say)
     except StageError as error:
-        outcome = Outcome(case.name, Status.ERROR, error.stage, str(error))
+        outcome = Outcome(case.name, Status.ERROR, error.stage, f"{case.line}: {error}")
     measured: dict[str, Measurement] = {}
-    judged = [_judge(plan, ref, outcome, measured, say) for ref in case.thresholds]
+    judged = [_judge(plan, case.path, ref, outcome, measured, say) for ref in case.thresholds]
     engine = plan.engine if plan else None
     return [
         make_row(name, path, case, outcome, measured, verdict, ref, verdict.status, verdict.message, engine)
@@ -70,15 +70,22 @@ def _parts(case: Case, workdir: Path, say: Say) -> list[dict[str, Any]]:
 
 
 def _judge(
-    plan: Plan | None, ref: ThresholdRef, outcome: Outcome, measured: dict[str, Measurement], say: Say
+    plan: Plan | None,
+    path: Path,
+    ref: ThresholdRef,
+    outcome: Outcome,
+    measured: dict[str, Measurement],
+    say: Say,
 ) -> Verdict:
     """The verdict on one line of the budget; an error or a skip is one too."""
 
     def undecided(status: Status, message: str) -> Verdict:
         return Verdict(ref.name, status, str(ref.limit), unit=THRESHOLDS.get(ref.name).unit, message=message)
 
-    if plan is None or outcome.status in (Status.ERROR, Status.SKIP):
-        return undecided(outcome.status, outcome.message)
+    if plan is None or outcome.status is Status.ERROR:
+        return undecided(Status.ERROR, f"{_shown(path)}:{outcome.message}")
+    if outcome.status is Status.SKIP:
+        return undecided(Status.SKIP, outcome.message)
     if plan.case.skip is not None:
         return undecided(Status.SKIP, plan.case.skip)
     try:

@@ -46,7 +46,7 @@ class KerasModel:
             raise StageError("load", f"{path.name}: HDF5 files can hold pickled code, which is not run; "
                                      "save the model as a .keras file")  # fmt: skip
         else:
-            tf_runtime.tensorflow()
+            tf_runtime.restart_names()
             with quiet():
                 built = call(reference, folder)
             if generation(built) is None:

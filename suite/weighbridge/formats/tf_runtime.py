@@ -35,6 +35,12 @@ def tf_keras() -> Any:
         return load(TF_KERAS)
 
 
+def restart_names() -> None:
+    """Let unnamed layers be called `conv2d` again, and not `conv2d_1`: weights are found by those names."""
+    keras().utils.clear_session(free_memory=False)
+    tf_keras().backend.reset_uids()
+
+
 def tfmot() -> Any:
     """The TensorFlow Model Optimization toolkit; raises `Unavailable` with the version found and needed."""
     tf_keras()

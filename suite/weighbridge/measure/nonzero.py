@@ -1,14 +1,15 @@
 """How many weights of the artifact are not zero, quantized ones included.
 
-A weight is an element of a stored tensor of two or more dimensions: biases, normalization and scales are not
-counted, so that `prune.l1_unstructured(Linear(100, 50), "weight", 0.2)` leaves 4000 of 5000.
+A weight is an element of a stored tensor of two or more dimensions: biases, normalization, scales and tables of
+integers are not counted, so that `prune.l1_unstructured(Linear(100, 50), "weight", 0.2)` leaves 4000 of 5000.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.measure.parameters import weights
 from weighbridge.results import Artifact, Measurement, Reading
 
 
@@ -20,8 +21,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 def count(artifact: Artifact) -> tuple[int, int]:
     """(weights that are not zero, weights)."""
-    format_ = FORMATS.get(artifact.format)
-    tensors = [tensor for tensor in format_.tensors(format_.open(artifact)) if tensor.array.ndim >= 2]
+    tensors = [tensor for tensor in weights(artifact) if tensor.array.ndim >= 2]
     return sum(tensor.nonzero() for tensor in tensors), sum(tensor.array.size for tensor in tensors)
 
 

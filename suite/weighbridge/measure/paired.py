@@ -13,22 +13,19 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weighbridge import stats
-from weighbridge.measure.gauge import DISTURBED, undisturbed
+from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Bools: TypeAlias = "NDArray[np.bool_]"
 
 BLOCK_S = 0.001
 MOST_PAIRS = 2048
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
+FEW = 5
+PATIENCE, NAP_S = 10, 0.001
+"""While a neighbour works a pair would be wasted: so many naps of so many seconds are waited for it to pause."""
 WORTH_WAITING = 20 * MOST_PAIRS
 """More pairs than this are no advice: the limit is where the speedup is."""
 
@@ -57,19 +54,23 @@ class SpeedSample:
         return (self.baseline_blocks / self.candidate_blocks)[self.slowdowns <= DISTURBED]
 
     @property
-    def shown(self) -> Bools:
-        """Which pairs the point figures speak of: the undisturbed ones, or all where none was undisturbed."""
-        kept = self.slowdowns <= DISTURBED
-        return kept if kept.any() else ~kept
-
-    @property
     def disturbed(self) -> float:
         """The share of pairs that were left out, in [0, 1]."""
         return float((self.slowdowns > DISTURBED).mean())
 
     @property
     def ratio(self) -> float:
-        return float(np.median((self.baseline_blocks / self.candidate_blocks)[self.shown]))
+        """The median of the undisturbed pairs; of the fastest blocks at all, while those are few."""
+        if self.ratios.size < FEW:
+            return float(self.baseline_blocks.min() / self.candidate_blocks.min())
+        return float(np.median(self.ratios))
+
+    def call_s(self) -> tuple[float, float]:
+        """Seconds a call of baseline and candidate: the median undisturbed block, or the fastest at all."""
+        kept = self.slowdowns <= DISTURBED
+        reduce = np.median if kept.sum() >= FEW else np.min
+        chosen = kept if kept.sum() >= FEW else np.ones_like(kept)
+        return float(reduce(self.baseline_blocks[chosen])), float(reduce(self.candidate_blocks[chosen]))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -121,21 +122,23 @@ def compare(
     confidence: float = 0.99,
     budget_s: float = 3.0,
     *,
-    gauge: Callable[[], float] = undisturbed,
+    gauge: Gauge | None = None,
     block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
     Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
-    `gauge` gives the processor's slowdown at the moment, 1.0 at best.
+    Without a `gauge` every pair counts as undisturbed.
     """
     begin = clock()
     block_s = max(block_s, budget_s / (2 * MOST_PAIRS))
     rounds: dict[str, list[Floats]] = {"A": [], "B": []}
-    slowdowns: list[float] = []
+    readings: list[float] = []
     ratios: list[float] = []
+    gauge = gauge or NoGauge()
     look = 0
     with garbage_held():
         timers = {
@@ -144,25 +147,25 @@ def compare(
         }
         sampling = clock()
         for order in _orders(seed):
-            readings = [gauge()]
+            slowest = _wait_for_quiet(gauge, sleep)
             for side in order:
                 rounds[side].append(timers[side].block())
-                readings.append(gauge())
-            slowdowns.append(max(readings))
-            if slowdowns[-1] <= DISTURBED:
-                ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
+                slowest = max(slowest, gauge())
+            readings.append(slowest)
+            ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
             # Looking costs time too, and there is little news in one pair among many.
             if limits and len(ratios) >= look:
-                if clears(stats.sequential_interval(ratios, confidence), limits):
+                calm = np.array(ratios)[np.array(readings) <= DISTURBED * gauge.best]
+                if clears(stats.sequential_interval(calm, confidence), limits):
                     break
-                look = math.ceil(1.03 * len(ratios)) + (slowdowns[-1] <= DISTURBED)
+                look = math.ceil(1.03 * len(ratios))
             now = clock()
-            if now + (now - sampling) / len(slowdowns) - begin > budget_s * 1e9:
+            if now + (now - sampling) / len(readings) - begin > budget_s * 1e9:
                 break
     return SpeedSample(
         baseline_blocks=np.array([block.min() for block in rounds["A"]]),
         candidate_blocks=np.array([block.min() for block in rounds["B"]]),
-        slowdowns=np.array(slowdowns),
+        slowdowns=np.array(readings) / gauge.best,
         baseline_rounds=np.concatenate(rounds["A"]),
         candidate_rounds=np.concatenate(rounds["B"]),
         limits=tuple(limits),
@@ -170,6 +173,17 @@ def compare(
         budget_s=budget_s,
         seconds=(clock() - begin) / 1e9,
     )
+
+
+def _wait_for_quiet(gauge: Gauge, sleep: Callable[[float], None]) -> float:
+    """The first reading that is undisturbed, or the last of some milliseconds of them."""
+    reading = gauge()
+    for _ in range(PATIENCE):
+        if reading <= DISTURBED * gauge.best:
+            break
+        sleep(NAP_S)
+        reading = gauge()
+    return reading
 
 
 def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:

@@ -6,27 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from weighbridge import machine, stats
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
-from weighbridge.measure.gauge import machine_gauge, undisturbed
+from weighbridge.measure.gauge import gauge_for
+from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.measure.paired import SpeedSample, compare
 from weighbridge.measure.profile import explain
 from weighbridge.results import Measurement, Reading
-
-CONFIDENCE = 0.99
-
-
-class BenchLimit(Limit):
-    """What every limit on a measured time takes."""
-
-    budget: float = 3.0
-    """Seconds to reach a verdict in; what is plain takes a fraction of it."""
-    batch: int = 1
-    threads: int | None = None
-    """Of the engine's own; one, unless the case's engine options say otherwise."""
 
 
 class SpeedupLimit(BenchLimit):
@@ -50,8 +37,7 @@ def measure(weighing: Weighing) -> Measurement:
         [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
         max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
         options.budget,
-        # A second thread of the model's own, spinning on the sibling core, would look like a neighbour.
-        gauge=machine_gauge() if threads == 1 else undisturbed,
+        gauge=gauge_for(threads),
     )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
@@ -61,7 +47,8 @@ def measure(weighing: Weighing) -> Measurement:
         "against": (weighing.baseline_engine or weighing.engine).name,
         "load_before": load_before,
         "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
-        "advice": [*sample.would_decide(), *machine.complaints(threads)],
+        "would_decide": sample.would_decide(),
+        "machine": machine.complaints(threads),
     }
     weighing.keep("baseline", sample.baseline_rounds.tolist())
     weighing.keep("candidate", sample.candidate_rounds.tolist())
@@ -70,6 +57,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
     """What a report and a verdict need of a sample, as JSON values; `ratios` is bounded by `MOST_PAIRS`."""
+    baseline_s, candidate_s = sample.call_s()
     return {
         "ratio": sample.ratio,
         "interval": list(sample.interval),
@@ -79,17 +67,15 @@ def summary(sample: SpeedSample) -> dict[str, Any]:
         "ratios": [float(f"{ratio:.6g}") for ratio in sample.ratios],
         "seconds": sample.seconds,
         "budget": sample.budget_s,
-        "baseline_ms": float(np.median(sample.baseline_blocks[sample.shown])) * 1e3,
-        "candidate_ms": float(np.median(sample.candidate_blocks[sample.shown])) * 1e3,
+        "baseline_ms": baseline_s * 1e3,
+        "candidate_ms": candidate_s * 1e3,
         "disturbed": sample.disturbed,
         "lost": sample.lost,
     }
 
 
 def _with_engines(weighing: Weighing, options: SpeedupLimit) -> Weighing:
-    if options.threads is not None:
-        engine_options = weighing.engine_options.model_copy(update={"threads": options.threads})
-        weighing = replace(weighing, engine_options=engine_options)
+    weighing = with_threads(weighing, options.threads)
     if options.against is not None:
         other = ENGINES.get(options.against)
         if weighing.baseline is not None and weighing.baseline.format not in other.formats:
@@ -113,7 +99,8 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
 
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
-    return [*details["why_slow"].get("advice", ()), *(f"to decide: {line}" for line in details["advice"])]
+    lines = [f"to decide: {line}" for line in details["would_decide"]]
+    return [*lines, *details["why_slow"].get("advice", ()), *details["machine"]]
 
 
 MEASURES.add("speed", Measure("speed", measure, needs=("baseline", "inputs"), bench=True))

@@ -66,7 +66,10 @@ class ReadBack:
 
 
 def read_back(
-    stored: Iterable[StoredTensor], floats: Mapping[str, Array], promise: Mapping[str, Any]
+    stored: Iterable[StoredTensor],
+    floats: Mapping[str, Array],
+    promise: Mapping[str, Any],
+    partial: bool = False,
 ) -> ReadBack:
     """Compare the quantized matrices and filters of an artifact with `promise` and with the weights they came from.
 
@@ -74,10 +77,12 @@ def read_back(
     matched with the one that it approximates. Of `promise` only the keys present are checked: `bits`,
     `per_channel`, `symmetric`, `signed`, `group_size`, `dtype`; `reduce_range` says that one bit is left unused,
     `minmax: False` that scales are not meant to span the weights, `nearest: False` that codes are not rounded to
-    nearest.
+    nearest. With `partial` the promise is about the weights among `floats` only: another step made the others.
     """
     tensors = [tensor for tensor in stored if tensor.array.ndim >= 2]
     weights = tuple(_matched(tensor, floats) for tensor in tensors if tensor.quantization is not None)
+    if partial:
+        weights = tuple(weight for weight in weights if weight.original is not None)
     asked = promise.get("dtype") or f"{promise.get('bits', 8)} bits"
     if not weights:
         return ReadBack((), (Finding("the artifact", f"asked for weights of {asked}, none is quantized"),))

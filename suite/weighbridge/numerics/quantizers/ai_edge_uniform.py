@@ -20,7 +20,7 @@ class AiEdgeUniform:
     """`uniform_quantize` and `uniform_dequantize`, per-tensor and per-channel."""
 
     name = "ai_edge_uniform"
-    engines: tuple[str, ...] = ("litert",)
+    engines: tuple[str, ...] = ("quantize:litert",)
     requires = (Requirement("package", "ai_edge_quantizer", "pip install 'weighbridge[litert]'"),)
     nan: Literal["refused", "kept"] = "refused"
     bit_exact: Quotient | None = None

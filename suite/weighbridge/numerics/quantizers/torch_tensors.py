@@ -34,7 +34,7 @@ class TorchFakeQuantize:
     """
 
     name = "torch_fake_quantize"
-    engines: tuple[str, ...] = ("torch", "torch_compile")
+    engines: tuple[str, ...] = ()
     requires = TORCH
     nan: Literal["refused", "kept"] = "refused"
     bit_exact: Quotient | None = None
@@ -175,7 +175,7 @@ class TorchCast:
     """`tensor.to(dtype)` for the reduced floats, as `.half()`, `.bfloat16()` and float8 storage do it."""
 
     name = "torch_cast"
-    engines: tuple[str, ...] = ("torch", "torch_compile")
+    engines: tuple[str, ...] = ("torch",)
     requires = TORCH
     nan: Literal["refused", "kept"] = "kept"
     bit_exact: Quotient | None = "exact"

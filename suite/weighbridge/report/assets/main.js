@@ -1,7 +1,9 @@
 // The page: reads the data, sets up the charts, the filters and the table.
 const COLUMNS_AT_FIRST = 4;
 const report = JSON.parse(byId('data').textContent);
-const rows = (report.rows || []).map((row, index) => Object.assign(row, { index,
+// An audit's row is about a file; any other is about a place in a case file.
+const placeOf = (row) => (report.options?.audit && row.artifact) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
+const rows = (report.rows || []).map((row, index) => Object.assign(row, { index, place: placeOf(row),
   words: [row.case, row.path, row.status, row.message, row.engine, row.format, ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
 const all = quantities(rows);
 const measured = all.filter(({ kind }) => kind === 'measurement');

@@ -81,10 +81,10 @@ function frame(px, py, box, x, y) {
   const skip = Math.ceil(px.ticks().length * 62 / (box.right - box.left));
   px.ticks().forEach((tick, index) => marks.push(
     s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
-    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, show(tick, x.unit))));
+    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, showTick(tick, x.unit))));
   py.ticks().forEach((tick) => marks.push(
     s('line', { class: 'grid', x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }),
-    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, show(tick, y.unit))));
+    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, showTick(tick, y.unit))));
   return [...marks.filter(Boolean),
     s('path', { class: 'axis', fill: 'none', d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }),
     s('text', { class: 'strong', x: box.right, y: box.bottom + 36, 'text-anchor': 'end' },

@@ -22,6 +22,13 @@ function show(value, unit) {
   return `${plain(value)}\u00a0${unit}`;
 }
 
+// The same, short enough for an axis.
+function showTick(value, unit) {
+  if (unit && unit !== 'count') return show(value, unit);
+  const [factor, name] = [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']].find(([least]) => Math.abs(value) >= least) || [1, ''];
+  return name ? `${Number((value / (name === 'k' ? 1e3 : factor)).toPrecision(4))}\u00a0${name}` : plain(value);
+}
+
 const title = (name) => name.replaceAll('_', ' ');
 
 const LIMIT = /(<=|>=|==)\s*([-+0-9.eE]+)/g;

@@ -102,13 +102,13 @@ function columnsFor(shown) {
     { key: 'status', label: 'Status', value: (row) => ORDER.indexOf(row.status), cell: (row) => statusMark(row.status) },
     { key: 'case', label: 'Case', style: 'case', value: (row) => row.case, cell: (row, table) => [
       h('button', { type: 'button', class: 'name', 'aria-expanded': table.opened.has(row), onclick: () => table.toggle(row) }, row.name || row.case),
-      h('small', {}, row.path ? `${row.path}${row.line ? `:${row.line}` : ''}` : '')] },
+      h('small', {}, row.place)] },
     { key: 'verdicts', label: 'Thresholds', value: (row) => (row.verdicts || []).filter(({ status }) => status !== 'pass').length,
       downFirst: true, cell: (row) => (row.verdicts?.length ? h('div', { class: 'chips' }, chips(row)) : '–') },
     ...shown.map((quantity) => ({ key: quantity.key, label: title(quantity.name), number: true, downFirst: quantity.higher,
       value: (row) => quantity.of(row), cell: (row) => quantityCell(row, quantity) })),
     { key: 'seconds', label: 'Time', number: true, downFirst: true, value: (row) => row.seconds,
-      cell: (row) => (isNumber(row.seconds) ? show(row.seconds, 's') : '–') },
+      cell: (row) => (isNumber(row.seconds) ? `${Number(row.seconds.toPrecision(3))}\u00a0s` : '–') },
   ];
 }
 

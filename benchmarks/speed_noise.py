@@ -1,0 +1,149 @@
+"""How often does a speed gate lie? Ours against pytest-benchmark, Mann-Whitney and a paired t-test, under load.
+
+    OMP_NUM_THREADS=1 python benchmarks/speed_noise.py
+
+prints one Markdown table: each method on synthetic workloads of known ratio and on real float and int8 sessions,
+alone and beside a bounded bursty load of two processes a core. A trial measures for one second, ours as long as
+it takes (3 s at most) for each limit; limits lie 1, 3 and 10 % on either side of the true ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from methods import Trial, paired_t, pytest_benchmark, weighbridge
+from noise import load
+from tabulate import tabulate
+from workloads import Call, products, sessions
+
+from weighbridge import machine
+from weighbridge.measure.gauge import machine_gauge
+from weighbridge.measure.paired import compare
+
+DISTANCES = (0.01, 0.03, 0.10)
+SECONDS, BUDGET_S = 1.0, 3.0
+
+
+class Cell:
+    """What one method did in one condition on one workload."""
+
+    def __init__(self) -> None:
+        self.estimates: list[float] = []
+        self.verdicts: dict[float, list[tuple[int, float]]] = defaultdict(list)
+        """By distance from the limit: 1 right, -1 wrong, 0 open, and the seconds it took."""
+
+    def add(self, trial: Trial, truth: float, distances: tuple[float, ...]) -> None:
+        for distance in distances:
+            for side in (1, -1):
+                verdict = trial.judge(truth * (1 - side * distance)) * side
+                self.verdicts[distance].append((verdict, trial.seconds))
+
+    def row(self, truth: float) -> list[str]:
+        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if self.estimates else ""
+        cells = [spread, str(len(self.estimates))]
+        for distance in DISTANCES:
+            seen = self.verdicts[distance]
+            wrong, open_ = sum(v < 0 for v, _ in seen), sum(v == 0 for v, _ in seen)
+            cells.append(f"{wrong} / {open_} / {len(seen)}" if seen else "")
+        for distance in DISTANCES:
+            times = [seconds for _, seconds in self.verdicts[distance]]
+            cells.append(f"{np.median(times):.2f}" if times else "")
+        return cells
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory() as folder:
+        workloads = _workloads(options.workloads, Path(folder))
+        truths = {name: _truth(name, calls) for name, calls in workloads.items()}
+        rows, loads = [], {}
+        for condition in options.conditions:
+            # The load ends by itself even if this process is killed: a trial takes 15 s at the very most.
+            bound_s = 30 + 15.0 * len(workloads) * (options.estimates + options.verdicts)
+            with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, bound_s):
+                before = machine.load_average()
+                for name, calls in workloads.items():
+                    cells = _measure(condition, name, calls, truths[name], options)
+                    rows += [
+                        [condition, name, method, *cell.row(truths[name])] for method, cell in cells.items()
+                    ]
+                loads[condition] = f"{before} to {machine.load_average()}"
+    _print(rows, truths, loads)
+
+
+def _measure(
+    condition: str, name: str, calls: tuple[Call, Call], truth: float, options: argparse.Namespace
+) -> dict[str, Cell]:
+    cells: dict[str, Cell] = defaultdict(Cell)
+    for trial in range(options.estimates):
+        _say(f"{condition}, {name}: estimate {trial + 1} of {options.estimates}")
+        for method, result in (pytest_benchmark(*calls, SECONDS) | paired_t(*calls, SECONDS)).items():
+            cells[method].estimates.append(result.estimate)
+            cells[method].add(result, truth, DISTANCES)
+        cells["weighbridge"].estimates.append(weighbridge(*calls, (), SECONDS, trial).estimate)
+    for trial in range(options.verdicts):
+        _say(f"{condition}, {name}: verdict {trial + 1} of {options.verdicts}")
+        for distance in options.distances:
+            for side in (1, -1):
+                limit = truth * (1 - side * distance)
+                result = weighbridge(*calls, (limit,), BUDGET_S, trial)
+                cells["weighbridge"].verdicts[distance].append((result.judge(limit) * side, result.seconds))
+    return cells
+
+
+def _workloads(names: list[str], folder: Path) -> dict[str, tuple[Call, Call]]:
+    known = {
+        "products 103:100": lambda: products(64, 103, 100),
+        "products 12:10": lambda: products(64, 12, 10),
+        "mlp float:int8": lambda: sessions("mlp", folder),
+        "convnet float:int8": lambda: sessions("convnet", folder),
+    }
+    return {name: make() for name, make in known.items() if not names or any(part in name for part in names)}
+
+
+def _truth(name: str, calls: tuple[Call, Call]) -> float:
+    """Of products by construction; of sessions the undisturbed ratio, from 20 s before any load is started."""
+    if name.startswith("products"):
+        baseline, candidate = name.split()[1].split(":")
+        return int(baseline) / int(candidate)
+    _say(f"{name}: reference")
+    return compare(*calls, budget_s=20.0, gauge=machine_gauge()).ratio
+
+
+def _print(rows: list[list[str]], truths: dict[str, float], loads: dict[str, str]) -> None:
+    facts = machine.describe()
+    _say("")
+    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.")
+    print("True ratios: " + ", ".join(f"{name} {truth:.4g}" for name, truth in truths.items()) + ".")
+    print("Load average: " + ", ".join(f"{condition} {text}" for condition, text in loads.items()) + ".\n")
+    percent = [f"{100 * distance:g} %" for distance in DISTANCES]
+    headers = ["condition", "workload", "method", "sd in 1 s", "n"]
+    headers += [f"wrong / open / n at {text}" for text in percent] + [
+        f"median s at {text}" for text in percent
+    ]
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--estimates", type=int, default=40, help="one-second trials of each method")
+    parser.add_argument("--verdicts", type=int, default=100, help="sequential trials for each limit")
+    parser.add_argument("--distances", type=float, nargs="+", default=DISTANCES, help="of the limits")
+    parser.add_argument("--conditions", nargs="+", choices=("quiet", "load"), default=["quiet", "load"])
+    parser.add_argument("--workloads", nargs="+", default=[], help="parts of the names; all without any")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    print(f"\r{text:<70}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

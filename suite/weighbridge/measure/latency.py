@@ -1,0 +1,102 @@
+"""Latency: milliseconds from a batch to its answer, at a percentile of the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from weighbridge import machine, stats
+from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.measure.calls import CallSample, clears, sample_calls
+from weighbridge.measure.gauge import gauge_for
+from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
+from weighbridge.results import Measurement, Reading
+
+PERCENTILES = (50, 95, 99)
+
+
+class LatencyLimit(BenchLimit):
+    percentile: Literal[50, 95, 99] = 50
+
+
+def measure(weighing: Weighing) -> Measurement:
+    """The candidate's p50, p95 and p99, and the interval of the percentile that is judged."""
+    limits = [limit for limit in weighing.limits if isinstance(limit, LatencyLimit)]
+    options = limits[0] if limits else LatencyLimit()
+    confidence = options.confidence or CONFIDENCE
+    bounds = [bound / 1e3 for bound in (options.min, options.max) if bound is not None]
+    quantile = options.percentile / 100
+    sample = candidate_calls(
+        weighing, options, lambda seen: bool(bounds) and clears(seen.interval(quantile, confidence), bounds)
+    )
+    low, high = sample.interval(quantile, confidence)
+    details: dict[str, Any] = {f"p{percent}": sample.quantile(percent / 100) * 1e3 for percent in PERCENTILES}
+    details |= {
+        "percentile": options.percentile,
+        "interval": [low * 1e3, high * 1e3],
+        "confidence": confidence,
+    }
+    details |= summary(sample, options, quantile, confidence, bounds)
+    return Measurement("latency", "ms", details[f"p{options.percentile}"], None, details)
+
+
+def candidate_calls(weighing: Weighing, options: BenchLimit, done: Any) -> CallSample:
+    """Calls of the candidate on one batch, with the engine's threads as the limit says."""
+    weighing = with_threads(weighing, options.threads)
+    session = weighing.engine.open(weighing.candidate, weighing.engine_options)
+    call = session.bind(weighing.data.sample(options.batch))
+    gauge = gauge_for(weighing.engine_options.threads)
+    sample = sample_calls(call, done, options.budget, gauge=gauge)
+    weighing.keep("candidate", sample.seconds.tolist())
+    return sample
+
+
+def summary(
+    sample: CallSample, options: BenchLimit, quantile: float, confidence: float, bounds: Sequence[float]
+) -> dict[str, Any]:
+    """What a report needs of a sample besides its figures, JSON values; times in seconds."""
+    advice = []
+    if bounds and not clears(sample.interval(quantile, confidence), bounds):
+        needed = stats.samples_to_decide(sample.seconds, bounds[0], confidence, quantile)
+        if sample.disturbed > 0.5:
+            advice.append(
+                f"a quieter machine: {sample.disturbed:.0%} of the calls were slowed by something else"
+            )
+        if needed is not None:
+            wanted = 1.5 * needed * sample.spent_s / sample.seconds.size
+            advice.append(f"a budget of about {max(wanted, 1.5 * options.budget):.2g} s")
+    return {
+        "batch": options.batch,
+        "calls": int(sample.seconds.size),
+        "seconds": sample.spent_s,
+        "disturbed": sample.disturbed,
+        "would_decide": advice,
+        "machine": machine.complaints(options.threads or 1),
+    }
+
+
+def read(measurement: Measurement, limit: Limit) -> Reading:
+    details = measurement.details
+    return Reading(measurement.candidate, tuple(details["interval"]), details["confidence"])
+
+
+def advise(measurement: Measurement) -> Sequence[str]:
+    details = measurement.details
+    return [*(f"to decide: {line}" for line in details["would_decide"]), *details["machine"]]
+
+
+MEASURES.add("latency", Measure("latency", measure, needs=("inputs",), bench=True))
+THRESHOLDS.add(
+    "latency",
+    Threshold(
+        "latency",
+        "latency",
+        "max",
+        "ms",
+        read,
+        doc="Milliseconds a call takes, at `percentile` 50 (the default), 95 or 99.",
+        decide="interval",
+        options=LatencyLimit,
+        advise=advise,
+    ),
+)

@@ -1,0 +1,30 @@
+"""What limits on a running model take beside their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field
+
+from weighbridge.contracts import Limit, Weighing
+
+CONFIDENCE = 0.99
+"""Of a verdict on speed, unless the case says otherwise."""
+
+
+class RunLimit(Limit):
+    batch: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    """Of the engine; without it the case's engine options, which say one."""
+
+
+class BenchLimit(RunLimit):
+    budget: float = Field(default=3.0, gt=0)
+    """Seconds to reach a verdict in; what is plain takes a fraction of it."""
+
+
+def with_threads(weighing: Weighing, threads: int | None) -> Weighing:
+    """The same weighing with the engine on `threads` threads; None leaves the engine's own."""
+    if threads is None:
+        return weighing
+    return replace(weighing, engine_options=weighing.engine_options.model_copy(update={"threads": threads}))
