@@ -113,6 +113,11 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
                 "save", "the recipe changed nothing: the artifact is the original, byte for byte"
             )
     scales = weighing(plan, baseline, candidate, data, stage.say)
+    if case.recipe:
+        stage.enter("open", "open the candidate")
+        scales.engine.open(
+            candidate, scales.engine_options
+        )  # no size makes up for a file that nobody can load
     measurements, failed = _measure(plan, scales, stage)
     asked = {THRESHOLDS.get(ref.name).measure for ref in case.thresholds}
     notes += [text for name, text in failed.items() if name not in asked]
