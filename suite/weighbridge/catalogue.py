@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from weighbridge.contracts import ENGINES, FORMATS, METRICS, REPORTS, STEPS, THRESHOLDS
+from weighbridge.registry import Registry
 
 _SIGNS = {"max": "at most", "min": "at least"}
 
@@ -12,14 +15,26 @@ def catalogue(style: str = "simple") -> str:
     from tabulate import tabulate
 
     steps = [
-        [f"{step.kind}: {step.method}", step.engine or "", ", ".join(step.accepts), ", ".join(step.options.model_fields)]
+        [
+            f"{step.kind}: {step.method}",
+            step.engine or "",
+            ", ".join(step.accepts),
+            ", ".join(step.options.model_fields),
+        ]
         for step in sorted(STEPS, key=lambda step: (step.kind != "prune", step.kind, step.method))
     ]
     thresholds = [[item.name, _SIGNS[item.side], item.unit, item.doc] for item in THRESHOLDS]
     parts = [
         tabulate(steps, headers=["step", "engine", "takes", "options"], tablefmt=style),
-        tabulate(thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style),
+        tabulate(
+            thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style
+        ),
     ]
-    for what, names in (("models", FORMATS.names()), ("engines", ENGINES.names()), ("metrics", METRICS.names()), ("reports", REPORTS.names())):
-        parts.append(f"{what}: {', '.join(names)}")
+    registries: dict[str, Registry[Any]] = {
+        "models": FORMATS,
+        "engines": ENGINES,
+        "metrics": METRICS,
+        "reports": REPORTS,
+    }
+    parts += [f"{what}: {', '.join(registry.names())}" for what, registry in registries.items()]
     return "\n\n".join(parts) + "\n"

@@ -99,7 +99,9 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb = verbs.add_parser("list", help="list the steps, thresholds, engines, metrics and reports")
     verb.add_argument("--style", default="simple", help="a table format of tabulate's (default: simple)")
     verb.set_defaults(run=names)
-    verb = verbs.add_parser("new", help="print a first case file for a model: weighbridge new model.onnx > cases/mine.yaml")
+    verb = verbs.add_parser(
+        "new", help="print a first case file for a model: weighbridge new model.onnx > cases/mine.yaml"
+    )
     verb.add_argument("model", help="a model file, or file.py:callable")
     verb.add_argument("--data", help="file.py:callable that gives the splits")
     verb.set_defaults(run=new)

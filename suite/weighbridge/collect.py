@@ -52,7 +52,10 @@ class CaseFile(pytest.File):
             try:
                 for mark in case.marks:
                     node.add_marker(mark)
-            except (Exception, pytest.fail.Exception) as error:  # an unknown mark with --strict-markers, a bad name
+            except (
+                Exception,
+                pytest.fail.Exception,
+            ) as error:  # an unknown mark with --strict-markers, a bad name
                 yield FaultItem.from_parent(
                     self,
                     name=case.name,
@@ -142,8 +145,6 @@ class CaseItem(pytest.Item):
             pytest.skip(outcome.message)
         if outcome.status is Status.ERROR:
             raise CaseFailed(f"{_relative(self)}:{outcome.message}")
-        if self.threshold.measure in outcome.failed:
-            raise CaseFailed(f"{_relative(self)}:{outcome.failed[self.threshold.measure]}")
 
     def undecided(self, status: Status) -> Verdict:
         """The verdict of an item that was not judged."""
@@ -178,6 +179,12 @@ class ThresholdItem(CaseItem):
         super().__init__(ref=ref, **kwargs)
         self.threshold = THRESHOLDS.get(ref.name)
         self.bench = MEASURES.get(self.threshold.measure).bench
+
+    def setup(self) -> None:
+        super().setup()
+        failed = self.parent.outcome.failed
+        if self.threshold.measure in failed:
+            raise CaseFailed(f"{_relative(self)}:{failed[self.threshold.measure]}")
 
     def undecided(self, status: Status) -> Verdict:
         return Verdict(self.name, status, str(self.ref.limit), unit=self.threshold.unit)
@@ -236,6 +243,7 @@ class RoundTripItem(CaseItem):
             with self.config.stash[PROGRESS].showing(f"{node.nodeid}: {self.name}"):
                 notes = check_round_trip(node.case, self.step, artifact, node.workdir)
         except PromiseBroken as broken:
+            self.verdict = Verdict(self.name, Status.FAIL, "as asked for", message=str(broken))
             raise PromiseBroken(f"{_relative(self)}:{self.ref.line}: {broken}") from broken
         self.verdict = Verdict(self.name, Status.PASS, "as asked for", message="; ".join(notes))
 

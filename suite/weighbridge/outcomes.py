@@ -40,7 +40,9 @@ def attach(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) ->
     verdict = row["verdicts"][0]
     for key in ("limit", "measured", "interval", "sure"):
         if verdict[key] is not None:
-            item.user_properties.append((key, str(verdict[key])))  # JUnit takes them from the teardown's report
+            item.user_properties.append(
+                (key, str(verdict[key]))
+            )  # JUnit takes them from the teardown's report
 
 
 def _status(call: pytest.CallInfo[None], report: pytest.TestReport) -> Status | None:

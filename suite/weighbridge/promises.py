@@ -147,7 +147,9 @@ def _floats(case: Case, ref: StepRef, workdir: Path) -> tuple[dict[str, Array], 
             with np.load(_kept(position, workdir)) as kept:
                 loaded.append({name: kept[f"arr_{i}"] for i, name in enumerate(kept["names"].tolist())})
     later = set().union(*loaded[1:])
-    return {name: array for name, array in loaded[0].items() if name not in later}, len(promising(case.recipe)) > 1
+    return {name: array for name, array in loaded[0].items() if name not in later}, len(
+        promising(case.recipe)
+    ) > 1
 
 
 def _kept(position: int, workdir: Path) -> Path:

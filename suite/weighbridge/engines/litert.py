@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Options, Requirement
+from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
 from weighbridge.errors import StageError, did_you_mean
 from weighbridge.extras import LITERT, load
 from weighbridge.quiet import quiet
@@ -129,7 +129,7 @@ class LiteRT:
 
     name = "litert"
     formats: tuple[str, ...] = ("tflite",)
-    options: type[Options] = LiteRTOptions
+    options: type[EngineOptions] = LiteRTOptions
     requires: tuple[Requirement, ...] = (LITERT,)
 
     def open(self, artifact: Artifact, options: Any) -> LiteRTSession:

@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge import machine, stats
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
-from weighbridge.measure.gauge import machine_gauge, undisturbed
+from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.measure.paired import SpeedSample, compare
 from weighbridge.measure.profile import explain
@@ -37,8 +37,7 @@ def measure(weighing: Weighing) -> Measurement:
         [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
         max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
         options.budget,
-        # A second thread of the model's own, spinning on the sibling core, would look like a neighbour.
-        gauge=machine_gauge() if threads == 1 else undisturbed,
+        gauge=gauge_for(threads),
     )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
@@ -48,7 +47,8 @@ def measure(weighing: Weighing) -> Measurement:
         "against": (weighing.baseline_engine or weighing.engine).name,
         "load_before": load_before,
         "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
-        "advice": [*sample.would_decide(), *machine.complaints(threads)],
+        "would_decide": sample.would_decide(),
+        "machine": machine.complaints(threads),
     }
     weighing.keep("baseline", sample.baseline_rounds.tolist())
     weighing.keep("candidate", sample.candidate_rounds.tolist())
@@ -99,7 +99,8 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
 
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
-    return [*details["why_slow"].get("advice", ()), *(f"to decide: {line}" for line in details["advice"])]
+    lines = [f"to decide: {line}" for line in details["would_decide"]]
+    return [*lines, *details["why_slow"].get("advice", ()), *details["machine"]]
 
 
 MEASURES.add("speed", Measure("speed", measure, needs=("baseline", "inputs"), bench=True))

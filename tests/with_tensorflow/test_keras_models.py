@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEST, Bench
+from keras_bench import TEST, Bench
 
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
 from weighbridge.data import Data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import TEST, Bench, accuracy
+from keras_bench import TEST, Bench, accuracy
 from pydantic import ValidationError
 
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
