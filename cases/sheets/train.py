@@ -25,7 +25,9 @@ def main() -> None:
             optimizer.step()
     save_file(module.state_dict(), Path(__file__).parent / "classifier.safetensors")
     inputs, targets = (torch.from_numpy(array) for array in digits()["test"])
-    print(f"test accuracy {(module(inputs).argmax(1) == targets).float().mean():.4f} on {len(targets)} digits")
+    print(
+        f"test accuracy {(module(inputs).argmax(1) == targets).float().mean():.4f} on {len(targets)} digits"
+    )
 
 
 if __name__ == "__main__":
