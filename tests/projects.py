@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-MODEL = '''
+MODEL = """
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ def splits():
     data = np.load(HERE / "data.npz")
     part = lambda name: (data[name + "_x"], data[name + "_y"])
     return {"test": part("test"), "train": part("train")}
-'''
+"""
 
 CASE = """
 model: {torch: model.py:net, weights: net.safetensors}

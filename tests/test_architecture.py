@@ -14,7 +14,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "suite" / "weighbridge"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-HEAVY = ("torch", "onnx", "onnxruntime", "tensorflow", "tf_keras", "torchao", "ai_edge_litert", "hypothesis", "scipy")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "tensorflow",
+    "tf_keras",
+    "torchao",
+    "ai_edge_litert",
+    "hypothesis",
+    "scipy",
+)
 
 
 def layers() -> list[list[str]]:

@@ -78,7 +78,9 @@ def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
     assert shown == written
 
 
-def test_the_extension_of_the_manual_is_caught_changing_nothing(project: Path, pytester: pytest.Pytester) -> None:
+def test_the_extension_of_the_manual_is_caught_changing_nothing(
+    project: Path, pytester: pytest.Pytester
+) -> None:
     (project / "cases/mine/halve.yaml").write_text(
         "model: {torch: model.py:network, weights: network.safetensors}\n"
         "recipe: [{prune: halve}]\nthresholds: {nonzero: 100}\n"
@@ -86,6 +88,10 @@ def test_the_extension_of_the_manual_is_caught_changing_nothing(project: Path, p
     result = pytester.runpytest_subprocess("-p", "halve", "cases/mine/halve.yaml")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*prune (prune: halve): the step changed nothing*"])
+
+
+def test_the_property_of_the_manual_holds(project: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess("test_mine.py").assert_outcomes(passed=1)
 
 
 def test_the_tables_are_the_registries() -> None:

@@ -41,14 +41,22 @@ def train_keras() -> None:
     images, labels = model.channels_last()["train"]
     steps = EPOCHS * -(-len(images) // BATCH)
     network.compile(
-        optimizer=keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(2e-3, steps), weight_decay=1e-2),
+        optimizer=keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(2e-3, steps), weight_decay=1e-2
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     network.fit(images, labels, epochs=EPOCHS, batch_size=BATCH, verbose=0)
-    weights = {f"{layer.name}/{weight.name}": np.asarray(weight) for layer in network.layers for weight in layer.weights}
+    weights = {
+        f"{layer.name}/{weight.name}": np.asarray(weight)
+        for layer in network.layers
+        for weight in layer.weights
+    }
     save_file(weights, HERE / "keras_cnn.safetensors")
     images, labels = model.channels_last()["test"]
-    print(f"keras: {float((network.predict(images, verbose=0).argmax(1) == labels).mean()):.4f} on the test split")
+    print(
+        f"keras: {float((network.predict(images, verbose=0).argmax(1) == labels).mean()):.4f} on the test split"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from weighbridge.contracts import ENGINES, FORMATS, METRICS, REPORTS, STEPS, THRESHOLDS
+from weighbridge.registry import Registry
 
 _SIGNS = {"max": "at most", "min": "at least"}
 
@@ -27,11 +30,11 @@ def catalogue(style: str = "simple") -> str:
             thresholds, headers=["threshold", "a bare number is", "in", "what it limits"], tablefmt=style
         ),
     ]
-    for what, names in (
-        ("models", FORMATS.names()),
-        ("engines", ENGINES.names()),
-        ("metrics", METRICS.names()),
-        ("reports", REPORTS.names()),
-    ):
-        parts.append(f"{what}: {', '.join(names)}")
+    registries: dict[str, Registry[Any]] = {
+        "models": FORMATS,
+        "engines": ENGINES,
+        "metrics": METRICS,
+        "reports": REPORTS,
+    }
+    parts += [f"{what}: {', '.join(registry.names())}" for what, registry in registries.items()]
     return "\n\n".join(parts) + "\n"

@@ -46,7 +46,10 @@ def test_marks(pytester: pytest.Pytester, project: Project) -> None:
     pytester.makeini("[pytest]\nmarkers =\n    nightly: at night")
     project(net=CASE, marked=f"marks: [nightly]\n{CASE}")
     result = pytester.runpytest_inprocess("-m", "nightly", "--strict-markers", "--co", "-q")
-    assert result.outlines[:2] == ["cases/marked.yaml::marked::accuracy_drop", "cases/marked.yaml::marked::size_ratio"]
+    assert result.outlines[:2] == [
+        "cases/marked.yaml::marked::accuracy_drop",
+        "cases/marked.yaml::marked::size_ratio",
+    ]
     result.stdout.fnmatch_lines("*2 deselected*")
 
 
@@ -54,7 +57,7 @@ def test_an_unknown_mark_fails_its_case_alone(pytester: pytest.Pytester, project
     project(marked=f"marks: [unheard_of]\n{CASE}", net=CASE)
     result = pytester.runpytest_inprocess("--strict-markers")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines("*cases/marked.yaml:2:*'unheard_of' not found in `markers`*")
+    result.stdout.fnmatch_lines("*cases/marked.yaml:1:*'unheard_of' not found in `markers`*")
 
 
 def test_a_mark_that_is_no_name_fails_its_case_alone(pytester: pytest.Pytester, project: Project) -> None:

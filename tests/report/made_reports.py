@@ -154,3 +154,56 @@ def layer(index: int, chance: random.Random) -> dict[str, Any]:
         "exact": False,
         "histogram": {"edges": edges, "baseline": bell, "candidate": after},
     }
+
+
+def odd() -> dict[str, Any]:
+    """The least that the schema allows, and numbers that JSON or a logarithm lacks."""
+    least: dict[str, Any] = {"path": "a.yaml", "line": 1, "stage": "done", "message": "", "seconds": 0}
+    empty = {
+        "interval": None,
+        "confidence": None,
+        "sure": None,
+        "margin": None,
+        "unit": "",
+        "advice": [],
+        "message": "",
+    }
+    values: list[Any] = [None, 0, -5, 1e300, 1e-300, 12]
+    rows = []
+    for index, value in enumerate(values):
+        measurements = {
+            "size": {"unit": "bytes", "baseline": None, "candidate": value, "details": {}},
+            "accuracy": {"unit": "fraction", "baseline": value, "candidate": 0.5, "details": {}},
+            "speed": {
+                "unit": "ms",
+                "baseline": 1,
+                "candidate": 1,
+                "details": {"ratios": [1], "ratio": 1, "interval": [0, None]},
+            },
+        }
+        verdicts = [
+            {"threshold": "size", "line": None, "status": "pass", "limit": limit, "measured": value, **empty}
+            for limit in ("<= 5", ">= -1 and <= 1e+30", "only a, b", "")
+        ]
+        verdicts.append({**verdicts[0], "threshold": "speedup", "interval": [None, 3]})
+        rows.append(
+            {
+                **least,
+                "case": f"a.yaml::{index}",
+                "name": str(index),
+                "status": "pass",
+                "measurements": measurements,
+                "verdicts": verdicts,
+            }
+        )
+    rows.append(
+        {
+            **least,
+            "case": "a.yaml::none",
+            "name": "none",
+            "status": "skip",
+            "measurements": {},
+            "verdicts": [],
+        }
+    )
+    return {"schema": 1, "created": "not a time", "machine": {}, "versions": {}, "rows": rows}

@@ -265,6 +265,21 @@ def contrast(browser: Browser) -> float:
     return min(ratios)
 
 
+def test_odd_numbers_are_drawn_without_an_error(show: Any) -> None:
+    browser = show(made.odd())
+    browser.run("document.querySelectorAll('.name').forEach((one) => one.click())")
+    assert browser.run("document.querySelectorAll('tr.opened').length") == len(made.odd()["rows"])
+    for axis in range(3):
+        count = browser.run(f"document.querySelectorAll('#axes select')[{axis}].options.length")
+        for option in range(count):
+            browser.run(
+                f"(() => {{ const one = document.querySelectorAll('#axes select')[{axis}]; one.selectedIndex = {option};"
+                " one.dispatchEvent(new Event('change')); return new Promise(requestAnimationFrame).then(() => 1); })()"
+            )
+            drawn = browser.run("document.querySelector('main').innerHTML")
+            assert not [word for word in ("NaN", "Infinity", "undefined") if word in drawn]
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_empty_and_single(show: Any, rows: int) -> None:
     browser = show(made.report(rows))

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
+from models import write_mlp
 
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Weighing
 from weighbridge.data import Data
@@ -13,29 +13,9 @@ from weighbridge.errors import StageError
 from weighbridge.measure.cold_start import ColdStartLimit
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
-from weighbridge.results import Artifact, to_json
+from weighbridge.results import to_json
 
 pytest.importorskip("onnxruntime")
-
-
-def write_mlp(path, width, layers=2):
-    """An ONNX MLP of [width, width] products, as an artifact."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = numpy_helper.from_array(np.full((width, width), 1 / width, "float32"), "w")
-    names = ["x", *(f"h{i}" for i in range(layers))]
-    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "mlp",
-        [value("x", TensorProto.FLOAT, ["n", width])],
-        [value(names[-1], TensorProto.FLOAT, ["n", width])],
-        [weight],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    return Artifact("onnx", path, (path,))
 
 
 @pytest.fixture(scope="module")

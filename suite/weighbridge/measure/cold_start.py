@@ -52,7 +52,7 @@ def measure(weighing: Weighing) -> Measurement:
         "first_ms": float(np.median([seen.first_s for seen in starts])) * 1e3,
         "import_ms": float(np.median([seen.import_s for seen in starts])) * 1e3,
         "batch": options.batch,
-        "advice": _what_would_decide(seconds, bounds, interval, confidence, spent),
+        "would_decide": _what_would_decide(seconds, bounds, interval, confidence, spent),
     }
     return Measurement("cold_start", "ms", float(np.median(seconds)) * 1e3, None, details)
 
@@ -73,7 +73,7 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
 
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
-    lines = [f"to decide: {line}" for line in details["advice"]]
+    lines = [f"to decide: {line}" for line in details["would_decide"]]
     return [
         *lines,
         f"opening takes {details['open_ms']:.3g} ms, the first answer {details['first_ms']:.3g} ms",

@@ -70,7 +70,8 @@ def summary(
         "calls": int(sample.seconds.size),
         "seconds": sample.spent_s,
         "disturbed": sample.disturbed,
-        "advice": [*advice, *machine.complaints(options.threads or 1)],
+        "would_decide": advice,
+        "machine": machine.complaints(options.threads or 1),
     }
 
 
@@ -80,7 +81,8 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
 
 
 def advise(measurement: Measurement) -> Sequence[str]:
-    return [f"to decide: {line}" for line in measurement.details["advice"]]
+    details = measurement.details
+    return [*(f"to decide: {line}" for line in details["would_decide"]), *details["machine"]]
 
 
 MEASURES.add("latency", Measure("latency", measure, needs=("inputs",), bench=True))

@@ -85,8 +85,16 @@ def explain(weighing: Weighing, inputs: Inputs) -> dict[str, Any]:
     return {
         "baseline": baseline.rows(),
         "candidate": candidate.rows(),
-        "advice": [*profiler.advise(baseline, candidate), *no_int8_hardware(candidate)],
+        "advice": [
+            f"the time goes to {_top(candidate)}" + (f"; before, to {_top(baseline)}" if baseline.ms else ""),
+            *profiler.advise(baseline, candidate),
+            *no_int8_hardware(candidate),
+        ],
     }
+
+
+def _top(profile: Profile) -> str:
+    return ", ".join(f"{name} x {count} ({share:.0%})" for name, count, _, share in profile.rows()[:3])
 
 
 def no_int8_hardware(candidate: Profile) -> list[str]:

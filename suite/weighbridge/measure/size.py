@@ -58,11 +58,13 @@ def advise(measurement: Measurement) -> Sequence[str]:
         lines.append(f"the file grew from {show(theirs['file'], 'bytes')} to {show(ours['file'], 'bytes')}")
     if ours["weights"] >= theirs["weights"]:
         lines.append(
-            "the stored weights are not smaller: zeros take as much room as other numbers; quantize, remove whole channels, or gate gzip_ratio"
+            "the stored weights are not smaller: zeros take as much room as other numbers; quantize, "
+            "remove whole channels, or gate gzip_ratio"
         )
     elif ours["weights"] < ours["file"] * 0.7:
         lines.append(
-            f"weights are only {ours['weights'] / ours['file']:.0%} of the file; the rest is the graph, which quantizing does not shrink"
+            f"weights are only {ours['weights'] / ours['file']:.0%} of the file; "
+            "the rest is the graph, which quantizing does not shrink"
         )
     return lines
 

@@ -48,7 +48,8 @@ def measure(weighing: Weighing) -> Measurement:
         "against": (weighing.baseline_engine or weighing.engine).name,
         "load_before": load_before,
         "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
-        "advice": [*sample.would_decide(), *machine.complaints(threads)],
+        "would_decide": sample.would_decide(),
+        "machine": machine.complaints(threads),
     }
     weighing.keep("baseline", sample.baseline_rounds.tolist())
     weighing.keep("candidate", sample.candidate_rounds.tolist())
@@ -99,7 +100,8 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
 
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
-    return [*details["why_slow"].get("advice", ()), *(f"to decide: {line}" for line in details["advice"])]
+    lines = [f"to decide: {line}" for line in details["would_decide"]]
+    return [*lines, *details["why_slow"].get("advice", ()), *details["machine"]]
 
 
 MEASURES.add("speed", Measure("speed", measure, needs=("baseline", "inputs"), bench=True))

@@ -46,14 +46,29 @@ def test_a_dangling_link(pytester: pytest.Pytester, project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("model.py:net,", "model.py:broken,"), "*bad.yaml:2: load: model.py:broken() raised RuntimeError: no such luck"),
+        (
+            ("model.py:net,", "model.py:broken,"),
+            "*bad.yaml:2: load: model.py:broken() raised RuntimeError: no such luck",
+        ),
         (("model.py:net,", "model.py:nte,"), "*load: model.py has no 'nte'; did you mean 'net'?*"),
         (("model.py:net,", "modle.py:net,"), "*load: no file *modle.py; did you mean 'model.py'?*"),
-        (("model.py:net,", "model.py:splits,"), "*load: model.py:splits() gave a dict, not a torch.nn.Module"),
+        (
+            ("model.py:net,", "model.py:splits,"),
+            "*load: model.py:splits() gave a dict, not a torch.nn.Module",
+        ),
         (("net.safetensors", "nte.safetensors"), "*load: no weights file *nte.safetensors*"),
-        (("model.py:splits", "model.py:broken"), "*data: model.py:broken() raised RuntimeError: no such luck"),
-        (("model.py:splits", "model.py:net"), "*data: model.py:net() gave Sequential; it must give a mapping*"),
-        (("model.py:net,", "no.such.module:net,"), "*load: importing no.such.module raised ModuleNotFoundError*"),
+        (
+            ("model.py:splits", "model.py:broken"),
+            "*data: model.py:broken() raised RuntimeError: no such luck",
+        ),
+        (
+            ("model.py:splits", "model.py:net"),
+            "*data: model.py:net() gave Sequential; it must give a mapping*",
+        ),
+        (
+            ("model.py:net,", "no.such.module:net,"),
+            "*load: importing no.such.module raised ModuleNotFoundError*",
+        ),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
@@ -119,7 +134,10 @@ def write_weights(folder: Path, kind: str) -> str:
         ("truncated safetensors", "*load: *w.safetensors cannot be read, it is truncated or no checkpoint*"),
         ("empty", "*load: *w.safetensors cannot be read, it is truncated or no checkpoint*"),
         ("truncated checkpoint", "*load: *w.pt cannot be read, it is truncated or no checkpoint*"),
-        ("pickled module", "*w.pt holds pickled code, which is not run.*convert it once: safetensors.torch.save_file*"),
+        (
+            "pickled module",
+            "*w.pt holds pickled code, which is not run.*convert it once: safetensors.torch.save_file*",
+        ),
         ("hostile", "*w.pt holds pickled code, which is not run.*"),
         ("hostile plain pickle", "*w.pt holds pickled code, which is not run.*"),
         ("another model's", "*w.pt does not fit the module: *Missing key*"),
@@ -151,7 +169,9 @@ def test_weights_that_are_not_numbers(pytester: pytest.Pytester, project: Projec
     save_file(state, folder / "nan.safetensors")
     result = pytester.runpytest_inprocess("-k", "accuracy_drop")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines("*bad.yaml:*measure: the baseline's outputs are NaN or infinite on 400 of 400 samples*")
+    result.stdout.fnmatch_lines(
+        "*bad.yaml:*measure: the baseline's outputs are NaN or infinite on 400 of 400 samples*"
+    )
 
 
 ONNX = """
@@ -176,7 +196,10 @@ def test_a_truncated_onnx_file(pytester: pytest.Pytester, project: Project, cont
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 400])],
         [weight],
     )
-    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), folder / "net.onnx")
+    onnx.save(
+        helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]),
+        folder / "net.onnx",
+    )
     whole = (folder / "net.onnx").read_bytes()
     (folder / "net.onnx").write_bytes(whole[: len(whole) // 2] if content is None else content)
     result = pytester.runpytest_inprocess()
@@ -201,8 +224,14 @@ def test_a_faulty_metric_concerns_the_items_that_read_it(pytester: pytest.Pytest
     ("code", "message"),
     [
         ("def score(outputs, targets): return 'high'", "*metric metric.py:score*"),
-        ("def score(outputs, targets): return float('nan')", "*metric metric.py:score gave NaN*"),
-        ("def score(outputs, targets): return [1.0] * 400 if 0 else [float('nan')] * len(targets)", "*gave NaN*"),
+        (
+            "def score(outputs, targets): return float('nan')",
+            "*metric metric.py:score gave nan for the candidate*",
+        ),
+        (
+            "def score(outputs, targets): return [float('nan')] * len(targets)",
+            "*metric metric.py:score gave nan*",
+        ),
         ("def score(outputs, targets): return None", "*metric metric.py:score*"),
         ("def score(outputs): return 1.0", "*metric metric.py:score raised TypeError*"),
         ("score = 3", "*metric.py:score is a int, not a function*"),
@@ -222,8 +251,9 @@ def test_metrics_that_give_no_number(
 def test_a_case_file_named_on_the_command_line_is_one(pytester: pytest.Pytester, project: Project) -> None:
     folder = project()
     (pytester.path / "elsewhere").mkdir()
-    (pytester.path / "elsewhere" / "own.yml").write_text(CASE.replace("model.py", f"{folder}/model.py").replace(
-        "net.safetensors", f"{folder}/net.safetensors"))
+    (pytester.path / "elsewhere" / "own.yml").write_text(
+        CASE.replace("model.py", f"{folder}/model.py").replace("net.safetensors", f"{folder}/net.safetensors")
+    )
     pytester.runpytest_inprocess("elsewhere").assert_outcomes()
     pytester.runpytest_inprocess("elsewhere/own.yml").assert_outcomes(passed=2)
 

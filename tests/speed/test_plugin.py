@@ -1,0 +1,82 @@
+"""`pytest --bench`: verdicts of each kind, and a pytest-benchmark that works as ever."""
+
+import json
+
+import pytest
+from models import write_mlp
+
+CASE = """\
+model: {onnx: baseline.onnx}
+candidate: {onnx: candidate.onnx}
+thresholds:
+"""
+
+
+@pytest.fixture
+def bench(pytester):
+    """Run the case with these thresholds; the candidate has an eighth of the baseline's work."""
+    cases = pytester.mkdir("cases")
+    write_mlp(cases / "baseline.onnx", 128, layers=8)
+    write_mlp(cases / "candidate.onnx", 128, layers=1)
+
+    def run(thresholds, *args):
+        lines = "".join(f"  {name}: {limit}\n" for name, limit in thresholds.items())
+        (cases / "mlp.yaml").write_text(CASE + lines)
+        return pytester.runpytest("-p", "no:cacheprovider", "--bench", *args)
+
+    return run
+
+
+# One pair of blocks decides nothing, whatever the machine does.
+OPEN = {"speedup": "{min: 1.0, budget: 0.001}"}
+
+
+def test_what_the_noise_does_not_allow_fails_unless_told_otherwise(bench):
+    strict = bench(OPEN)
+    strict.assert_outcomes(failed=1)
+    strict.stdout.fnmatch_lines(["*the interval does not clear the limit*", "*to decide: *"])
+    bench(OPEN, "--bench-inconclusive=warn").assert_outcomes(passed=1, warnings=1)
+
+
+def test_every_speed_threshold_can_be_kept_and_missed(bench, pytester):
+    kept = {
+        "speedup": "{min: 0.001}",
+        "latency": "10 s",
+        "throughput": 0.1,
+        "cold_start": "{max: 100000, budget: 1}",
+    }
+    kept["peak_memory"] = "4 GB"
+    bench(kept, "-k", "not cold_start").assert_outcomes(passed=4, deselected=1)
+    missed = {"speedup": 1000, "latency": 1e-6, "throughput": 1e12, "peak_memory": 1}
+    bench(missed).assert_outcomes(failed=4)
+    report = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    verdicts = {verdict["threshold"]: verdict for verdict in report["rows"][0]["verdicts"]}
+    assert verdicts["peak_memory"]["status"] == "fail"
+    assert {"cpu", "isa", "usable_cores", "load_average"} <= set(report["machine"])
+
+
+def test_the_rounds_feed_pytest_benchmark(bench, pytester):
+    result = bench(
+        {"speedup": "{min: 0.001}"},
+        "--benchmark-json=out.json",
+        "--benchmark-save=first",
+        "--benchmark-columns=min,median",
+    )
+    result.assert_outcomes(passed=1)
+    written = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    assert {entry["name"].rsplit("::", 1)[1] for entry in written} == {"speed[baseline]", "speed[candidate]"}
+    for entry in written:
+        extra = entry["extra_info"]["weighbridge"]
+        assert extra["ratio"] > 0
+        assert extra["confidence"] == 0.99
+        assert entry["stats"]["rounds"] >= extra["pairs"]
+        assert 0 < entry["stats"]["min"] <= entry["stats"]["median"]
+    again = bench({"speedup": "{min: 0.001}"}, "--benchmark-compare", "--benchmark-compare-fail=min:100000%")
+    again.assert_outcomes(passed=1)
+    again.stdout.fnmatch_lines(["*speed?candidate?*0001_first*"])
+
+
+def test_histograms_are_drawn(bench, pytester):
+    pytest.importorskip("pygal")
+    bench({"speedup": "{min: 0.001}"}, "--benchmark-histogram=drawn").assert_outcomes(passed=1)
+    assert list(pytester.path.glob("drawn*.svg"))
