@@ -14,6 +14,7 @@ WORK_S, REST_S = 0.03, 0.02
 
 def burn(seconds: float, seed: int, parent: int) -> None:
     """Matrix products in bursts of 30 ms with rests of 20 ms, on average; ends with its time or its parent."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported: as many threads as processes
     import numpy as np
 
     chance, end = random.Random(seed), time.monotonic() + seconds

@@ -17,9 +17,6 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import numpy as np
 from methods import Trial, paired_t, pytest_benchmark, weighbridge
 from noise import load
@@ -93,7 +90,7 @@ def _measure(
         cells["weighbridge"].estimates.append(weighbridge(*calls, (), SECONDS, trial).estimate)
     for trial in range(options.verdicts):
         _say(f"{condition}, {name}: verdict {trial + 1} of {options.verdicts}")
-        for distance in DISTANCES:
+        for distance in options.distances:
             for side in (1, -1):
                 limit = truth * (1 - side * distance)
                 result = weighbridge(*calls, (limit,), BUDGET_S, trial)
@@ -138,6 +135,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--estimates", type=int, default=40, help="one-second trials of each method")
     parser.add_argument("--verdicts", type=int, default=100, help="sequential trials for each limit")
+    parser.add_argument("--distances", type=float, nargs="+", default=DISTANCES, help="of the limits")
     parser.add_argument("--conditions", nargs="+", choices=("quiet", "load"), default=["quiet", "load"])
     parser.add_argument("--workloads", nargs="+", default=[], help="parts of the names; all without any")
     return parser.parse_args()

@@ -38,9 +38,9 @@ Keep = Callable[[str, Sequence[float]], None]
 def execute(plan: Plan, workdir: Path, say: Say = lambda text: None) -> Outcome:
     """Carry out `plan` with files under `workdir`; never raises for a fault of the model, data or recipe."""
     case, started = plan.case, time.monotonic()
-    absent = [text for requirement in plan.requirements if (text := missing(requirement))]
+    absent = missing(*plan.requirements)
     if absent:
-        return Outcome(case.name, Status.SKIP, "requires", "; ".join(absent))
+        return Outcome(case.name, Status.SKIP, "requires", absent)
     stage = _Stage(say, case.line)
     try:
         outcome = _execute(plan, workdir, stage)

@@ -47,6 +47,45 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
     assert any(sample.interval[0] < 1.25 for sample in blind)
 
 
+class AlwaysDisturbed:
+    best = 1.0
+
+    def __call__(self) -> float:
+        return 1.5
+
+
+class ClearsUp:
+    """Disturbed for 15 pairs, each of 3 readings, before the processor is ever seen at its best."""
+
+    def __init__(self) -> None:
+        self.best, self.read = 1.5, 0
+
+    def __call__(self) -> float:
+        self.read += 1
+        now = 1.5 if self.read <= 45 else 1.0
+        self.best = min(self.best, now)
+        return now
+
+
+def test_pairs_from_before_the_best_was_known_are_dropped_once_it_is():
+    machine = Machine("quiet", 0)
+
+    def candidate() -> None:
+        machine.now += 0.0016 if gauge.read <= 45 else 0.001
+
+    gauge = ClearsUp()
+    sample = compare(
+        machine.call(0.0013, 0),
+        candidate,
+        budget_s=0.5,
+        clock=machine.clock,
+        sleep=machine.sleep,
+        gauge=gauge,
+    )
+    assert sample.ratio == pytest.approx(1.3, rel=0.01)
+    assert sample.ratios.size == len(sample.slowdowns) - 15
+
+
 def test_a_machine_that_is_never_left_alone_gives_no_verdict():
     machine = Machine("quiet", 0)
     sample = compare(
@@ -55,7 +94,7 @@ def test_a_machine_that_is_never_left_alone_gives_no_verdict():
         [1.2],
         clock=machine.clock,
         sleep=machine.sleep,
-        gauge=lambda: 1.5,
+        gauge=AlwaysDisturbed(),
     )
     assert not sample.decided
     assert sample.disturbed == 1.0

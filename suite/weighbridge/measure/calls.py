@@ -6,12 +6,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weighbridge import stats
-from weighbridge.measure.gauge import DISTURBED, undisturbed
+from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, garbage_held, warm_up
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Bools: TypeAlias = "NDArray[np.bool_]"
 
 LEAST_S = 0.25
 """Calls in a row share what befalls them: however plain the verdict, look at them for so long."""
@@ -23,7 +29,7 @@ class CallSample:
     """Seconds of each call in the order taken, shape [calls], and whether the gauge saw it undisturbed."""
 
     seconds: Floats
-    calm: Floats
+    calm: Bools
     spent_s: float
 
     @property
@@ -41,7 +47,7 @@ class CallSample:
         lower end is that of the calls that were left alone: nothing, where none was.
         """
         _, high = stats.sequential_interval(self.seconds, confidence, quantile)
-        low, _ = stats.sequential_interval(self.seconds[self.calm > 0], confidence, quantile)
+        low, _ = stats.sequential_interval(self.seconds[self.calm], confidence, quantile)
         return max(0.0, low), high
 
 
@@ -50,11 +56,12 @@ def sample_calls(
     done: Callable[[CallSample], bool],
     budget_s: float,
     *,
-    gauge: Callable[[], float] = undisturbed,
+    gauge: Gauge | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> CallSample:
     """Time calls one by one until `done`, asked ever more seldom, or until `budget_s` is spent."""
-    begin, seconds, calm = clock(), list[float](), list[bool]()
+    gauge = gauge or NoGauge()
+    begin, seconds, readings = clock(), list[float](), list[float]()
     with garbage_held():
         stride = max(1, round(0.001 / warm_up(call, budget_s / 5, clock)))
         sampling, before, look = clock(), gauge(), 10
@@ -64,11 +71,12 @@ def sample_calls(
                 call()
                 seconds.append((clock() - start) / 1e9)
             after = gauge()
-            calm += [max(before, after) <= DISTURBED] * stride
+            readings += [max(before, after)] * stride
             before, now = after, clock()
             over = now - begin >= budget_s * 1e9 or len(seconds) >= MOST_CALLS
             if over or (now - sampling >= LEAST_S * 1e9 and len(seconds) >= look):
-                sample = CallSample(np.array(seconds), np.array(calm, dtype=float), (now - begin) / 1e9)
+                calm = np.array(readings) <= DISTURBED * gauge.best
+                sample = CallSample(np.array(seconds), calm, (now - begin) / 1e9)
                 if over or done(sample):
                     return sample
                 look = math.ceil(1.1 * len(seconds))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from weighbridge import machine, stats
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.measure.calls import CallSample, clears, sample_calls
-from weighbridge.measure.gauge import machine_gauge, undisturbed
+from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.results import Measurement, Reading
 
@@ -45,7 +45,7 @@ def candidate_calls(weighing: Weighing, options: BenchLimit, done: Any) -> CallS
     weighing = with_threads(weighing, options.threads)
     session = weighing.engine.open(weighing.candidate, weighing.engine_options)
     call = session.bind(weighing.data.sample(options.batch))
-    gauge = machine_gauge() if weighing.engine_options.threads == 1 else undisturbed
+    gauge = gauge_for(weighing.engine_options.threads)
     sample = sample_calls(call, done, options.budget, gauge=gauge)
     weighing.keep("candidate", sample.seconds.tolist())
     return sample

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weighbridge import stats
-from weighbridge.measure.gauge import DISTURBED, undisturbed
+from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
 BLOCK_S = 0.001
@@ -122,7 +122,7 @@ def compare(
     confidence: float = 0.99,
     budget_s: float = 3.0,
     *,
-    gauge: Callable[[], float] = undisturbed,
+    gauge: Gauge | None = None,
     block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
     sleep: Callable[[float], None] = time.sleep,
@@ -131,13 +131,14 @@ def compare(
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
     Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
-    `gauge` gives the processor's slowdown at the moment, 1.0 at best.
+    Without a `gauge` every pair counts as undisturbed.
     """
     begin = clock()
     block_s = max(block_s, budget_s / (2 * MOST_PAIRS))
     rounds: dict[str, list[Floats]] = {"A": [], "B": []}
-    slowdowns: list[float] = []
+    readings: list[float] = []
     ratios: list[float] = []
+    gauge = gauge or NoGauge()
     look = 0
     with garbage_held():
         timers = {
@@ -146,25 +147,25 @@ def compare(
         }
         sampling = clock()
         for order in _orders(seed):
-            readings = [_wait_for_quiet(gauge, sleep)]
+            slowest = _wait_for_quiet(gauge, sleep)
             for side in order:
                 rounds[side].append(timers[side].block())
-                readings.append(gauge())
-            slowdowns.append(max(readings))
-            if slowdowns[-1] <= DISTURBED:
-                ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
+                slowest = max(slowest, gauge())
+            readings.append(slowest)
+            ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
             # Looking costs time too, and there is little news in one pair among many.
             if limits and len(ratios) >= look:
-                if clears(stats.sequential_interval(ratios, confidence), limits):
+                calm = np.array(ratios)[np.array(readings) <= DISTURBED * gauge.best]
+                if clears(stats.sequential_interval(calm, confidence), limits):
                     break
-                look = math.ceil(1.03 * len(ratios)) + (slowdowns[-1] <= DISTURBED)
+                look = math.ceil(1.03 * len(ratios))
             now = clock()
-            if now + (now - sampling) / len(slowdowns) - begin > budget_s * 1e9:
+            if now + (now - sampling) / len(readings) - begin > budget_s * 1e9:
                 break
     return SpeedSample(
         baseline_blocks=np.array([block.min() for block in rounds["A"]]),
         candidate_blocks=np.array([block.min() for block in rounds["B"]]),
-        slowdowns=np.array(slowdowns),
+        slowdowns=np.array(readings) / gauge.best,
         baseline_rounds=np.concatenate(rounds["A"]),
         candidate_rounds=np.concatenate(rounds["B"]),
         limits=tuple(limits),
@@ -174,11 +175,11 @@ def compare(
     )
 
 
-def _wait_for_quiet(gauge: Callable[[], float], sleep: Callable[[float], None]) -> float:
+def _wait_for_quiet(gauge: Gauge, sleep: Callable[[float], None]) -> float:
     """The first reading that is undisturbed, or the last of some milliseconds of them."""
     reading = gauge()
     for _ in range(PATIENCE):
-        if reading <= DISTURBED:
+        if reading <= DISTURBED * gauge.best:
             break
         sleep(NAP_S)
         reading = gauge()

@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge import machine, stats
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
-from weighbridge.measure.gauge import machine_gauge, undisturbed
+from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.measure.paired import SpeedSample, compare
 from weighbridge.measure.profile import explain
@@ -37,8 +37,7 @@ def measure(weighing: Weighing) -> Measurement:
         [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
         max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
         options.budget,
-        # A second thread of the model's own, spinning on the sibling core, would look like a neighbour.
-        gauge=machine_gauge() if threads == 1 else undisturbed,
+        gauge=gauge_for(threads),
     )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
