@@ -35,7 +35,7 @@ test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest tests -m slow -q
 
 test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped cases, in an environment of their own
-	$(TF_VENV)/bin/python -m pytest tests/tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q
+	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q
 
 lint: $(READY)
 	$(BIN)/ruff check .

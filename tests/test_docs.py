@@ -90,6 +90,10 @@ def test_the_extension_of_the_manual_is_caught_changing_nothing(
     result.stdout.fnmatch_lines(["*prune (prune: halve): the step changed nothing*"])
 
 
+def test_the_property_of_the_manual_holds(project: Path, pytester: pytest.Pytester) -> None:
+    pytester.runpytest_inprocess("test_mine.py").assert_outcomes(passed=1)
+
+
 def test_the_tables_are_the_registries() -> None:
     assert section("tables") == catalogue("github").strip(), (
         "run: weighbridge list --style github, and paste it between the README's marks"

@@ -243,6 +243,7 @@ class RoundTripItem(CaseItem):
             with self.config.stash[PROGRESS].showing(f"{node.nodeid}: {self.name}"):
                 notes = check_round_trip(node.case, self.step, artifact, node.workdir)
         except PromiseBroken as broken:
+            self.verdict = Verdict(self.name, Status.FAIL, "as asked for", message=str(broken))
             raise PromiseBroken(f"{_relative(self)}:{self.ref.line}: {broken}") from broken
         self.verdict = Verdict(self.name, Status.PASS, "as asked for", message="; ".join(notes))
 

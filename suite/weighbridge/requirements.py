@@ -11,25 +11,37 @@ from pathlib import Path
 from weighbridge.contracts import ENGINES, Requirement
 
 
-def missing(requirement: Requirement) -> str | None:
-    """None when `requirement` is met, else one sentence for the user."""
+def missing(*requirements: Requirement) -> str | None:
+    """None when every requirement is met, else what is absent and one command for each way to install it."""
+    absent: dict[str, list[str]] = {}
+    for requirement in requirements:
+        why = _why_absent(requirement)
+        if why is not None:
+            absent.setdefault(requirement.install, []).append(why)
+    lines = []
+    for install, reasons in absent.items():
+        how = f"; install {'it' if len(reasons) == 1 else 'them'} with: {install}" if install else ""
+        lines.append(f"needs {', '.join(reasons)}{how}")
+    return "; ".join(lines) or None
+
+
+def _why_absent(requirement: Requirement) -> str | None:
     present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](
         requirement.name
     )
-    how = f"; install it with: {requirement.install}" if requirement.install else ""
     least = f" {requirement.version} or later" if requirement.version else ""
     if present:
         found = found_version(requirement.name) if least else None
         if found is None or _at_least(found, requirement.version):
             return None
-        return f"needs the package '{requirement.name}'{least}, and {found} is installed{how}"
+        return f"the package '{requirement.name}'{least} ({found} is installed)"
     what = {
         "package": "the package",
         "isa": "the instruction set",
         "path": "the path",
         "engine": "the engine",
     }[requirement.kind]
-    return f"needs {what} '{requirement.name}'{least}, which is absent here{how}"
+    return f"{what} '{requirement.name}'{least} (absent here)"
 
 
 def found_version(package: str) -> str | None:
@@ -52,9 +64,13 @@ def _at_least(found: str, least: str) -> bool:
 
 def _package(name: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
     except ModuleNotFoundError:
         return False
+    if spec is None:
+        return False
+    # A folder of that name on the path, as a user's own `tensorflow/`, would import as an empty package.
+    return spec.origin is not None or found_version(name) is not None
 
 
 def _path(name: str) -> bool:

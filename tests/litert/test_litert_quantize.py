@@ -14,6 +14,7 @@ from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
 from weighbridge.data import Data
 from weighbridge.errors import StageError
 from weighbridge.evidence import check_changed, take_census
+from weighbridge.numerics.round_trip import read_back
 
 RANDOM = np.random.default_rng(3)
 ROWS, COLUMNS = 64, 128
@@ -77,6 +78,11 @@ def test_each_mode_writes_what_it_promises(
     step = scale if scale.ndim != 1 else scale[:, None]
     assert (np.abs(tensor.values() - WEIGHT) <= step * (0.5 + 8 * 2.0**-11) + 1e-7).all()
     assert len(result.value) < len(model().value)
+    step_ = STEPS.get("quantize:litert")
+    assert step_.scheme is not None
+    promise = step_.scheme(step_.options(**options))
+    assert read_back([tensor], {"w": WEIGHT}, promise).findings == ()
+    assert read_back([tensor], {"w": WEIGHT}, {**promise, "bits": 2}).findings  # it can fail
     noise = run(result, tmp_path) - SAMPLES @ WEIGHT.T
     assert 10 * np.log10(np.square(SAMPLES @ WEIGHT.T).sum() / np.square(noise).sum()) > (
         15 if "4" in dtype else 30

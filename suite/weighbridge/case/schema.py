@@ -62,11 +62,13 @@ def case_schema() -> dict[str, Any]:
             "properties": {item.name: _limit(item.options, item.doc) for item in THRESHOLDS},
         },
     )
-    properties = {name: _or_expression(schema) for name, schema in properties.items()}
+    definitions = {name: _or_expression(schema) for name, schema in properties.items()}
+    properties = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
     one = {"type": "object", "additionalProperties": False, "properties": properties}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Weighbridge case file",
+        "$defs": definitions,
         **one,
         "if": {"not": {"required": ["cases"]}},
         "then": {"required": ["model", "thresholds"]},

@@ -16,31 +16,13 @@ from weighbridge.contracts import Quantization, StoredTensor
 from weighbridge.errors import StageError
 from weighbridge.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
+from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
 IDENTIFIER = b"TFL3"
 
-# TensorType of the schema -> name, numpy or ml_dtypes name, bits a number. Types that no weight has are
-# absent.
-_TYPES = {
-    0: ("float32", "float32", 32),
-    1: ("float16", "float16", 16),
-    2: ("int32", "int32", 32),
-    3: ("uint8", "uint8", 8),
-    4: ("int64", "int64", 64),
-    7: ("int16", "int16", 16),
-    9: ("int8", "int8", 8),
-    10: ("float64", "float64", 64),
-    17: ("int4", "int8", 4),
-    18: ("bfloat16", "bfloat16", 16),
-    19: ("int2", "int8", 2),
-    20: ("uint4", "uint8", 4),
-    21: ("float8_e4m3fn", "float8_e4m3fn", 8),
-    22: ("float8_e5m2", "float8_e5m2", 8),
-}
-_REDUCED_FLOATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 _CUSTOM = 32
 _BLOCKWISE = 2
 
@@ -110,7 +92,7 @@ class TFLiteFile:
         return {}
 
     def _taken(self, graph: Any, tensor: Any) -> str:
-        dtype, _, bits = _TYPES[tensor.Type()]
+        dtype, _, bits = TYPES[tensor.Type()]
         return "float32" if self._quantization(graph, tensor, bits, dtype, "input") else dtype
 
     def tensors(self) -> Iterator[StoredTensor]:
@@ -137,7 +119,7 @@ class TFLiteFile:
 
     def _stored(self, graph: Any, tensor: Any, operator: str) -> StoredTensor | None:
         data = self._buffer(tensor.Buffer())
-        kind = _TYPES.get(tensor.Type())
+        kind = TYPES.get(tensor.Type())
         if data.size == 0 or kind is None:
             return None
         dtype, storage, bits = kind
@@ -149,11 +131,11 @@ class TFLiteFile:
             return None
         spent = int(data.nbytes)
         if sparsity is None:
-            numbers = _unpack(data, storage, bits, _product(shape), name).reshape(shape)
+            numbers = unpack(data, storage, bits, product(shape), name).reshape(shape)
         else:
             zero = 0 if quantization is None else int(quantization.zero_point.reshape(-1)[0])
             numbers, index_bytes = densify(
-                self._schema, sparsity, _unpack(data, storage, bits, None, name), shape, zero
+                self._schema, sparsity, unpack(data, storage, bits, None, name), shape, zero
             )
             spent += index_bytes
         return StoredTensor(
@@ -164,7 +146,7 @@ class TFLiteFile:
     def _quantization(self, graph: Any, tensor: Any, bits: int, dtype: str, name: str) -> Quantization | None:
         import numpy as np
 
-        if dtype in _REDUCED_FLOATS:
+        if dtype in REDUCED_FLOATS:
             return Quantization(bits, np.ones((), np.float32), np.zeros((), np.int64), scheme=dtype)
         parameters = tensor.Quantization()
         if parameters is None:
@@ -213,8 +195,8 @@ class TFLiteFile:
 
     def _parameter(self, graph: Any, index: int) -> Array:
         tensor = graph.Tensors(index)
-        _, storage, bits = _TYPES[tensor.Type()]
-        return _unpack(self._buffer(tensor.Buffer()), storage, bits, None, "scales")
+        _, storage, bits = TYPES[tensor.Type()]
+        return unpack(self._buffer(tensor.Buffer()), storage, bits, None, "scales")
 
     def _scale_tensors(self, graph: Any) -> set[int]:
         """Tensors that hold the scales and zero points of blockwise quantized ones: overhead, not weights."""
@@ -282,39 +264,10 @@ _DAMAGE = (
 )
 
 
-def _unpack(data: Array, storage: str, bits: int, count: int | None, name: str) -> Array:
-    """`count` numbers (all that the bytes hold, without one), sub-byte ones low bits first."""
-    import ml_dtypes
-    import numpy as np
-
-    dtype = np.dtype(getattr(ml_dtypes, storage, storage))
-    if count is not None and len(data) != -(-count * bits // 8):
-        raise ValueError(
-            f"tensor '{name}' has {len(data)} bytes; {count} numbers of {bits} bits need another number"
-        )
-    if bits >= 8:
-        return data.view(np.uint8).view(dtype) if data.flags.c_contiguous else data.copy().view(dtype)
-    per_byte, mask = 8 // bits, (1 << bits) - 1
-    codes = (data[:, None] >> (np.arange(per_byte, dtype=np.uint8) * bits)) & mask
-    codes = codes.reshape(-1)[:count]
-    if dtype.kind == "i":
-        return ((codes ^ (1 << (bits - 1))).astype(np.int8) - (1 << (bits - 1))).astype(np.int8)
-    return codes.astype(dtype)
-
-
 def _signature(tensor: Any) -> tuple[int, ...]:
     count = tensor.ShapeSignatureLength()
     sizes = tensor.ShapeSignature if count else tensor.Shape
     return tuple(int(sizes(axis)) for axis in range(count or tensor.ShapeLength()))
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        if size < 0:
-            raise ValueError(f"negative size in shape {shape}")
-        total *= size
-    return total
 
 
 def _names(schema: Any) -> dict[int, str]:

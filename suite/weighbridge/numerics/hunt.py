@@ -15,7 +15,7 @@ from weighbridge.numerics.violation import Violation
 if TYPE_CHECKING:
     from hypothesis import settings
 
-THOROUGH = 10_000
+THOROUGH = 5_000
 """Examples in the profile `thorough`; Hypothesis' own default has 100."""
 
 

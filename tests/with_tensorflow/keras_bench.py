@@ -1,19 +1,15 @@
-"""Run with `make test-tensorflow`: TensorFlow stands in an environment of its own."""
+"""Small networks, data they learn in a few steps, and the steps applied as the pipeline applies them."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
 from weighbridge.data import Data
 from weighbridge.evidence import check_changed, take_census
-
-collect_ignore_glob = [] if find_spec("tensorflow") else ["test_*.py"]
 
 NETWORKS = """
 import keras, tf_keras
@@ -106,25 +102,6 @@ class Bench:
         engine = ENGINES.get("litert")
         artifact = FORMATS.get("tflite").save(tflite, self.folder, "run")
         return engine.open(artifact, engine.options()).run(inputs)
-
-
-@pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    splits = {"train": TRAIN, "calibration": CALIBRATION, "test": TEST}
-    return Bench(tmp_path_factory.mktemp("networks"), Data(splits=splits))
-
-
-@pytest.fixture(scope="session")
-def trained(bench: Bench) -> Model:
-    """The tf_keras CNN after a few epochs."""
-    import tf_keras
-
-    tf_keras.utils.set_random_seed(0)
-    model = bench.load("cnn_tf_keras")
-    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.value.compile("adam", loss)
-    model.value.fit(*TRAIN, epochs=4, batch_size=32, verbose=0)
-    return model
 
 
 def accuracy(outputs: np.ndarray) -> float:

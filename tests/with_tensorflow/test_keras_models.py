@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras_bench import TEST, Bench
 
-from conftest import TEST, Bench
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
 from weighbridge.data import Data
 from weighbridge.errors import StageError

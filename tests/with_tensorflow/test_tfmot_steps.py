@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras_bench import TEST, Bench, accuracy
 from pydantic import ValidationError
 
-from conftest import TEST, Bench, accuracy
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
 from weighbridge.errors import StageError, Unavailable
 from weighbridge.evidence import take_census

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras_bench import CALIBRATION, TEST, Bench, accuracy
 from pydantic import ValidationError
 
-from conftest import CALIBRATION, TEST, Bench, accuracy
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
 from weighbridge.data import Data
 from weighbridge.errors import StageError, Unavailable
