@@ -77,6 +77,29 @@ def test_a_breach_fails_just_its_line(shared: Path, spoil: str, line: str) -> No
     assert code == OVER
 
 
+TIMED = {"latency": ("60 s", "1e-6"), "peak_memory": ("4 GB", "1 b"), "cold_start": ("60 s", "1e-6")}
+"""Limits that any machine keeps, and limits that none can."""
+
+
+def breach_of(line: str, others: list[str], folder: Path) -> None:
+    limits = {name: TIMED[name][name == line] for name in (line, *others)}
+    networks.budget(folder, limits, name="timed.yaml")
+    code, report = run(folder, networks.write(folder), budget="timed.yaml")
+    assert missed(report) == [line]
+    assert code == OVER
+
+
+@pytest.mark.parametrize(("line", "other"), [("latency", "peak_memory"), ("peak_memory", "latency")])
+def test_a_breach_of_time_or_memory_fails_just_its_line(shared: Path, line: str, other: str) -> None:
+    breach_of(line, [other], shared)
+
+
+@pytest.mark.slow
+def test_a_breach_of_the_cold_start_fails_just_its_line(shared: Path) -> None:
+    """Slow, since some ten fresh processes have to start before the interval is bounded."""
+    breach_of("cold_start", ["latency", "peak_memory"], shared)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
