@@ -15,14 +15,15 @@ Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 TURNS = (0, 90, 180, 270)
 """The classes, in the order of the network's outputs: degrees that the page stands turned, clockwise."""
 
-WORDS = """
+TEXT = """
 the a of and to in is was for on with as by at from this that which each all new first last open closed paper
 report invoice number date amount total page section table figure measure weight scale balance bridge gate
 truck cargo driver receipt gross net tare kilogram tonne station operator morning evening weather road harbour
 river market village letter answer question summer winter garden kitchen window stone timber copper iron steel
 signal engine model result sample error limit margin record review order delivery customer supplier account
 Monday Tuesday Friday January April August October North South 12 27 48 103 250 1975 2026 3.5 99.8
-""".split()
+"""
+WORDS = TEXT.split()
 
 
 def network() -> Path:

@@ -86,6 +86,7 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     data = make_data(case)
     context = Context(case.folder, workdir, case.seed, data, stage.say)
     model = _load(case.candidate, case.folder) if case.candidate else original
+    convert = _Conversions(context)
     records: list[StepRecord] = []
     notes: list[str] = []
     for item in plan.stages:
@@ -97,7 +98,7 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
             records.append(record)
         elif item.target:
             stage.enter("export", str(item))
-            model = _convert(model, item.target, context)
+            model = convert(model, item.target)
     notes += model.notes
     stage.enter("save", line=case.line)
     candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
@@ -105,7 +106,7 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     if case.recipe or case.candidate:
         stage.enter("export", "baseline")
         for target in plan.baseline:
-            original = _convert(original, target, context)
+            original = convert(original, target)
         stage.enter("save", "baseline")
         baseline = _ship(case.model, original, not plan.baseline, case.folder, workdir, "baseline")
         if case.recipe and _same(baseline, candidate):
@@ -113,6 +114,11 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
                 "save", "the recipe changed nothing: the artifact is the original, byte for byte"
             )
     scales = weighing(plan, baseline, candidate, data, stage.say)
+    if case.recipe:
+        stage.enter("open", "open the candidate")
+        scales.engine.open(
+            candidate, scales.engine_options
+        )  # no size makes up for a file that nobody can load
     measurements, failed = _measure(plan, scales, stage)
     asked = {THRESHOLDS.get(ref.name).measure for ref in case.thresholds}
     notes += [text for name, text in failed.items() if name not in asked]
@@ -204,8 +210,20 @@ def _step(ref: Any, model: Model, context: Context) -> tuple[Model, StepRecord]:
     return result, StepRecord(str(ref), time.monotonic() - started, before, after, result.notes)
 
 
-def _convert(model: Model, target: str, context: Context) -> Model:
-    return CONVERTERS.get(converter_key(model.format, target)).convert(model, context)
+class _Conversions:
+    """Conversions, each carried out once: the baseline often goes the way that the candidate's recipe began with."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._done: list[tuple[Model, str, Model]] = []
+
+    def __call__(self, model: Model, target: str) -> Model:
+        for source, to, result in self._done:
+            if source is model and to == target:
+                return result
+        result = CONVERTERS.get(converter_key(model.format, target)).convert(model, self._context)
+        self._done.append((model, target, result))
+        return result
 
 
 def _same(one: Artifact, other: Artifact) -> bool:
