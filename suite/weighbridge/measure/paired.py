@@ -124,7 +124,7 @@ class SpeedSample:
                 f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
             )
         needed = [
-            stats.samples_to_decide(self.ratios, limit, self.confidence, most=WORTH_WAITING)
+            stats.samples_to_decide(self.ratios, limit, (1 + self.confidence) / 2, most=WORTH_WAITING)
             for limit in open_limits
         ]
         if self.ratios.size and None not in needed:
