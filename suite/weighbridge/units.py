@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 SCALES: dict[str, dict[str, float]] = {
@@ -29,6 +30,8 @@ def parse(text: str, unit: str) -> float:
 
 def show(value: float, unit: str, digits: int = 3) -> str:
     """`value` for people: `digits` significant digits, with a suffix."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if unit == "bytes":
         for suffix, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
             if abs(value) >= size:

@@ -1,6 +1,7 @@
 """Speed verdicts under simulated noise: what is slower fails, what is faster passes, what is equal is not decided."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,30 @@ def test_a_machine_that_is_never_left_alone_gives_no_verdict():
     assert sample.ratios.size == 0
     assert sample.ratio == pytest.approx(2.0, rel=0.05)
     assert any("quieter machine" in line for line in sample.would_decide())
+
+
+def test_a_limit_that_is_far_away_needs_no_quiet_moment():
+    machine = Machine("quiet", 0)
+    sample = compare(
+        machine.call(0.005, 0),
+        machine.call(0.001, 1),
+        [1.2],
+        clock=machine.clock,
+        sleep=machine.sleep,
+        gauge=AlwaysDisturbed(),
+    )
+    assert sample.decided
+    assert 1.2 <= sample.interval[0] <= 2.5
+    assert sample.interval[1] >= 10.0
+
+
+@pytest.mark.parametrize("limit", [1.19, 1.21, 0.5, 3.0])
+@pytest.mark.parametrize("noise", ["quiet", "two modes"])
+def test_sure_is_the_confidence_at_which_the_interval_clears(limit, noise):
+    sample = trial(noise, 11, 1.2, limits=[1.2], budget_s=0.5)
+    sure = sample.sure(limit)
+    assert clears(replace(sample, confidence=sure - 1e-9).interval, [limit])
+    assert not clears(replace(sample, confidence=min(sure + 1e-9, 1 - 1e-12)).interval, [limit])
 
 
 def test_what_is_plain_takes_a_fraction_of_the_budget():

@@ -40,7 +40,7 @@ def test_what_the_noise_does_not_allow_fails_unless_told_otherwise(bench):
 
 def test_every_speed_threshold_can_be_kept_and_missed(bench, pytester):
     kept = {
-        "speedup": "{min: 0.001}",
+        "speedup": "{min: 0.001, budget: 20}",
         "latency": "10 s",
         "throughput": 0.1,
         "cold_start": "{max: 100000, budget: 1}",
@@ -57,7 +57,7 @@ def test_every_speed_threshold_can_be_kept_and_missed(bench, pytester):
 
 def test_the_rounds_feed_pytest_benchmark(bench, pytester):
     result = bench(
-        {"speedup": "{min: 0.001}"},
+        {"speedup": "{min: 0.001, budget: 20}"},
         "--benchmark-json=out.json",
         "--benchmark-save=first",
         "--benchmark-columns=min,median",
@@ -71,14 +71,14 @@ def test_the_rounds_feed_pytest_benchmark(bench, pytester):
         assert extra["confidence"] == 0.99
         assert entry["stats"]["rounds"] >= extra["pairs"]
         assert 0 < entry["stats"]["min"] <= entry["stats"]["median"]
-    again = bench({"speedup": "{min: 0.001}"}, "--benchmark-compare", "--benchmark-compare-fail=min:100000%")
+    again = bench({"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-compare", "--benchmark-compare-fail=min:100000%")
     again.assert_outcomes(passed=1)
     again.stdout.fnmatch_lines(["*speed?candidate?*0001_first*"])
 
 
 def test_histograms_are_drawn(bench, pytester):
     pytest.importorskip("pygal")
-    bench({"speedup": "{min: 0.001}"}, "--benchmark-histogram=drawn").assert_outcomes(passed=1)
+    bench({"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-histogram=drawn").assert_outcomes(passed=1)
     assert list(pytester.path.glob("drawn*.svg"))
 
 
@@ -92,7 +92,7 @@ def test_speedup_against_another_engine(pytester):
     (cases / "net.yaml").write_text(
         "model: {torch: model.py:net}\ninputs: [[16]]\nengine: onnxruntime\n"
         "recipe:\n  - quantize: dynamic\n    engine: onnxruntime\n"
-        "thresholds:\n  speedup: {min: 0.0001, against: torch, budget: 1}\n"
+        "thresholds:\n  speedup: {min: 0.0001, against: torch, budget: 20}\n"
     )
     result = pytester.runpytest("-p", "no:cacheprovider", "--bench")
     report = json.loads((pytester.path / "reports" / "latest.json").read_text())

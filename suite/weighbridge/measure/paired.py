@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,12 +21,19 @@ from weighbridge import stats
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Bools: TypeAlias = "NDArray[np.bool_]"
+
 BLOCK_S = 0.0005
 MOST_PAIRS = 4096
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
 FEW = 5
 PATIENCE, NAP_S = 10, 0.001
 """While a neighbour works a pair would be wasted: so many naps of so many seconds are waited for it to pause."""
+UNLIKE = 2.0
+"""A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
 WORTH_WAITING = 20 * MOST_PAIRS
 """More pairs than this are no advice: the limit is where the speedup is."""
 
@@ -74,8 +82,23 @@ class SpeedSample:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Anytime-valid, two-sided at `confidence`; infinite ends while there are too few pairs."""
-        return stats.sequential_interval(self.ratios, self.confidence)
+        """Anytime-valid, two-sided at `confidence`; infinite ends while there are too few pairs.
+
+        What the undisturbed pairs say, and what all pairs say once widened by `UNLIKE`: whichever is narrower,
+        each with half of the error. So a limit that is far away needs no quiet moment.
+        """
+        return bounds(self.baseline_blocks / self.candidate_blocks, self.slowdowns, self.confidence)
+
+    def sure(self, limit: float) -> float:
+        """The largest confidence, in [0, 1), at which `interval` lies on one side of `limit`."""
+        ratios, calm = self.baseline_blocks / self.candidate_blocks, self.ratios
+        evidence = max(
+            _evidence(calm > limit),
+            _evidence(calm < limit),
+            _evidence(ratios > limit * UNLIKE),
+            _evidence(ratios < limit / UNLIKE),
+        )
+        return max(0.0, 1.0 - 4.0 * math.exp(-evidence))
 
     @property
     def decided(self) -> bool:
@@ -101,7 +124,7 @@ class SpeedSample:
                 f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
             )
         needed = [
-            stats.samples_to_decide(self.ratios, limit, self.confidence, most=WORTH_WAITING)
+            stats.samples_to_decide(self.ratios, limit, (1 + self.confidence) / 2, most=WORTH_WAITING)
             for limit in open_limits
         ]
         if self.ratios.size and None not in needed:
@@ -155,8 +178,7 @@ def compare(
             ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
             # Looking costs time too, and there is little news in one pair among many.
             if limits and len(ratios) >= look:
-                calm = np.array(ratios)[np.array(readings) <= DISTURBED * gauge.best]
-                if clears(stats.sequential_interval(calm, confidence), limits):
+                if clears(bounds(np.array(ratios), np.array(readings) / gauge.best, confidence), limits):
                     break
                 look = math.ceil(1.03 * len(ratios))
             now = clock()
@@ -184,6 +206,18 @@ def _wait_for_quiet(gauge: Gauge, sleep: Callable[[float], None]) -> float:
         sleep(NAP_S)
         reading = gauge()
     return reading
+
+
+def bounds(ratios: Floats, slowdowns: Floats, confidence: float) -> tuple[float, float]:
+    """`SpeedSample.interval` of these pairs."""
+    each = (1 + confidence) / 2
+    low, high = stats.sequential_interval(ratios[slowdowns <= DISTURBED], each)
+    least, most = stats.sequential_interval(ratios, each)
+    return max(low, least / UNLIKE), min(high, most * UNLIKE)
+
+
+def _evidence(success: Bools) -> float:
+    return float(stats.evidence(int(success.sum()), success.size, 0.5)) if success.size else 0.0
 
 
 def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from weighbridge import machine, stats
+from weighbridge import machine
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
 from weighbridge.measure.gauge import gauge_for
@@ -70,6 +70,7 @@ def summary(sample: SpeedSample) -> dict[str, Any]:
         "interval": list(sample.interval),
         "confidence": sample.confidence,
         "decided": sample.decided,
+        "sure": min((sample.sure(limit) for limit in sample.limits), default=None),
         "pairs": int(sample.ratios.size),
         "ratios": [float(f"{ratio:.6g}") for ratio in sample.ratios],
         "seconds": sample.seconds,
@@ -94,12 +95,10 @@ def _against(weighing: Weighing, name: str | None, folder: Path) -> Weighing:
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
-    """The median of the ratios, with its anytime-valid interval at the limit's confidence (default 0.99)."""
-    details, confidence = measurement.details, limit.confidence or CONFIDENCE
-    bound = limit.min if limit.min is not None else limit.max
-    interval = stats.sequential_interval(details["ratios"], confidence)
-    sure = None if bound is None else stats.sequential_sure(details["ratios"], bound)
-    return Reading(details["ratio"], (max(0.0, interval[0]), interval[1]), confidence, sure)
+    """The median of the ratios, with its anytime-valid interval at the confidence it was measured for."""
+    details = measurement.details
+    low, high = details["interval"]
+    return Reading(details["ratio"], (max(0.0, low), high), details["confidence"], details["sure"])
 
 
 def advise(measurement: Measurement) -> Sequence[str]:
