@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/speed_noise.py
 
 prints one Markdown table: each method on synthetic workloads of known ratio and on real float and int8 sessions,
-alone and beside a bounded bursty load of two processes a core. A trial measures for one second, ours as long as
-it takes (3 s at most) for each limit; limits lie 1, 3 and 10 % on either side of the true ratio.
+alone and beside a bounded bursty load of two processes a core. A trial measures for one second, and ours then
+as long as it takes for each limit, 3 s at most; limits lie 1, 3 and 10 % on either side of the true ratio.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Cell:
                 self.verdicts[distance].append((verdict, trial.seconds))
 
     def row(self, truth: float) -> list[str]:
-        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if self.estimates else ""
+        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if len(self.estimates) > 2 else ""
         cells = [spread, str(len(self.estimates))]
         for distance in DISTANCES:
             seen = self.verdicts[distance]
@@ -65,12 +65,13 @@ def main() -> None:
         truths = {name: _truth(name, calls) for name, calls in workloads.items()}
         rows, loads = [], {}
         for condition in options.conditions:
-            # The load ends by itself even if this process is killed: a trial takes 15 s at the very most.
-            bound_s = 30 + 15.0 * len(workloads) * (options.estimates + options.verdicts)
-            with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, bound_s):
-                before = machine.load_average()
-                for name, calls in workloads.items():
-                    cells = _measure(condition, name, calls, truths[name], options)
+            share_s = 60 * options.minutes / len(options.conditions)
+            # The load ends by itself even if this process is killed.
+            with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, share_s + 60):
+                before, begin = machine.load_average(), time.monotonic()
+                for index, (name, calls) in enumerate(workloads.items(), 1):
+                    until = begin + index * share_s / len(workloads)
+                    cells = _measure(condition, name, calls, truths[name], options, until)
                     rows += [
                         [condition, name, method, *cell.row(truths[name])] for method, cell in cells.items()
                     ]
@@ -79,22 +80,31 @@ def main() -> None:
 
 
 def _measure(
-    condition: str, name: str, calls: tuple[Call, Call], truth: float, options: argparse.Namespace
+    condition: str,
+    name: str,
+    calls: tuple[Call, Call],
+    truth: float,
+    options: argparse.Namespace,
+    until: float,
 ) -> dict[str, Cell]:
     cells: dict[str, Cell] = defaultdict(Cell)
-    for trial in range(options.estimates):
-        _say(f"{condition}, {name}: estimate {trial + 1} of {options.estimates}")
-        for method, result in (pytest_benchmark(*calls, SECONDS) | paired_t(*calls, SECONDS)).items():
-            cells[method].estimates.append(result.estimate)
-            cells[method].add(result, truth, DISTANCES)
-        cells["weighbridge"].estimates.append(weighbridge(*calls, (), SECONDS, trial).estimate)
-    for trial in range(options.verdicts):
-        _say(f"{condition}, {name}: verdict {trial + 1} of {options.verdicts}")
-        for distance in options.distances:
-            for side in (1, -1):
-                limit = truth * (1 - side * distance)
-                result = weighbridge(*calls, (limit,), BUDGET_S, trial)
-                cells["weighbridge"].verdicts[distance].append((result.judge(limit) * side, result.seconds))
+    for trial in range(max(options.estimates, options.verdicts)):
+        if time.monotonic() > until:
+            break
+        _say(f"{condition}, {name}: trial {trial + 1}")
+        if trial < options.estimates:
+            for method, result in (pytest_benchmark(*calls, SECONDS) | paired_t(*calls, SECONDS)).items():
+                cells[method].estimates.append(result.estimate)
+                cells[method].add(result, truth, DISTANCES)
+            cells["weighbridge"].estimates.append(weighbridge(*calls, (), SECONDS, trial).estimate)
+        if trial < options.verdicts:
+            for distance in options.distances:
+                for side in (1, -1):
+                    limit = truth * (1 - side * distance)
+                    result = weighbridge(*calls, (limit,), BUDGET_S, trial)
+                    cells["weighbridge"].verdicts[distance].append(
+                        (result.judge(limit) * side, result.seconds)
+                    )
     return cells
 
 
@@ -133,8 +143,9 @@ def _print(rows: list[list[str]], truths: dict[str, float], loads: dict[str, str
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--estimates", type=int, default=40, help="one-second trials of each method")
-    parser.add_argument("--verdicts", type=int, default=100, help="sequential trials for each limit")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for all of it, shared evenly")
+    parser.add_argument("--estimates", type=int, default=40, help="one-second trials of each method, at most")
+    parser.add_argument("--verdicts", type=int, default=500, help="sequential trials for each limit, at most")
     parser.add_argument("--distances", type=float, nargs="+", default=DISTANCES, help="of the limits")
     parser.add_argument("--conditions", nargs="+", choices=("quiet", "load"), default=["quiet", "load"])
     parser.add_argument("--workloads", nargs="+", default=[], help="parts of the names; all without any")

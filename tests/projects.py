@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from weighbridge.results import Outcome
+
 MODEL = """
 from pathlib import Path
 
@@ -102,3 +104,15 @@ def statuses(folder: Path) -> dict[str, str]:
         for row in report_of(folder)["rows"]
         for verdict in row["verdicts"]
     }
+
+
+def weigh(folder: Path, text: str) -> Outcome:
+    """The outcome of the one case in `text`, written to `folder`, without pytest around it."""
+    from weighbridge.case.load import load_cases
+    from weighbridge.pipeline import execute
+    from weighbridge.plan import make_plan
+
+    path = folder / "case.yaml"
+    path.write_text(text)
+    (case,) = load_cases(path)
+    return execute(make_plan(case), folder / "work")

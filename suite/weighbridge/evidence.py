@@ -14,16 +14,19 @@ def take_census(model: Model) -> Census:
     import numpy as np
 
     format_ = FORMATS.get(model.format)
-    parameters = nonzero = quantized = stored = 0
+    parameters = nonzero = quantized = stored = saved = 0
     sha = hashlib.sha256()
     for tensor in format_.tensors(model):
         stored += tensor.stored_bytes
-        quantized += tensor.quantization is not None
+        if tensor.quantization is not None:
+            quantized += 1
+            saved += 32 - tensor.quantization.bits
         sha.update(np.ascontiguousarray(tensor.array).tobytes())
         if tensor.array.ndim >= 2:
             parameters += tensor.array.size
             nonzero += tensor.nonzero()
-    return Census(parameters, nonzero, quantized, stored, sha.hexdigest()[:16], format_.operators(model))
+    digest, operators = sha.hexdigest()[:16], format_.operators(model)
+    return Census(parameters, nonzero, quantized, stored, digest, operators, saved)
 
 
 def check_changed(step: Step, before: Census, after: Census) -> None:
@@ -36,10 +39,10 @@ def check_changed(step: Step, before: Census, after: Census) -> None:
             f"{after.nonzero} after it",
             name,
         )
-    if step.must == "quantize" and after.quantized <= before.quantized:
+    if step.must == "quantize" and after.saved_bits <= before.saved_bits:
         raise StageError(
             step.kind,
-            "the step changed nothing: it returned the model without a quantized weight more "
+            "the step changed nothing: no weight is stored in fewer bits than before "
             f"({after.quantized} quantized tensors; operators: {_names(after)})",
             name,
         )

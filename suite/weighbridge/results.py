@@ -96,6 +96,8 @@ class Census:
     digest: str
     """Of every weight's bytes, so that training is seen too."""
     operators: Mapping[str, int] = field(default_factory=dict)
+    saved_bits: int = 0
+    """Bits a weight below 32, over the tensors that are stored quantized: int8 from float16 counts too."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,9 @@ def test_markdown_keeps_ordinary_names_legible() -> None:
     assert escape.markdown("_x_ *y* `z` a|b") == r"\_x\_ \*y\* \`z\` a\|b"
     assert escape.markdown("1. one") == r"1\. one"
     assert escape.markdown("# title") == r"\# title"
+    assert escape.markdown("- item") == r"\- item"
+    assert escape.markdown("12.5 kB") == "12.5 kB"
+    assert escape.markdown("-0.5") == "-0.5"
 
 
 @given(st.text() | st.sampled_from(HOSTILE))

@@ -61,6 +61,13 @@ class OnnxRuntimeSession:
         for start in range(0, n, self.batch):  # the last part is filled up by repetition and cut again
             rows = np.arange(start, start + self.batch) % n
             parts.append(self.session.run(None, {name: array[rows] for name, array in feed.items()}))
+        for output, value in zip(parts[0], self.session.get_outputs(), strict=True):
+            if output.shape[:1] != (self.batch,):
+                raise StageError(
+                    "run",
+                    f"the model takes batches of {self.batch}, and its output '{value.name}' of shape {output.shape} "
+                    f"has no such first axis, so the outputs of {n} samples cannot be put together",
+                )
         return tuple(np.concatenate(outputs)[:n] for outputs in zip(*parts, strict=True))
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:

@@ -64,16 +64,19 @@ class OnnxModel:
         import onnx
 
         stored = {tensor.name for tensor in model.value.graph.initializer}
-        shapes, dtypes = {}, {}
+        shapes, dtypes, batches = {}, {}, set()
         for value in model.value.graph.input:
             if value.name in stored:
                 continue
             axes = value.type.tensor_type.shape.dim
             if not axes or any(not axis.HasField("dim_value") for axis in axes[1:]):
                 return None, {}
+            if axes[0].HasField("dim_value") and axes[0].dim_value > 0:
+                batches.add(axes[0].dim_value)
             shapes[value.name] = tuple(axis.dim_value for axis in axes[1:])
             dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
-        return shapes, dtypes
+        # Two inputs with two fixed sizes do not both begin with the batch: a recurrent state begins with its layers.
+        return (shapes, dtypes) if len(batches) < 2 else (None, {})
 
 
 def read_onnx(path: Path) -> Any:

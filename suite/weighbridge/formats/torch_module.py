@@ -159,21 +159,25 @@ def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
     plain: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
+
+    def keep(name: str, value: torch.Tensor) -> None:
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and key in seen:
+            aliases[name] = seen[key]
+        else:
+            seen[key] = name
+            plain[name] = value.detach()
+
     for name, value in module.state_dict().items():
         if name.endswith(_PACKED) and isinstance(value, tuple):
             weight, bias = value
             _flatten_quantized(f"{name}.weight", weight, plain)
             if bias is not None:
-                plain[f"{name}.bias"] = bias.detach()
+                keep(f"{name}.bias", bias)
         elif isinstance(value, torch.Tensor) and value.is_quantized:
             _flatten_quantized(name, value, plain)
         elif isinstance(value, torch.Tensor):
-            key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-            if value.numel() and key in seen:
-                aliases[name] = seen[key]
-            else:
-                seen[key] = name
-                plain[name] = value.detach()
+            keep(name, value)
         elif not isinstance(value, torch.dtype):
             raise StageError(
                 "save",

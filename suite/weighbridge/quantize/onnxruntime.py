@@ -17,6 +17,8 @@ from weighbridge.errors import StageError, did_you_mean
 from weighbridge.quiet import quiet
 
 _TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
+_OPSET = 13
+"""The first with an axis on QuantizeLinear and DequantizeLinear."""
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
@@ -128,7 +130,7 @@ def _prepared(proto: Any, folder: Path, optimize: bool) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
-    onnx.save(_constants_to_initializers(proto), raw)
+    onnx.save(_constants_to_initializers(_modern(proto)), raw)
     with quiet():
         for skip_symbolic in (False, True):
             with contextlib.suppress(
@@ -139,6 +141,18 @@ def _prepared(proto: Any, folder: Path, optimize: bool) -> Path:
                 )
                 return prepared
     return raw
+
+
+def _modern(proto: Any) -> Any:
+    """The model in an opset that has per-channel DequantizeLinear; as it is where it cannot be converted."""
+    import onnx
+
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
+    if opset >= _OPSET:
+        return proto
+    with contextlib.suppress(Exception):  # what the quantizer then makes of it is opened before it is weighed
+        return onnx.version_converter.convert_version(proto, _OPSET)
+    return proto
 
 
 def _constants_to_initializers(proto: Any) -> Any:
@@ -203,7 +217,22 @@ def _excluded(model: Path, patterns: list[str]) -> list[str]:
 def _result(folder: Path, model: Model) -> Model:
     import onnx
 
-    return Model("onnx", onnx.load(folder / "quantized.onnx"), model.source)
+    quantized = onnx.load(folder / "quantized.onnx")
+    left = _in_bodies(quantized)
+    note = f"ONNX Runtime quantizes nothing inside If, Loop and Scan: {left} weights there stay in float"
+    return Model("onnx", quantized, model.source, (note,) if left else ())
+
+
+def _in_bodies(model: Any) -> int:
+    """How many float matrices and filters stand in the bodies of control flow."""
+    import onnx
+
+    from weighbridge.formats.onnx_weights import graphs
+
+    _, *bodies = graphs(model)
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    tensors = [tensor for body in bodies for tensor in getattr(body, "initializer", ())]
+    return sum(tensor.data_type in kinds and len(tensor.dims) > 1 for tensor in tensors)
 
 
 @contextlib.contextmanager

@@ -39,8 +39,14 @@ def dynamic(model: Model, options: DynamicOptions, context: Context | None) -> M
         wrapped = torch.ao.quantization.quantize_dynamic(
             torch.nn.Sequential(source), {torch.nn.Linear: qconfig}, dtype=torch.qint8
         )
+    left = [
+        name
+        for name, part in wrapped[0].named_modules(remove_duplicate=False)
+        if isinstance(part, torch.nn.Linear)
+    ]
+    notes = (f"torch left {', '.join(left)} in float",) if left else ()  # as where two names share one layer
     replay = [*model.source.get("replay", []), ("quantize:dynamic@torch", options.model_dump())]
-    return Model("torch", wrapped[0].eval(), {**model.source, "replay": replay})
+    return Model("torch", wrapped[0].eval(), {**model.source, "replay": replay}, notes)
 
 
 def scheme(options: DynamicOptions) -> Mapping[str, Any]:

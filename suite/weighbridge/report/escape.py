@@ -21,7 +21,9 @@ _HIDDEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 # An underscore inside a word is no emphasis on GitHub; list and heading signs matter only in front.
-_MARKDOWN = re.compile(r"[\\`*{}\[\]|~]|(?<!\w)_|_(?!\w)|^\s*(?:[-+=#]|\d+(?=[.)]))", re.ASCII)
+_MARKDOWN = re.compile(
+    r"[\\`*{}\[\]|~]|(?<!\w)_|_(?!\w)|^\s*(?:[-+](?=[-\s]|$)|[=#]|\d+(?=[.)](?:\s|$)))", re.ASCII
+)
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 

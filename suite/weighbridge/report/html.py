@@ -41,11 +41,13 @@ class Html:
         style = _asset("report.css")
         code = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
         counts = Counter(str(row.get("status", "")) for row in report.get("rows", ()))
-        headline = _headline(counts)
+        noun = "artifact" if report.get("options", {}).get("audit") else "case"
+        headline = _headline(counts, noun)
         page = Template(_asset("page.html"))
         return page.substitute(
             title=html(f"{headline} · Weighbridge"),
             headline=html(headline),
+            nouns=f"{noun.capitalize()}s",
             bar=_bar(counts),
             where=html(_where(report)),
             versions=_versions(report),
@@ -66,17 +68,17 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _headline(counts: Mapping[str, int]) -> str:
+def _headline(counts: Mapping[str, int], noun: str) -> str:
     total = sum(counts.values())
     judged = total - counts.get("skip", 0)
     if not total:
         return "Nothing was weighed"
     if not judged:
-        return f"All {total} cases were skipped" if total > 1 else "The case was skipped"
+        return f"All {total} {noun}s were skipped" if total > 1 else f"The {noun} was skipped"
     if judged == 1:
         status = next(status for status in counts if status != "skip")
-        return f"One case, {WORDS.get(status, status)}"
-    return f"{counts.get('pass', 0)} of {judged} cases within their limits"
+        return f"One {noun}, {WORDS.get(status, status)}"
+    return f"{counts.get('pass', 0)} of {judged} {noun}s within their limits"
 
 
 def _bar(counts: Mapping[str, int]) -> str:

@@ -57,7 +57,7 @@ function histogram({ name, histogram: { edges, baseline, candidate } }) {
   candidate && s('path', { class: 'after-area', d: outline(candidate) }),
   baseline && s('path', { class: 'before-line', d: outline(baseline) }),
   s('line', { class: 'axis', x1: 0, x2: width, y1: base, y2: base })),
-  h('figcaption', { title: name }, name), h('small', { class: 'note' }, `${plain(edges[0])} … ${plain(edges.at(-1))}`));
+  h('figcaption', { title: name }, name.length > 22 ? `…${name.slice(-21)}` : name), h('small', { class: 'note' }, `${plain(edges[0])} … ${plain(edges.at(-1))}`));
 }
 
 // The numbers that a timed measurement was made of: ratios of paired blocks, or the blocks' times.

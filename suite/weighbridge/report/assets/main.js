@@ -3,6 +3,7 @@ const COLUMNS_AT_FIRST = 4;
 const report = JSON.parse(byId('data').textContent);
 // An audit's row is about a file; any other is about a place in a case file.
 const placeOf = (row) => (report.options?.audit && row.artifact) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
+const NOUN = report.options?.audit ? 'artifact' : 'case';
 const rows = (report.rows || []).map((row, index) => Object.assign(row, { index, place: placeOf(row),
   words: [row.case, row.path, row.status, row.message, row.engine, row.format, ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
 const all = quantities(rows);
@@ -17,8 +18,8 @@ function apply() {
   const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   const shown = rows.filter((row) => !filter.hidden.has(row.status) && words.every((word) => row.words.includes(word)));
   table.fill(shown);
-  byId('count').textContent = shown.length === rows.length ? `${rows.length} ${rows.length === 1 ? 'case' : 'cases'}`
-    : `${shown.length} of ${rows.length} cases shown`;
+  byId('count').textContent = shown.length === rows.length ? `${rows.length} ${rows.length === 1 ? NOUN : `${NOUN}s`}`
+    : `${shown.length} of ${rows.length} ${NOUN}s shown`;
   // The table answers at once; the plot of thousands of dots may follow a frame later.
   requestAnimationFrame(() => plot(shown));
 }
@@ -30,7 +31,7 @@ function setFilters() {
     onchange: (event) => { filter.hidden[event.target.checked ? 'delete' : 'add'](status); apply(); } }),
   `${GLYPHS[status]} ${status}`));
   let waiting = 0;
-  const search = h('input', { type: 'search', 'aria-label': 'Filter the cases', placeholder: 'Filter: name, threshold, message ( / )',
+  const search = h('input', { type: 'search', 'aria-label': `Filter the ${NOUN}s`, placeholder: 'Filter: name, threshold, message ( / )',
     oninput: (event) => { filter.text = event.target.value; clearTimeout(waiting); waiting = setTimeout(apply, 120); } });
   const sorter = chooser('Sort', table.columns.map(({ key, label }) => [key, label]), 'status', (key) => table.sortBy(key, false));
   sorter.classList.add('sorter');
@@ -81,7 +82,7 @@ function plot(shown) {
   const many = bounds && (bounds.x.many || bounds.y.many) && (points.length > MOST_TETHERS
     ? 'The cases have different limits here: open one to see its own.' : 'A dotted thread leads to a case\'s own limit.');
   byId('plot-legend').textContent = !front ? '' : [
-    `${points.length} ${points.length === 1 ? 'case has' : 'cases have'} both quantities.`,
+    `${points.length} ${points.length === 1 ? `${NOUN} has` : `${NOUN}s have`} both quantities.`,
     `Ringed: on the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
     'Line: the front of the two axes.',
     bounds.x.lines.length + bounds.y.lines.length > 0 && 'Dashed: limits.',
