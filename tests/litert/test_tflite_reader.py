@@ -31,7 +31,7 @@ from tflite_builder import (
 )
 
 from weighbridge.errors import StageError
-from weighbridge.formats.tflite_file import TFLiteFile
+from weighbridge.formats.tflite_file import TFLiteFile, layer_of
 
 CODES = np.array([[-7, 3, 0], [5, -8, 1]])
 
@@ -142,6 +142,18 @@ def test_shapes_and_permutations_are_no_weights_and_a_shared_buffer_counts_once(
     file = TFLiteFile(write(Graph(tensors, operators, (0,), (6,))))
     assert [tensor.name for tensor in file.tensors()] == ["w"]
     assert file.operators() == {"FULLY_CONNECTED": 2, "RESHAPE": 1}
+
+
+@pytest.mark.parametrize(("name", "layer"), [
+    ("torch.nn.modules.container.Sequential/torch.nn.modules.linear.Linear_10;1", "Linear_10"),
+    ("a.Sequential/a.ReLU_2;;a.Sequential/a.BatchNorm2d_1;;a.Sequential/a.Conv2d_0;", "Conv2d_0"),
+    ("cnn/conv2d_1/Relu;cnn/conv2d_1/BiasAdd;cnn/conv2d_1/Conv2D", "cnn/conv2d_1"),
+    ("dense/MatMul", "dense"),
+    ("w", "w"),
+    (";", ";"),
+])  # fmt: skip
+def test_a_layer_is_named_as_its_author_knows_it(name: str, layer: str) -> None:
+    assert layer_of(name) == layer
 
 
 def test_custom_operators_are_named() -> None:
