@@ -46,7 +46,7 @@ class Cell:
                 self.verdicts[distance].append((verdict, trial.seconds))
 
     def row(self, truth: float) -> list[str]:
-        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if self.estimates else ""
+        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if len(self.estimates) > 2 else ""
         cells = [spread, str(len(self.estimates))]
         for distance in DISTANCES:
             seen = self.verdicts[distance]

@@ -277,6 +277,8 @@ class Weighing:
     say: Callable[[str], None] = lambda text: None
     keep: Callable[[str, Sequence[float]], None] = lambda side, seconds: None
     """Takes the raw timings of `baseline` or `candidate`, seconds a call, for pytest-benchmark's statistics."""
+    original: Callable[[Sequence[str], Path], Artifact] | None = None
+    """The original in one of these formats, written under a folder: a baseline for another engine."""
 
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""

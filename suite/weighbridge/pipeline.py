@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.case.model import Case, ModelRef, ThresholdRef
+from weighbridge.case.steps import path_between
 from weighbridge.contracts import (
     CONVERTERS,
     ENGINES,
@@ -168,8 +169,24 @@ def weighing(
         limits=tuple(ref.limit for ref in thresholds),
         say=say,
         keep=keep,
+        original=lambda formats, folder: _original(
+            case, formats, Context(case.folder, folder, case.seed, data, say)
+        ),
         baseline_engine=None if plan.baseline_engine == plan.engine else ENGINES.get(plan.baseline_engine),
     )
+
+
+def _original(case: Case, formats: Sequence[str], context: Context) -> Artifact:
+    """The original in one of `formats`, for an engine that does not serve the baseline's."""
+    path = path_between(case.model.format, formats)
+    if path is None:
+        wanted = " or ".join(formats)
+        raise StageError("measure", f"no conversion leads from {case.model.format} to {wanted}")
+    _seed(case)
+    model, convert = _load(case.model, case.folder), _Conversions(context)
+    for target in path:
+        model = convert(model, target)
+    return _ship(case.model, model, not path, case.folder, context.workdir, "original")
 
 
 def make_data(case: Case) -> Data:

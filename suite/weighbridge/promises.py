@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weighbridge.numerics.round_trip import ReadBack
     from weighbridge.numerics.schemes import Scheme
 
-SAMPLE = 2**14
+SAMPLE = 2**12
 """Numbers of a weight that go through every property. The read-back looks at all of them."""
 
 

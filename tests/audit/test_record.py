@@ -105,6 +105,12 @@ def test_what_is_untouched_is_good(plain: Audited, tmp_path_factory: pytest.Temp
     assert other.verify(key=False) == WITHIN
 
 
+def test_what_was_recorded_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audited = Audited(tmp_path, signed=False, spoil="size")
+    assert audited.verify() == WITHIN  # the record is good; what it records is not
+    assert "recorded of net.onnx: size fail" in capsys.readouterr().out
+
+
 def test_an_altered_artifact_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
     content = bytearray(plain.artifact.read_bytes())
     content[-1] ^= 1
@@ -226,6 +232,39 @@ def test_rerun_measures_again(plain: Audited, capsys: pytest.CaptureFixture[str]
     assert plain.verify() == WITHIN  # unsigned, and whoever altered it mended the checksum
     assert plain.verify("--rerun", "--budget", plain.budget) == OVER
     assert "nonzero: was " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "subject",
+        "subject.0.name",
+        "subject.0.digest",
+        "predicate.budget",
+        "predicate.results.0.verdicts",
+        "predicate",
+    ],
+)
+def test_a_record_that_lacks_a_part_is_refused(plain: Audited, path: str) -> None:
+    """Unsigned, with a checksum that fits: it must still not pass, nor end in a traceback."""
+    statement = plain.statement()
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    inner: Any = statement
+    for part in parents:
+        inner = inner[part]
+    del inner[last]
+    plain.replace(statement, mended=path != "predicate")
+    assert plain.verify("--budget", plain.budget) == OVER
+
+
+def test_rerun_misses_a_verdict_that_was_taken_out(
+    plain: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statement = plain.statement()
+    del statement["predicate"]["results"][0]["verdicts"][0]
+    plain.replace(statement)
+    assert plain.verify("--rerun", "--budget", plain.budget) == OVER
+    assert "size: the record has no verdict on it" in capsys.readouterr().out
 
 
 def test_rerun_refuses_other_data(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import textwrap
 
 import numpy as np
 import pytest
-import yaml  # noqa: F401  (its native half does not survive the second import that pytester makes)
 
 from weighbridge.measure.invariance import difference
 
@@ -60,7 +59,7 @@ def held(pytester):
         folder = pytester.mkdir("cases")
         text = f"""
         model: {{torch: ../model.py:{model}}}
-        inputs: {{x: [16]}}
+        inputs: [[16]]
         {recipe}
         thresholds:
           batch_invariance: 1e-5
@@ -69,6 +68,7 @@ def held(pytester):
         """
         (folder / "net.yaml").write_text(textwrap.dedent(text), encoding="utf-8")
         result = pytester.runpytest("-p", "no:cacheprovider", "-rA", "-k", " or ".join(NAMES))
+        assert sum(result.parseoutcomes().get(what, 0) for what in ("passed", "failed")) == len(NAMES)
         lines = result.outlines
         return {name for name in NAMES if any(line.startswith("FAILED") and name in line for line in lines)}
 

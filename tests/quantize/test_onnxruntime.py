@@ -65,3 +65,35 @@ def test_a_pattern_without_a_match_names_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("samples", [1, 24, 37, 180])
 def test_any_number_of_calibration_samples_serves(tmp_path: Path, method: str, samples: int) -> None:
     assert quantized_weights(tmp_path, samples, calibration=method) == {"body.fc1", "head"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "options", "told"),
+    [({"avx2"}, {}, True), ({"avx2", "avx512_vnni"}, {}, False), ({"avx2"}, {"reduce_range": True}, False)],
+)
+def test_a_processor_that_sums_in_16_bits_is_told_of(
+    flags: set[str], options: dict[str, object], told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weighbridge.contracts import ENGINES, FORMATS, Weighing
+    from weighbridge.measure import accuracy
+    from weighbridge.measure.metrics import find_metric
+
+    monkeypatch.setattr(accuracy, "isa", lambda: frozenset(flags))
+    random = np.random.default_rng(1)
+    inputs = random.standard_normal((64, 8)).astype(np.float32)
+    data = Data(splits={"calibration": (inputs, np.zeros(64)), "test": (inputs, random.integers(0, 8, 64))})
+    context = Context(tmp_path, tmp_path, 0, data)
+    model = static(two_layers(), StaticOptions.model_validate(options), context)
+    engine = ENGINES.get("onnxruntime")
+    scales = Weighing(
+        candidate=FORMATS.get("onnx").save(model, tmp_path, "candidate"),
+        baseline=FORMATS.get("onnx").save(two_layers(), tmp_path, "baseline"),
+        engine=engine,
+        engine_options=engine.options(),
+        data=data,
+        metric=find_metric(None, tmp_path),
+        folder=tmp_path,
+        allow_chance=True,
+    )
+    advice = " ".join(accuracy.advise(accuracy.measure(scales)))
+    assert ("reduce_range: true" in advice) == told

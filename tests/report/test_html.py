@@ -231,6 +231,8 @@ def test_nothing_runs_off_the_page(show: Any, width: int) -> None:
     browser.size(width, 900)
     browser.run("document.querySelectorAll('.name')[2].click()")
     browser.run("new Promise((done) => setTimeout(done, 100))")
+    edges = "[...document.querySelectorAll('.panel, .cases')].map((one) => one.getBoundingClientRect().right)"
+    assert browser.run(f"Math.max(...{edges}) <= innerWidth")
     assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 

@@ -80,3 +80,22 @@ def test_histograms_are_drawn(bench, pytester):
     pytest.importorskip("pygal")
     bench({"speedup": "{min: 0.001}"}, "--benchmark-histogram=drawn").assert_outcomes(passed=1)
     assert list(pytester.path.glob("drawn*.svg"))
+
+
+def test_speedup_against_another_engine(pytester):
+    """The baseline is the torch module itself, not its export."""
+    pytest.importorskip("torch")
+    cases = pytester.mkdir("cases")
+    (cases / "model.py").write_text(
+        "import torch\ndef net():\n    return torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.ReLU())\n"
+    )
+    (cases / "net.yaml").write_text(
+        "model: {torch: model.py:net}\ninputs: [[16]]\nengine: onnxruntime\n"
+        "recipe:\n  - quantize: dynamic\n    engine: onnxruntime\n"
+        "thresholds:\n  speedup: {min: 0.0001, against: torch, budget: 1}\n"
+    )
+    result = pytester.runpytest("-p", "no:cacheprovider", "--bench")
+    report = json.loads((pytester.path / "reports" / "latest.json").read_text())
+    result.assert_outcomes(passed=1)
+    details = report["rows"][0]["measurements"]["speed"]["details"]
+    assert (details["engine"], details["against"]) == ("onnxruntime", "torch")

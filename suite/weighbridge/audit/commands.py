@@ -104,7 +104,7 @@ def verify(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     """The exit code and what was found; raises `Refused`."""
     from weighbridge.audit.budget import read_budget
-    from weighbridge.audit.record import check_files, check_materials, compare, read_record
+    from weighbridge.audit.record import check_files, check_materials, compare, read_record, recorded_verdicts
     from weighbridge.audit.run import OVER, WITHIN, exit_code
     from weighbridge.audit.run import audit as run_audit
 
@@ -112,6 +112,7 @@ def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     lines = check_files(statement, arguments.artifacts, arguments.budget)
     unsigned = "no signature was checked: whoever alters an unsigned record can mend its checksum"
     lines.append("the signature is good" if signed else unsigned)
+    lines += recorded_verdicts(statement)
     if not arguments.rerun:
         return WITHIN, lines
     cases = read_budget(arguments.budget, arguments.artifacts, arguments.baseline)

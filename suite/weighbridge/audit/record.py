@@ -86,9 +86,22 @@ def _checked(statement: dict[str, Any]) -> dict[str, Any]:
     if statement.get("_type") != STATEMENT or statement.get("predicateType") != PREDICATE:
         raise Refused(f"the record is no statement of type {PREDICATE}")
     predicate = dict(statement["predicate"])
+    _read_all(statement, predicate)
     if predicate.pop("checksum") != checksum(predicate):
         raise Refused("the record was altered: its checksum is that of another text")
     return statement
+
+
+def _read_all(statement: Mapping[str, Any], predicate: Mapping[str, Any]) -> None:
+    """Touch whatever is read later, so that a record that lacks it is found out here."""
+    for one in (*statement["subject"], *predicate["materials"], predicate["budget"]):
+        if not (isinstance(one["name"], str) and isinstance(one["digest"]["sha256"], str)):
+            raise TypeError("a digest is no text")
+    for row in predicate["results"]:
+        if not isinstance(row["name"], str):
+            raise TypeError("a result has no name")
+        for verdict in row["verdicts"]:
+            _ = verdict["threshold"], verdict["status"], verdict["measured"]
 
 
 def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget: Path | None) -> list[str]:
@@ -121,6 +134,16 @@ def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget:
     return lines
 
 
+def recorded_verdicts(statement: Mapping[str, Any]) -> list[str]:
+    """A line for each result: that a record is good says nothing of what it records."""
+    lines = []
+    for row in statement["predicate"]["results"]:
+        missed = [f"{one['threshold']} {one['status']}" for one in row["verdicts"] if one["status"] != "pass"]
+        kept = f"kept all {len(row['verdicts'])} lines of the budget"
+        lines.append(f"recorded of {row['name']}: {', '.join(missed) or kept}")
+    return lines
+
+
 def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None:
     """Raises `Refused` where the previous release, or the code of data or metric, is not what it was."""
     known = {one["name"]: one["digest"] for one in statement["predicate"]["materials"]}
@@ -138,9 +161,12 @@ def compare(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str
         if before is None:
             lines.append(f"{row['name']}: the record has no result of it")
             continue
-        for old, new in zip(before["verdicts"], row["verdicts"], strict=True):
-            where = f"{row['name']}, {new['threshold']}"
-            if old["status"] != new["status"]:
+        recorded = {verdict["threshold"]: verdict for verdict in before["verdicts"]}
+        for new in row["verdicts"]:
+            where, old = f"{row['name']}, {new['threshold']}", recorded.get(new["threshold"])
+            if old is None:
+                lines.append(f"{where}: the record has no verdict on it")
+            elif old["status"] != new["status"]:
                 lines.append(f"{where}: was {old['status']}, is {new['status']}: {new['message']}")
             elif _counted(new) and old["measured"] != new["measured"]:
                 lines.append(f"{where}: was {old['measured']}, is {new['measured']}")

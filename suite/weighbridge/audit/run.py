@@ -88,6 +88,8 @@ def _judge(
         return undecided(Status.SKIP, outcome.message)
     if plan.case.skip is not None:
         return undecided(Status.SKIP, plan.case.skip)
+    if (measure := THRESHOLDS.get(ref.name).measure) in outcome.failed:
+        return undecided(Status.ERROR, f"{_shown(path)}:{outcome.failed[measure]}")
     try:
         verdict = judge(ref, _measurement(plan, ref, outcome, measured, say))
     except WeighbridgeError as error:

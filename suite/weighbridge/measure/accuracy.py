@@ -10,6 +10,7 @@ import numpy as np
 
 from weighbridge import stats
 from weighbridge.contracts import (
+    FORMATS,
     MEASURES,
     THRESHOLDS,
     Array,
@@ -21,10 +22,13 @@ from weighbridge.contracts import (
     Weighing,
 )
 from weighbridge.errors import StageError
+from weighbridge.requirements import isa
 from weighbridge.results import Measurement, Reading
 
 QUANTILES = 401
 RESAMPLES = 1000
+_WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "asimd"})
+"""Instruction sets whose int8 products are summed in 32 bits."""
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -38,6 +42,7 @@ def measure(weighing: Weighing) -> Measurement:
         "metric": metric.name,
         "n": len(targets),
         "higher_is_better": metric.higher_is_better,
+        "overflows": _overflows(weighing),
     }
     for name, outputs in (("candidate", ours), ("baseline", theirs)):
         broken = _not_finite(outputs or (), len(targets))
@@ -113,6 +118,23 @@ def _named(metric: Metric) -> Iterator[None]:
         raise
     except Exception as error:
         raise StageError("measure", f"metric {metric.name} raised {type(error).__name__}: {error}") from error
+
+
+def _overflows(weighing: Weighing) -> bool:
+    """Whether 8-bit weights of full range meet a processor that sums pairs of their products in 16 bits.
+
+    255 * 127 + 255 * 127 is above 32767. Source: ONNX Runtime's notes on `reduce_range`.
+    """
+    if weighing.engine.name != "onnxruntime" or isa() & _WIDE_SUMS:
+        return False
+    format_ = FORMATS.get(weighing.candidate.format)
+    return any(
+        tensor.dtype == "int8"
+        and tensor.quantization is not None
+        and tensor.array.size > 0
+        and int(np.abs(tensor.array.astype(np.int16)).max()) > 64
+        for tensor in format_.tensors(format_.open(weighing.candidate))
+    )
 
 
 def _check_chance(metric: Metric, value: float, targets: Array, weighing: Weighing) -> None:
@@ -224,6 +246,11 @@ def advise(measurement: Measurement) -> Sequence[str]:
         lines.append(
             f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
             f"a drop of {details['detectable']:.2%} and more"
+        )
+    if details["overflows"]:
+        lines.append(
+            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
+            "to 7 bits, and the file then computes the same on every processor"
         )
     lines.append(
         "calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning"

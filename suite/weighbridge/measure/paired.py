@@ -20,8 +20,8 @@ from weighbridge import stats
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
 
-BLOCK_S = 0.001
-MOST_PAIRS = 2048
+BLOCK_S = 0.0005
+MOST_PAIRS = 4096
 """Blocks grow with the budget so that a sample never holds many more ratios than this."""
 FEW = 5
 PATIENCE, NAP_S = 10, 0.001

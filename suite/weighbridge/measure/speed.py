@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from weighbridge import machine, stats
@@ -25,7 +27,12 @@ def measure(weighing: Weighing) -> Measurement:
     """Baseline against candidate on one batch, until every limit is cleared or the budget is spent."""
     limits = [limit for limit in weighing.limits if isinstance(limit, SpeedupLimit)]
     options = limits[0] if limits else SpeedupLimit()
-    weighing = _with_engines(weighing, options)
+    weighing = with_threads(weighing, options.threads)
+    with TemporaryDirectory() as folder:
+        return _measure(_against(weighing, options.against, Path(folder)), limits, options)
+
+
+def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: SpeedupLimit) -> Measurement:
     baseline, candidate = weighing.sessions()
     assert baseline is not None  # `needs` says so
     inputs = weighing.data.sample(options.batch)
@@ -74,18 +81,16 @@ def summary(sample: SpeedSample) -> dict[str, Any]:
     }
 
 
-def _with_engines(weighing: Weighing, options: SpeedupLimit) -> Weighing:
-    weighing = with_threads(weighing, options.threads)
-    if options.against is not None:
-        other = ENGINES.get(options.against)
-        if weighing.baseline is not None and weighing.baseline.format not in other.formats:
-            raise StageError(
-                "measure",
-                f"the baseline is a {weighing.baseline.format} artifact, which engine '{other.name}' "
-                f"does not run (it runs {', '.join(other.formats)})",
-            )
-        weighing = replace(weighing, baseline_engine=other)
-    return weighing
+def _against(weighing: Weighing, name: str | None, folder: Path) -> Weighing:
+    """The same weighing with the baseline on the engine `name`, in a format that this engine serves."""
+    if name is None or weighing.baseline is None:
+        return weighing
+    engine, baseline = ENGINES.get(name), weighing.baseline
+    if baseline.format not in engine.formats:
+        if weighing.original is None:
+            raise StageError("measure", f"engine '{name}' does not run a {baseline.format} baseline")
+        baseline = weighing.original(engine.formats, folder)
+    return replace(weighing, baseline=baseline, baseline_engine=engine)
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:

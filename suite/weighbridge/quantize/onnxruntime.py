@@ -264,6 +264,7 @@ def scheme(options: DynamicOptions) -> Mapping[str, Any]:
         "bits": 8,
         "per_channel": options.per_channel,
         "signed": options.weights == "int8",
+        "reduce_range": options.reduce_range,
     }
     return {**promise, "symmetric": True} if options.weights == "int8" else promise
 
