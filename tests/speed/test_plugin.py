@@ -71,7 +71,9 @@ def test_the_rounds_feed_pytest_benchmark(bench, pytester):
         assert extra["confidence"] == 0.99
         assert entry["stats"]["rounds"] >= extra["pairs"]
         assert 0 < entry["stats"]["min"] <= entry["stats"]["median"]
-    again = bench({"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-compare", "--benchmark-compare-fail=min:100000%")
+    again = bench(
+        {"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-compare", "--benchmark-compare-fail=min:100000%"
+    )
     again.assert_outcomes(passed=1)
     again.stdout.fnmatch_lines(["*speed?candidate?*0001_first*"])
 
