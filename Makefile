@@ -29,7 +29,7 @@ bench: $(READY)  ## run the shipped cases, speed included, and print the table
 	$(BIN)/python -m pytest cases --bench -q --benchmark-quiet
 
 test: $(READY)  ## the package's own tests
-	$(BIN)/python -m pytest tests -n 2 -q
+	$(BIN)/python -m pytest tests -n 2 -q -m "not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest tests -m slow -q
