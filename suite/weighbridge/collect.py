@@ -136,8 +136,6 @@ class CaseItem(pytest.Item):
         case, settings = self.parent.case, self.parent.settings
         if case.skip is not None:
             pytest.skip(case.skip)
-        if (self.bench and settings.benchmark_skip) or (not self.bench and settings.benchmark_only):
-            pytest.skip("--benchmark-skip" if self.bench else "--benchmark-only")
         if self.bench and not settings.bench:
             pytest.skip(f"{self.name} is measured with --bench only: pytest --bench '{self.nodeid}'")
         outcome = self.parent.outcome
@@ -181,6 +179,8 @@ class ThresholdItem(CaseItem):
         super().__init__(ref=ref, **kwargs)
         self.threshold = THRESHOLDS.get(ref.name)
         self.bench = MEASURES.get(self.threshold.measure).bench
+        if self.bench and self.parent.settings.bench:
+            self.fixturenames = ["benchmark"]  # by which --benchmark-skip and --benchmark-only tell a benchmark
 
     def setup(self) -> None:
         super().setup()

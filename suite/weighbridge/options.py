@@ -19,9 +19,6 @@ class Settings:
     root: Path
     bench: bool
     bench_inconclusive: str
-    benchmark_skip: bool
-    benchmark_only: bool
-    """pytest-benchmark's own flags, which speed items follow."""
     strict_requirements: bool
     case_patterns: tuple[str, ...]
     reports: Path
@@ -38,8 +35,6 @@ class Settings:
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
             bench_inconclusive=config.getoption("weighbridge_bench_inconclusive"),
-            benchmark_skip=bool(config.getoption("benchmark_skip", False)),
-            benchmark_only=bool(config.getoption("benchmark_only", False)),
             strict_requirements=config.getoption("weighbridge_strict_requirements"),
             case_patterns=tuple(config.getini("weighbridge_cases")),
             reports=config.rootpath / config.getini("weighbridge_reports"),
