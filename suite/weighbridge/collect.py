@@ -136,6 +136,8 @@ class CaseItem(pytest.Item):
         case, settings = self.parent.case, self.parent.settings
         if case.skip is not None:
             pytest.skip(case.skip)
+        if (self.bench and settings.benchmark_skip) or (not self.bench and settings.benchmark_only):
+            pytest.skip("--benchmark-skip" if self.bench else "--benchmark-only")
         if self.bench and not settings.bench:
             pytest.skip(f"{self.name} is measured with --bench only: pytest --bench '{self.nodeid}'")
         outcome = self.parent.outcome
