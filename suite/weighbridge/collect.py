@@ -180,7 +180,8 @@ class ThresholdItem(CaseItem):
         self.threshold = THRESHOLDS.get(ref.name)
         self.bench = MEASURES.get(self.threshold.measure).bench
         if self.bench and self.parent.settings.bench:
-            self.fixturenames = ["benchmark"]  # by which --benchmark-skip and --benchmark-only tell a benchmark
+            # By this pytest-benchmark tells a benchmark, for --benchmark-skip and --benchmark-only.
+            self.fixturenames = ["benchmark"]
 
     def setup(self) -> None:
         super().setup()
