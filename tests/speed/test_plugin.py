@@ -31,11 +31,13 @@ def bench(pytester):
 OPEN = {"speedup": "{min: 1.0, budget: 0.001}"}
 
 
-def test_what_the_noise_does_not_allow_fails_unless_told_otherwise(bench):
+def test_what_the_noise_does_not_allow_fails_unless_told_otherwise(bench, pytester):
     strict = bench(OPEN)
     strict.assert_outcomes(failed=1)
     strict.stdout.fnmatch_lines(["*the interval does not clear the limit*", "*to decide: *"])
     bench(OPEN, "--bench-inconclusive=warn").assert_outcomes(passed=1, warnings=1)
+    [row] = json.loads((pytester.path / "reports/latest.json").read_text())["rows"]
+    assert row["status"] == "inconclusive"  # let through, and not passed
 
 
 def test_every_speed_threshold_can_be_kept_and_missed(bench, pytester):
