@@ -22,17 +22,20 @@ $(TF_READY): pyproject.toml constraints-tensorflow.txt
 		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
 	@touch $@
 
-.PHONY: setup bench test test-slow test-tensorflow lint types check schema clean
+.PHONY: setup bench test test-slow test-thorough test-tensorflow lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
 	$(BIN)/python -m pytest cases --bench -q --benchmark-quiet
 
 test: $(READY)  ## the package's own tests
-	$(BIN)/python -m pytest tests -n 2 -q
+	$(BIN)/python -m pytest tests -n 2 -q -m "not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest tests -m slow -q
+
+test-thorough: $(READY)  ## every quantizer against every property for minutes
+	$(BIN)/python -m pytest tests/numerics/test_quantizers.py --hypothesis-profile=thorough -n 2 -q
 
 test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped cases, in an environment of their own
 	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q

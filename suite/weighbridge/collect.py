@@ -179,6 +179,9 @@ class ThresholdItem(CaseItem):
         super().__init__(ref=ref, **kwargs)
         self.threshold = THRESHOLDS.get(ref.name)
         self.bench = MEASURES.get(self.threshold.measure).bench
+        if self.bench and self.parent.settings.bench:
+            # By this pytest-benchmark tells a benchmark, for --benchmark-skip and --benchmark-only.
+            self.fixturenames = ["benchmark"]
 
     def setup(self) -> None:
         super().setup()

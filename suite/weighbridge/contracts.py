@@ -318,6 +318,8 @@ class Measure:
     run: Callable[[Weighing], Measurement]
     needs: tuple[Literal["baseline", "data", "metric", "inputs"], ...] = ()
     bench: bool = False
+    on_demand: bool = False
+    """Taken only where a threshold asks for it: it runs the model in ways that nobody may have meant."""
 
 
 MEASURES: Registry[Measure] = Registry("measurement")

@@ -20,7 +20,7 @@ def take_census(model: Model) -> Census:
         stored += tensor.stored_bytes
         if tensor.quantization is not None:
             quantized += 1
-            saved += 32 - tensor.quantization.bits
+            saved += max(0, 32 - tensor.quantization.bits)  # int16x8 keeps 64-bit biases beside 8-bit weights
         sha.update(np.ascontiguousarray(tensor.array).tobytes())
         if tensor.array.ndim >= 2:
             parameters += tensor.array.size

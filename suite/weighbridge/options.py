@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 YAML = (".yaml", ".yml")
+DEFAULT_REPORT = "markdown"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Settings:
         formats = tuple(
             name.strip() for name in config.getoption("weighbridge_report").split(",") if name.strip()
         )
+        if formats != (DEFAULT_REPORT,):
+            _check_formats(formats)
         return cls(
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
@@ -44,6 +47,18 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _check_formats(formats: tuple[str, ...]) -> None:
+    """Raise before anything runs. The registry is imported for an unusual wish only: it takes time."""
+    from weighbridge.contracts import REPORTS
+    from weighbridge.errors import UsageError
+
+    for name in formats:
+        try:
+            REPORTS.get(name)
+        except UsageError as error:
+            raise pytest.UsageError(f"--report: {error}") from None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -70,7 +85,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--report",
         dest="weighbridge_report",
-        default="markdown",
+        default=DEFAULT_REPORT,
         metavar="FORMATS",
         help="formats to write beside latest.json, comma-separated (default: markdown)",
     )

@@ -60,17 +60,23 @@ def _status(call: pytest.CallInfo[None], report: pytest.TestReport) -> Status | 
     return Status.PASS
 
 
-def write_reports(parts: Sequence[Mapping[str, Any]], settings: Settings) -> list[Path]:
-    """`latest.json`, then every format asked for. A full disk costs the report, not the run."""
+def write_reports(parts: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[list[Path], str]:
+    """Write `latest.json`, then every format asked for; gives the files, and what kept the rest from being written.
+
+    A full disk costs the report, not the run.
+    """
     report = make_report(parts, {"bench": settings.bench})
-    written = []
+    written: list[Path] = []
     for name in dict.fromkeys(["json", *settings.formats]):
         writer = REPORTS.get(name)
         path = settings.reports / f"latest{writer.suffix}"
-        settings.reports.mkdir(parents=True, exist_ok=True)
-        _replace(path, writer.render(report))
+        try:
+            settings.reports.mkdir(parents=True, exist_ok=True)
+            _replace(path, writer.render(report))
+        except OSError as error:
+            return written, f"{path} could not be written: {error.strerror or error}"
         written.append(path)
-    return written
+    return written, ""
 
 
 def _replace(path: Path, text: str) -> None:
@@ -86,7 +92,11 @@ def _replace(path: Path, text: str) -> None:
 
 
 def show(
-    terminal: Any, parts: Sequence[Mapping[str, Any]], settings: Settings, written: Sequence[Path]
+    terminal: Any,
+    parts: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    written: Sequence[Path],
+    trouble: str,
 ) -> None:
     from weighbridge.report.terminal import render
 
@@ -101,6 +111,9 @@ def show(
         str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
         for path in written
     )
-    terminal.line(f"wrote {names}")
+    if names:
+        terminal.line(f"wrote {names}")
+    if trouble:
+        terminal.line(trouble, red=True)
     if "github" in settings.formats:
         announce(report, terminal.write, os.environ)

@@ -60,7 +60,13 @@ def make_plan(case: Case) -> Plan:
     baseline_format = final if baseline is not None else case.model.format
     baseline_engine = engine if baseline_format in served else FORMATS.get(baseline_format).engine
     needed = dict.fromkeys(THRESHOLDS.get(ref.name).measure for ref in case.thresholds)
-    always = [measure.name for measure in MEASURES if not measure.bench and _possible(case, measure.needs)]
+    taken = [
+        measure.name
+        for measure in MEASURES
+        if not measure.bench
+        and (measure.name in needed or not measure.on_demand)
+        and _possible(case, measure.needs)
+    ]
     return Plan(
         case=case,
         stages=tuple(stages),
@@ -68,7 +74,7 @@ def make_plan(case: Case) -> Plan:
         format=final,
         engine=engine,
         baseline_engine=baseline_engine,
-        measures=tuple(always),
+        measures=tuple(taken),
         bench=tuple(name for name in needed if MEASURES.get(name).bench),
         requirements=_requirements(case, stages, final, engine, baseline or []),
     )

@@ -43,6 +43,7 @@ class Session:
         self.settings = Settings.from_config(config)
         self.parts: list[dict[str, Any]] = []
         self.written: list[Path] = []
+        self.trouble = ""
 
     @property
     def controls(self) -> bool:
@@ -90,11 +91,11 @@ class Session:
         if self.controls and self.parts:
             from weighbridge.outcomes import write_reports
 
-            self.written = write_reports(self.parts, self.settings)
+            self.written, self.trouble = write_reports(self.parts, self.settings)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.controls and self.parts:
             from weighbridge.outcomes import show
 
-            show(terminalreporter, self.parts, self.settings, self.written)
+            show(terminalreporter, self.parts, self.settings, self.written, self.trouble)

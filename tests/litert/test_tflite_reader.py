@@ -17,7 +17,9 @@ from tflite_builder import (
     INT2,
     INT4,
     INT8,
+    INT16,
     INT32,
+    INT64,
     RESHAPE,
     UINT4,
     UINT8,
@@ -30,8 +32,10 @@ from tflite_builder import (
     write,
 )
 
+from weighbridge.contracts import Model
 from weighbridge.errors import StageError
-from weighbridge.formats.tflite_file import TFLiteFile
+from weighbridge.evidence import take_census
+from weighbridge.formats.tflite_file import TFLiteFile, layer_of
 
 CODES = np.array([[-7, 3, 0], [5, -8, 1]])
 
@@ -82,6 +86,20 @@ def test_packed_codes_come_out_one_a_number(type_: int, bits: int, codes: np.nda
     tensor = only(write(fully_connected(Tensor("w", (2, 3), type_, data, scale=(1.0,)), 2, 3)))
     np.testing.assert_array_equal(tensor.array, codes)
     assert tensor.stored_bytes == len(data) == -(-6 * bits // 8)
+
+
+def test_wide_biases_do_not_hide_narrow_weights() -> None:
+    """int16x8 files: 8-bit weights, 64-bit biases."""
+    tensors = [
+        Tensor("x", (1, 3), INT16, scale=(0.5,)),
+        Tensor("w", (2, 3), INT8, CODES.astype(np.int8).tobytes(), scale=(0.5,)),
+        Tensor("b", (2,), INT64, np.array([3, -4], np.int64).tobytes(), scale=(0.25,)),
+        Tensor("y", (1, 2), INT16, scale=(0.5,)),
+    ]
+    operator = Operator(FULLY_CONNECTED, (0, 1, 2), (3,), options=(8, schema.FullyConnectedOptionsT()))
+    census = take_census(Model("tflite", write(Graph(tensors, [operator], (0,), (3,)))))
+    assert census.quantized == 2
+    assert census.saved_bits == 32 - 8
 
 
 def test_float16_is_a_reduced_float_seen_through_dequantize() -> None:
@@ -142,6 +160,18 @@ def test_shapes_and_permutations_are_no_weights_and_a_shared_buffer_counts_once(
     file = TFLiteFile(write(Graph(tensors, operators, (0,), (6,))))
     assert [tensor.name for tensor in file.tensors()] == ["w"]
     assert file.operators() == {"FULLY_CONNECTED": 2, "RESHAPE": 1}
+
+
+@pytest.mark.parametrize(("name", "layer"), [
+    ("torch.nn.modules.container.Sequential/torch.nn.modules.linear.Linear_10;1", "Linear_10"),
+    ("a.Sequential/a.ReLU_2;;a.Sequential/a.BatchNorm2d_1;;a.Sequential/a.Conv2d_0;", "Conv2d_0"),
+    ("cnn/conv2d_1/Relu;cnn/conv2d_1/BiasAdd;cnn/conv2d_1/Conv2D", "cnn/conv2d_1"),
+    ("dense/MatMul", "dense"),
+    ("w", "w"),
+    (";", ";"),
+])  # fmt: skip
+def test_a_layer_is_named_as_its_author_knows_it(name: str, layer: str) -> None:
+    assert layer_of(name) == layer
 
 
 def test_custom_operators_are_named() -> None:

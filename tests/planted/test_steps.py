@@ -238,7 +238,8 @@ thresholds: {weights_ratio: 2, fidelity: {min: 25, max: 90}}
 """
     )
     (folder / "root.py").write_text("import torch\ndef linear(): return torch.nn.Linear(10, 5)\n")
-    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    pytester.runpytest_inprocess()
+    assert set(statuses(pytester.path).values()) == {"pass"}
     (quantize,) = report_of(pytester.path)["rows"][0]["steps"]
     assert (quantize["before"]["quantized"], quantize["after"]["quantized"]) == (0, 1)
 
@@ -256,7 +257,6 @@ thresholds: {size_ratio: 1}
     )
     (folder / "conv.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
     result = pytester.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         "*conv.yaml:4: quantize*: torch's dynamic quantization converts Linear layers*"
     )
@@ -288,7 +288,6 @@ thresholds: {accuracy_drop: 0.5}
 """
     )
     result = pytester.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         "*onnx.yaml:2: export: the exported model disagrees with torch on 16 samples*"
     )

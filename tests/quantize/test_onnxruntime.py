@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from weighbridge.contracts import Context, Model
+from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.data import Data
 from weighbridge.errors import StageError
-from weighbridge.quantize.onnxruntime import StaticOptions, static
+from weighbridge.numerics.round_trip import read_back
+from weighbridge.quantize.onnxruntime import StaticOptions, scheme, static
 
 
 def two_layers() -> Model:
@@ -67,6 +68,17 @@ def test_any_number_of_calibration_samples_serves(tmp_path: Path, method: str, s
     assert quantized_weights(tmp_path, samples, calibration=method) == {"body.fc1", "head"}
 
 
+def test_seven_bits_are_promised_and_kept(tmp_path: Path) -> None:
+    model = two_layers()
+    floats = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.value.graph.initializer}
+    data = Data(splits={"calibration": (floats["head.weight"], np.zeros(8))})
+    reduced = StaticOptions(reduce_range=True)
+    quantized = static(model, reduced, Context(tmp_path, tmp_path, 0, data))
+    stored = list(FORMATS.get("onnx").tensors(quantized))
+    assert not read_back(stored, floats, scheme(reduced)).findings
+    assert "codes are left unused" in str(read_back(stored, floats, scheme(StaticOptions())).findings[0])
+
+
 @pytest.mark.parametrize(
     ("flags", "options", "told"),
     [({"avx2"}, {}, True), ({"avx2", "avx512_vnni"}, {}, False), ({"avx2"}, {"reduce_range": True}, False)],
@@ -74,7 +86,7 @@ def test_any_number_of_calibration_samples_serves(tmp_path: Path, method: str, s
 def test_a_processor_that_sums_in_16_bits_is_told_of(
     flags: set[str], options: dict[str, object], told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weighbridge.contracts import ENGINES, FORMATS, Weighing
+    from weighbridge.contracts import ENGINES, Weighing
     from weighbridge.measure import accuracy
     from weighbridge.measure.metrics import find_metric
 

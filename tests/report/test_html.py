@@ -136,6 +136,21 @@ def test_a_case_opens_with_thresholds_layers_histograms_and_samples(show: Any) -
     assert browser.run("document.querySelectorAll('.panel .sample').length") > 120
 
 
+def test_the_calls_of_an_absolute_latency_are_drawn(show: Any) -> None:
+    report = made.report(1)
+    details = {"samples": [5.0, 5.2, 5.1, 30.0, 5.1], "interval": [5.0, 5.2]}
+    report["rows"][0]["measurements"] = {
+        "latency": {"unit": "ms", "baseline": None, "candidate": 5.1, "details": details}
+    }
+    report["rows"][0]["verdicts"] = [
+        made.verdict("latency", "pass", "<= 6", 5.1, [5.0, 5.2]) | {"unit": "ms"}
+    ]
+    browser = show(report)
+    section = "[...document.querySelectorAll('.panel section')].find((one) => one.textContent.startsWith('latency samples'))"
+    assert browser.run(f"{section}.querySelectorAll('.sample').length") == 5
+    assert browser.run(f"{section}.querySelector('.limit-text').textContent") == "limit ≤\xa06\xa0ms"
+
+
 def test_keyboard_alone_reaches_sorts_and_opens(show: Any) -> None:
     browser = show(made.report(5))
     for _ in range(60):

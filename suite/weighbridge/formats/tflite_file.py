@@ -139,7 +139,7 @@ class TFLiteFile:
             )
             spent += index_bytes
         return StoredTensor(
-            name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=name,
+            name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=layer_of(name),
             operator=operator,
         )  # fmt: skip
 
@@ -251,8 +251,10 @@ class TFLiteFile:
         return StageError("load", f"{self.name} is damaged or cut short: {error}")
 
 
-# What reading outside a buffer raises; flatbuffers itself raises TypeError for an offset that is no table's.
+# What reading outside a buffer raises; flatbuffers itself raises TypeError for an offset that is no table's, and
+# a table that the schema demands is None where it is absent.
 _DAMAGE = (
+    AttributeError,
     struct.error,
     IndexError,
     ValueError,
@@ -262,6 +264,17 @@ _DAMAGE = (
     UnicodeError,
     MemoryError,
 )
+
+
+def layer_of(name: str) -> str:
+    """A tensor's layer, as its author knows it: `Conv2d_4` of torch, `cnn/conv2d` of Keras.
+
+    Converters join the names of all operators that they fused, the one that owns the weight last, and number
+    what would stand twice.
+    """
+    owner = [part for part in name.split(";") if part and not part.isdigit()][-1:] or [name]
+    path, _, last = owner[0].rpartition("/")
+    return last.rpartition(".")[2] if "." in last else path or last
 
 
 def _signature(tensor: Any) -> tuple[int, ...]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.formats.tflite_types import product
+
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
 _COMPRESSED = 1
-_DENSE_LIMIT = 1 << 30
+_DENSE_LIMIT = 1 << 28
 """A small file can claim any shape; beyond this many numbers the claim is not believed."""
 
 
@@ -26,9 +28,7 @@ def densify(
     """
     import numpy as np
 
-    total = 1
-    for size in shape:
-        total *= size
+    total = product(shape)
     if total > _DENSE_LIMIT:
         raise ValueError(f"a sparse tensor claims the shape {shape}")
     order = np.asarray(sparsity.TraversalOrderAsNumpy()).reshape(-1)
@@ -49,21 +49,23 @@ def densify(
             indices, second = _vector(schema, metadata.ArrayIndicesType(), metadata.ArrayIndices())
             spent += first + second
             lengths = segments[parents + 1] - segments[parents]
-            if (lengths < 0).any():
-                raise ValueError("segments of a sparse tensor run backwards")
+            if (lengths < 0).any() or lengths.sum() > total:
+                raise ValueError("the segments of a sparse tensor contradict its shape")
             repeat = np.repeat(np.arange(len(parents)), lengths)
             inside = np.arange(len(repeat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
             parents = segments[parents][repeat] + inside
             here = indices[parents]
         else:
             size = metadata.DenseSize()
-            if not 0 <= size <= _DENSE_LIMIT or len(parents) * size > _DENSE_LIMIT:
+            if size < 0 or len(parents) * size > total:
                 raise ValueError(f"a dense dimension of a sparse tensor claims {size}")
             if dimension >= len(shape):
                 block_size[int(blocked[dimension - len(shape)])] = size
             repeat = np.repeat(np.arange(len(parents)), size)
             here = np.tile(np.arange(size), len(parents))
             parents = parents[repeat] * size + here
+        if (here < 0).any():
+            raise ValueError("a sparse tensor has a negative index")
         coordinates = {key: value[repeat] for key, value in coordinates.items()}
         coordinates[dimension] = here
 

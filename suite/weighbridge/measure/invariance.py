@@ -108,7 +108,7 @@ def _advise_determinism(measurement: Measurement) -> Sequence[str]:
     ]
 
 
-MEASURES.add("invariance", Measure("invariance", measure, needs=("inputs",)))
+MEASURES.add("invariance", Measure("invariance", measure, needs=("inputs",), on_demand=True))
 for _name, _keys, _advise, _doc in (
     ("batch_invariance", (), _advise_batch, "A batch of n against n batches of one"),
     ("permutation_invariance", ("permutation",), _advise_batch, "The batch in another order"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from weighbridge import machine, stats
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
@@ -12,7 +12,13 @@ from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.results import Measurement, Reading
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 PERCENTILES = (50, 95, 99)
+DRAWN = 200
+"""So many calls stand in the report."""
 
 
 class LatencyLimit(BenchLimit):
@@ -37,7 +43,13 @@ def measure(weighing: Weighing) -> Measurement:
         "confidence": confidence,
     }
     details |= summary(sample, options, quantile, confidence, bounds)
+    details["samples"] = [float(f"{ms:.6g}") for ms in evenly(sample.seconds * 1e3)]
     return Measurement("latency", "ms", details[f"p{options.percentile}"], None, details)
+
+
+def evenly(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most `DRAWN` of the values, at even distances, in their order."""
+    return values[:: -(-values.size // DRAWN)] if values.size else values
 
 
 def candidate_calls(weighing: Weighing, options: BenchLimit, done: Any) -> CallSample:

@@ -39,6 +39,8 @@ class KnownDifference:
 class Quantizer(Protocol):
     """Tensors to codes and back. `x` is float32, of any shape and memory layout, and must not be changed."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def name(self) -> str: ...
 

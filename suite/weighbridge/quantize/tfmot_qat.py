@@ -47,7 +47,8 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
 
 
 def scheme(options: QATOptions) -> Mapping[str, Any]:
-    return {"bits": 8, "signed": True, "symmetric": True, "per_channel": True}
+    """tfmot's scheme is per-channel for convolutions and per-tensor for Dense layers, so neither is promised."""
+    return {"bits": 8, "signed": True, "symmetric": True}
 
 
 STEPS.add(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -72,7 +71,7 @@ def _fold(case: str) -> list[str]:
     """`cases/digits/cnn.yaml::prune-int8` on lines of their own: the file's folder and name, then the case."""
     file, _, name = case.partition("::")
     parts = ["/".join(file.split("/")[-2:]).removesuffix(".yaml").removesuffix(".yml"), name]
-    return [piece for part in parts if part for piece in re.findall(f".{{1,{_CASE_WIDTH}}}", part)]
+    return [piece for part in parts if part for piece in textwrap.wrap(part, _CASE_WIDTH)]
 
 
 class Terminal:

@@ -64,11 +64,11 @@ function histogram({ name, histogram: { edges, baseline, candidate } }) {
 const samplesOf = (details) => details?.ratios || details?.blocks || details?.samples || [];
 
 // Every block's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
-function speedSamples(details, interval, bars, unit) {
+function speedSamples(details, measured, interval, bars, unit) {
   const blocks = samplesOf(details).filter(isNumber), width = 460, height = 190;
   const every = Math.ceil(blocks.length / 1500), dots = blocks.filter((_, index) => index % every === 0);
   const sorted = [...blocks].sort((a, b) => a - b), middle = sorted[Math.floor(sorted.length / 2)];
-  const estimate = isNumber(details.ratio) ? details.ratio : middle;
+  const estimate = [details.ratio, measured, middle].find(isNumber);
   // One stalled block must not squeeze all others into a line: the scale ends at the outer half percent.
   const trimmed = sorted.slice(Math.floor(sorted.length * 0.005), Math.ceil(sorted.length * 0.995));
   const shown = [...(trimmed.length ? trimmed : sorted), estimate, ...(interval || [])].filter(isNumber);
@@ -78,7 +78,7 @@ function speedSamples(details, interval, bars, unit) {
   const y = scaleFor([...shown, ...near.map(({ value }) => value)], height - 24, 10, false);
   const x = (index) => 52 + (index + 0.5) / dots.length * (width - 60);
   const svg = s('svg', { width: '100%', height, viewBox: `0 0 ${width} ${height}`, role: 'img',
-    'aria-label': `${blocks.length} blocks, estimate ${show(estimate, unit)}` });
+    'aria-label': `${blocks.length} samples, estimate ${show(estimate, unit)}` });
   for (const tick of y.ticks()) {
     svg.append(s('line', { class: 'grid', x1: 52, x2: width, y1: y(tick), y2: y(tick) }),
       s('text', { x: 46, y: y(tick) + 4, 'text-anchor': 'end' }, plain(tick)));
@@ -93,8 +93,8 @@ function speedSamples(details, interval, bars, unit) {
     const inside = near.includes(bar), at = inside ? y(bar.value) : bar.value < low ? height - 22 : 14;
     const where = inside ? '' : bar.value < low ? ' (far below)' : ' (far above)';
     svg.append(inside ? s('line', { class: 'limit', x1: 52, x2: width, y1: at, y2: at }) : '',
-      s('text', { class: 'limit-text halo', x: width - 4, y: at - 4, 'text-anchor': 'end' }, `limit ${bar.sign} ${plain(bar.value)}${where}`));
+      s('text', { class: 'limit-text halo', x: width - 4, y: at - 4, 'text-anchor': 'end' }, `limit ${showLimit(`${bar.sign} ${bar.value}`, unit)}${where}`));
   }
-  svg.append(s('text', { x: 52, y: height - 6 }, `${blocks.length} blocks in the order they ran`));
+  svg.append(s('text', { x: 52, y: height - 6 }, `${blocks.length} ${isNumber(details.ratio) ? 'pairs of blocks' : 'calls'} in the order they ran`));
   return svg;
 }

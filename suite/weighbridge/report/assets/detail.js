@@ -52,7 +52,7 @@ function speedSections(row) {
       const times = relative && isNumber(one.details.baseline_ms)
         && `${plain(one.details.baseline_ms)} ms before, ${plain(one.details.candidate_ms)} ms after`;
       return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
-        speedSamples(one.details, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? '' : one.unit),
+        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? '' : one.unit),
         times && h('p', { class: 'note' }, times));
     });
 }
