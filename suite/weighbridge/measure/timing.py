@@ -25,7 +25,7 @@ ROUND_S = 50e-6
 """A round lasts at least this long, a thousand times the cost of reading the clock."""
 COLD_S = 0.25
 """Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
-LEAST_ROUNDS = 5
+LEAST_ROUNDS = 3
 
 
 @contextmanager
@@ -55,9 +55,9 @@ class Timer:
     def calibrated(
         cls, call: Call, call_s: float, block_s: float, clock: Clock = time.perf_counter_ns
     ) -> Timer:
-        """Blocks of about `block_s` seconds for a call of `call_s`, and of five rounds where calls are short.
+        """Blocks of about `block_s` seconds for a call of `call_s`, and of three rounds where calls are short.
 
-        A minimum needs a few rounds to be one, so a block of 5 ms calls is 30 ms long. Of calls so long that
+        A minimum needs a few rounds to be one, so a block of 5 ms calls is 20 ms long. Of calls so long that
         no round escapes a burst anyway, more pairs serve better than more rounds.
         """
         inner = max(1, math.ceil(ROUND_S / call_s))
