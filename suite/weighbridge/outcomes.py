@@ -25,7 +25,9 @@ def attach(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) ->
     if status is None:
         return
     judged = getattr(item, "verdict", None)
-    if status is Status.PASS and judged is not None:  # let through by --bench-inconclusive=warn, and not passed
+    if (
+        status is Status.PASS and judged is not None
+    ):  # let through by --bench-inconclusive=warn, and not passed
         status = judged.status
     text = getattr(report, "wasxfail", "") if status is Status.XFAIL else ""
     if status in (Status.SKIP, Status.ERROR) and call.excinfo is not None:
