@@ -43,3 +43,9 @@ def project(pytester: pytest.Pytester) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def nobodys_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pytest that a test starts is not xdist's: pytest-benchmark would switch itself off in a worker."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
