@@ -58,7 +58,7 @@ def test_the_case_of_the_first_page_gates_a_torch_module(project: Path, pytester
     result.stdout.fnmatch_lines(
         ["*gate.yaml::gate::accuracy_drop PASSED*", "*gate::size_ratio PASSED*", "*gate::speedup SKIPPED*"]
     )
-    result.assert_outcomes(passed=2, skipped=1)
+    result.assert_outcomes(passed=3, skipped=1)
 
 
 def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pytest.Pytester) -> None:
@@ -67,7 +67,7 @@ def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pyt
     result = pytester.runpytest_inprocess(
         "cases/mine/full.yaml", "-k", "torch-int8", "-W", "ignore::pytest.PytestUnknownMarkWarning"
     )
-    result.assert_outcomes(passed=1, xfailed=1)
+    result.assert_outcomes(passed=2, xfailed=1)
 
 
 def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
