@@ -21,9 +21,14 @@ def catalogue(style: str = "simple") -> str:
             ", ".join(step.accepts),
             ", ".join(step.options.model_fields),
         ]
-        for step in sorted(STEPS, key=lambda step: (step.kind != "prune", step.kind, step.method))
+        for step in sorted(
+            STEPS, key=lambda step: (step.kind != "prune", step.kind, step.method, step.engine or "")
+        )
     ]
-    thresholds = [[item.name, _SIGNS[item.side], item.unit, item.doc] for item in THRESHOLDS]
+    thresholds = [
+        [item.name, _SIGNS[item.side], item.unit, item.doc]
+        for item in sorted(THRESHOLDS, key=lambda item: (item.measure, item.name))
+    ]
     parts = [
         tabulate(steps, headers=["step", "engine", "takes", "options"], tablefmt=style),
         tabulate(
@@ -36,5 +41,5 @@ def catalogue(style: str = "simple") -> str:
         "metrics": METRICS,
         "reports": REPORTS,
     }
-    parts += [f"{what}: {', '.join(registry.names())}" for what, registry in registries.items()]
+    parts += [f"{what}: {', '.join(sorted(registry.names()))}" for what, registry in registries.items()]
     return "\n\n".join(parts) + "\n"
