@@ -86,20 +86,21 @@ def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) 
         if weight.scheme is not None and weight.original is not None:
             weights.setdefault(weight.scheme, {})[weight.layer] = _sample(weight.original, weight.scheme)
     schemes = list(weights) or ([Scheme.promised(promise)] if "bits" in promise else [])
-    quantizers = list(_quantizers(step))
-    if not quantizers:
+    tested = [
+        (quantizer, supported, position, scheme)
+        for quantizer in _quantizers(step)
+        for position, scheme in enumerate(schemes)
+        if (supported := _supported(quantizer, scheme)) is not None
+    ]
+    if not tested:
         yield f"{step.key}: no registered quantizer computes as it does, so its properties were not tested"
-    for quantizer in quantizers:
-        for position, scheme in enumerate(schemes):
-            supported = _supported(quantizer, scheme)
-            if supported is None:
-                continue
-            try:
-                if position == 0:
-                    _hunt_once(quantizer, supported)
-                check_weights(quantizer, supported, weights.get(scheme, {}))
-            except Violation as violation:
-                raise PromiseBroken(str(violation)) from violation
+    for quantizer, supported, position, scheme in tested:
+        try:
+            if position == 0:
+                _hunt_once(quantizer, supported)
+            check_weights(quantizer, supported, weights.get(scheme, {}))
+        except Violation as violation:
+            raise PromiseBroken(str(violation)) from violation
 
 
 @cache
@@ -121,9 +122,14 @@ def _quantizers(step: Step) -> Iterator[Quantizer]:
 
 
 def _supported(quantizer: Quantizer, scheme: Scheme) -> Scheme | None:
-    """The scheme in the variant that the quantizer has: some leave the lowest code of symmetric weights unused."""
+    """The scheme in the variant that the quantizer has, in what a recipe leaves open.
+
+    Some leave the lowest code of symmetric weights unused, some round ties away from zero.
+    """
     narrow = [replace(scheme, narrow=True)] if scheme.symmetric and scheme.type.signed else []
-    return next((each for each in (scheme, *narrow) if quantizer.supports(each)), None)
+    variants = [scheme, *narrow]
+    variants += [replace(each, rounding="half_away") for each in variants]
+    return next((each for each in variants if quantizer.supports(each)), None)
 
 
 def _sample(weight: Array, scheme: Scheme) -> Array:

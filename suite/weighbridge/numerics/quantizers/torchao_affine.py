@@ -44,12 +44,7 @@ class TorchAOAffine:
         return isinstance(scheme.type, Integer) and scheme.rounding == "half_even" and scheme.bits <= 8
 
     def accepts(self, scheme: Scheme, shape: tuple[int, ...]) -> bool:
-        whole = (
-            scheme.axis is None or scheme.group_size is None or shape[scheme.axis] % scheme.group_size == 0
-        )
-        # Blocks of one number each are reduced over the whole tensor: see docs/known-differences.md.
-        alone = math.prod(_block(shape, scheme)) == 1 and math.prod(shape) > 1
-        return whole and not alone and len(shape) > 0 and 0 not in shape
+        return in_blocks(shape, scheme)
 
     def choose(self, x: Array, scheme: Scheme) -> Parameters:
         import torch
@@ -59,7 +54,7 @@ class TorchAOAffine:
         scale, zero_point = choose_qparams_affine(
             torch.from_numpy(x),
             kind,
-            _block(x.shape, scheme),
+            block_of(x.shape, scheme),
             _stored(scheme),
             **_range(scheme),
             eps=self.smallest_scale,
@@ -74,7 +69,7 @@ class TorchAOAffine:
 
         codes: Array = quantize_affine(
             torch.from_numpy(x),
-            _block(x.shape, scheme),
+            block_of(x.shape, scheme),
             *_pair(parameters),
             _stored(scheme),
             **_range(scheme),
@@ -88,7 +83,7 @@ class TorchAOAffine:
         stored = _stored(scheme)
         values: Array = dequantize_affine(
             torch.from_numpy(np.ascontiguousarray(codes)).to(stored),
-            _block(codes.shape, scheme),
+            block_of(codes.shape, scheme),
             *_pair(parameters),
             stored,
             **_range(scheme),
@@ -96,7 +91,15 @@ class TorchAOAffine:
         return values
 
 
-def _block(shape: tuple[int, ...], scheme: Scheme) -> tuple[int, ...]:
+def in_blocks(shape: tuple[int, ...], scheme: Scheme) -> bool:
+    """Whether torchao quantizes such a tensor, and as the scheme says."""
+    whole = scheme.axis is None or scheme.group_size is None or shape[scheme.axis] % scheme.group_size == 0
+    # Blocks of one number each are reduced over the whole tensor: see docs/known-differences.md.
+    alone = math.prod(block_of(shape, scheme)) == 1 and math.prod(shape) > 1
+    return whole and not alone and len(shape) > 0 and 0 not in shape
+
+
+def block_of(shape: tuple[int, ...], scheme: Scheme) -> tuple[int, ...]:
     """The shape of the numbers that share a scale."""
     block = [1] * len(shape) if scheme.group_size is not None else list(shape)
     if scheme.axis is not None:
