@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SAMPLE = 2**12
 """Numbers of a weight that go through every property. The read-back looks at all of them."""
+DRAWN = 0.5
+"""The part of the profile's examples that a case draws, all of one scheme, shared by the arithmetics under test: a
+quantizer's own test draws all of them, from every scheme."""
 
 
 class PromiseBroken(ThresholdMissed):
@@ -94,21 +97,22 @@ def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) 
     ]
     if not tested:
         yield f"{step.key}: no registered quantizer computes as it does, so its properties were not tested"
+    share = DRAWN / max(1, sum(position == 0 for _, _, position, _ in tested))
     for quantizer, supported, position, scheme in tested:
         try:
             if position == 0:
-                _hunt_once(quantizer, supported)
+                _hunt_once(quantizer, supported, share)
             check_weights(quantizer, supported, weights.get(scheme, {}))
         except Violation as violation:
             raise PromiseBroken(str(violation)) from violation
 
 
 @cache
-def _hunt_once(quantizer: Quantizer, scheme: Scheme) -> None:
+def _hunt_once(quantizer: Quantizer, scheme: Scheme, share: float) -> None:
     """What is drawn depends on the scheme alone, not on the case: one pass a session is enough. A failure repeats."""
     from weighbridge.numerics.hunt import hunt
 
-    hunt(quantizer, scheme)
+    hunt(quantizer, scheme, share=share)
 
 
 def _quantizers(step: Step) -> Iterator[Quantizer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -44,18 +45,23 @@ def current_settings() -> settings:
 
 
 def hunt(
-    quantizer: Quantizer, scheme: Scheme | None = None, seed: int | None = None, shrink: bool = True
+    quantizer: Quantizer,
+    scheme: Scheme | None = None,
+    seed: int | None = None,
+    shrink: bool = True,
+    share: float = 1.0,
 ) -> None:
     """Hold `quantizer` to every property on drawn trials, of one scheme or of all that it supports.
 
-    Raises `Violation` with the smallest trial found and the code to reproduce it. A `seed` makes the draw
-    repeatable and leaves Hypothesis' database of earlier failures aside.
+    `share` of the profile's examples are drawn. Raises `Violation` with the smallest trial found and the code to
+    reproduce it. A `seed` makes the draw repeatable and leaves Hypothesis' database of earlier failures aside.
     """
     import hypothesis
 
     from weighbridge.strategies import trials
 
     chosen = current_settings()
+    chosen = hypothesis.settings(chosen, max_examples=math.ceil(share * chosen.max_examples))
     if not shrink:
         phases = [phase for phase in chosen.phases if phase is not hypothesis.Phase.shrink]
         chosen = hypothesis.settings(chosen, phases=phases)
