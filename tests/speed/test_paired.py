@@ -8,7 +8,7 @@ import pytest
 from simulated import NOISES, Machine, trial
 
 from weighbridge.measure.paired import clears, compare
-from weighbridge.measure.timing import Timer, garbage_held, warm_up
+from weighbridge.measure.timing import calibrated, garbage_held, warm_up
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -42,7 +42,6 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
     unlike = {"shared": (1.4, 1.7)}
     seen = [trial("two modes", seed, 1.3, limits=[1.25], **unlike) for seed in range(8)]
     assert all(sample.interval[0] >= 1.25 for sample in seen)
-    assert np.mean([sample.disturbed for sample in seen]) > 0.2
     # Without the gauge the same machine has them fail, or shows a speedup that belongs to nobody.
     blind = [trial("two modes", seed, 1.3, limits=[1.25], gauged=False, **unlike) for seed in range(8)]
     assert any(sample.interval[0] < 1.25 for sample in blind)
@@ -51,19 +50,25 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
 class AlwaysDisturbed:
     best = 1.0
 
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
     def __call__(self) -> float:
+        self.machine.now += 40e-6
         return 1.5
 
 
 class ClearsUp:
-    """Disturbed for 15 pairs, each of 3 readings, before the processor is ever seen at its best."""
+    """Disturbed for 150 readings before the processor is ever seen at its best."""
+
+    best = 1.5
 
     def __init__(self) -> None:
-        self.best, self.read = 1.5, 0
+        self.read = 0
 
     def __call__(self) -> float:
         self.read += 1
-        now = 1.5 if self.read <= 45 else 1.0
+        now = 1.5 if self.read <= 150 else 1.0
         self.best = min(self.best, now)
         return now
 
@@ -72,19 +77,12 @@ def test_pairs_from_before_the_best_was_known_are_dropped_once_it_is():
     machine = Machine("quiet", 0)
 
     def candidate() -> None:
-        machine.now += 0.0016 if gauge.read <= 45 else 0.001
+        machine.now += 0.0016 if gauge.read <= 150 else 0.001
 
     gauge = ClearsUp()
-    sample = compare(
-        machine.call(0.0013, 0),
-        candidate,
-        budget_s=0.5,
-        clock=machine.clock,
-        sleep=machine.sleep,
-        gauge=gauge,
-    )
+    sample = compare(machine.call(0.0013, 0), candidate, budget_s=0.5, clock=machine.clock, gauge=gauge)
     assert sample.ratio == pytest.approx(1.3, rel=0.01)
-    assert sample.ratios.size == len(sample.slowdowns) - 15
+    assert 0.1 < sample.disturbed < 0.5
 
 
 def test_a_machine_that_is_never_left_alone_gives_no_verdict():
@@ -94,8 +92,7 @@ def test_a_machine_that_is_never_left_alone_gives_no_verdict():
         machine.call(0.001, 1),
         [1.2],
         clock=machine.clock,
-        sleep=machine.sleep,
-        gauge=AlwaysDisturbed(),
+        gauge=AlwaysDisturbed(machine),
     )
     assert not sample.decided
     assert sample.disturbed == 1.0
@@ -111,8 +108,7 @@ def test_a_limit_that_is_far_away_needs_no_quiet_moment():
         machine.call(0.001, 1),
         [1.2],
         clock=machine.clock,
-        sleep=machine.sleep,
-        gauge=AlwaysDisturbed(),
+        gauge=AlwaysDisturbed(machine),
     )
     assert sample.decided
     assert 1.2 <= sample.interval[0] <= 2.5
@@ -191,23 +187,19 @@ def test_clears(interval, limits, expected):
     assert clears(interval, limits) is expected
 
 
-def test_short_calls_are_repeated_within_a_round_and_long_ones_are_not():
-    assert Timer.calibrated(lambda: None, 5e-6, 0.001).inner == 10
-    ms = Timer.calibrated(lambda: None, 1e-3, 0.001)
-    assert (ms.inner, ms.rounds, ms.dropped) == (1, 3, 1)
-    second = Timer.calibrated(lambda: None, 1.0, 0.001)
-    assert (second.inner, second.rounds, second.dropped) == (1, 1, 0)
-
-
-def test_the_first_calls_of_a_block_are_not_timed():
-    machine, calls = Machine("quiet", 9), []
-
-    def cold_at_first() -> None:
-        machine.now += 0.1 if not calls else 0.001
-        calls.append(1)
-
-    assert Timer(cold_at_first, dropped=1, rounds=3, inner=2, clock=machine.clock).block().max() < 0.0011
-    assert len(calls) == 1 + 3 * 2
+@pytest.mark.parametrize(
+    ("calls_s", "expected"),
+    [
+        ((5e-6, 5e-6), (10, 5, 3, 10)),
+        ((1e-3, 1e-3), (1, 1, 3, 1)),
+        ((1.0, 1.0), (1, 1, 1, 0)),
+        ((20e-6, 10e-6), (5, 2, 3, 5)),
+        ((1e-3, 10e-6), (1, 1, 3, 1)),
+    ],
+)
+def test_both_calls_are_timed_alike_however_long_they_are(calls_s, expected):
+    timers = calibrated([lambda: None] * 2, calls_s)
+    assert {(timer.inner, timer.rounds, timer.units, timer.cold) for timer in timers} == {expected}
 
 
 def test_warm_up_goes_on_until_the_call_gets_no_faster():

@@ -2,7 +2,7 @@
 
 Contention is not only waiting. A neighbour on the sibling hyperthread slows every instruction, and not every
 model alike: an int8 model that is 1.33 times faster on an undisturbed core was 1.16 times faster beside one.
-So a pair of blocks counts as undisturbed only where the gauge, read around it, was nearly as fast as it ever is.
+So a moment counts as undisturbed only where the gauge, read around it, was nearly as fast as it ever is.
 """
 
 from __future__ import annotations

@@ -1,37 +1,36 @@
 """Two calls against each other on a noisy machine: how many times faster is one, and how sure is that?
 
-A neighbour's load comes in bursts and only ever adds time. So both calls run in short blocks in alternation,
-a block is worth its fastest round, and each pair of neighbouring blocks gives one ratio. Pairs that the gauge
-saw disturbed are left out. The median of the others is the estimate; its interval
-(`stats.sequential_interval`) needs no noise model and may be looked at after every pair, so sampling stops as
-soon as the interval clears the limits.
+Both calls run in short blocks (`blocks.Blocks`) in alternation, and each pair of neighbouring blocks gives one
+ratio. Pairs for which the gauge found no undisturbed moments are left out. The median of the others is the
+estimate; its interval (`stats.sequential_interval`) needs no noise model and may be looked at after every pair,
+so sampling stops as soon as the interval clears the limits.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from weighbridge import stats
+from weighbridge.measure.blocks import Block, Blocks
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
-from weighbridge.measure.timing import Call, Clock, Floats, Timer, garbage_held, warm_up
+from weighbridge.measure.timing import UNIT_S, UNITS, Call, Clock, Floats, calibrated, garbage_held, warm_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Bools: TypeAlias = "NDArray[np.bool_]"
 
-BLOCK_S = 0.0005
 MOST_PAIRS = 4096
-"""Blocks grow with the budget so that a sample never holds many more ratios than this."""
+"""Units grow with the budget so that a sample never holds many more ratios than this."""
+PATIENCE = 1 / 40
+"""A block waits for undisturbed moments for this part of the budget: where none come at all, twenty pairs remain."""
 FEW = 5
-PATIENCE, NAP_S = 10, 0.001
-"""While a neighbour works a pair would be wasted: so many naps of so many seconds are waited for it to pause."""
 UNLIKE = 2.0
 """A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
 WORTH_WAITING = 20 * MOST_PAIRS
@@ -46,7 +45,7 @@ class SpeedSample:
     candidate_blocks: Floats
     """The fastest round of each block, in the order taken, shape [pairs]."""
     slowdowns: Floats
-    """The slowest reading of the gauge around each pair, 1.0 at best, shape [pairs]."""
+    """The slowest reading of the gauge around the units of each pair, 1.0 at best, shape [pairs]."""
     baseline_rounds: Floats
     candidate_rounds: Floats
     """Every timed round."""
@@ -121,7 +120,8 @@ class SpeedSample:
         advice = []
         if self.disturbed > 0.5:
             advice.append(
-                f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
+                f"a quieter machine: {self.disturbed:.0%} of the pairs found no moment in which nothing else "
+                "slowed this processor"
             )
         needed = [
             stats.samples_to_decide(self.ratios, limit, (1 + self.confidence) / 2, most=WORTH_WAITING)
@@ -146,9 +146,7 @@ def compare(
     budget_s: float = 3.0,
     *,
     gauge: Gauge | None = None,
-    block_s: float = BLOCK_S,
     clock: Clock = time.perf_counter_ns,
-    sleep: Callable[[float], None] = time.sleep,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
@@ -157,39 +155,35 @@ def compare(
     Without a `gauge` every pair counts as undisturbed.
     """
     begin = clock()
-    block_s = max(block_s, budget_s / (2 * MOST_PAIRS))
-    rounds: dict[str, list[Floats]] = {"A": [], "B": []}
-    readings: list[float] = []
-    ratios: list[float] = []
+    unit_s = max(UNIT_S, budget_s / (2 * UNITS * MOST_PAIRS))
+    pairs: list[tuple[Block, Block]] = []
     gauge = gauge or NoGauge()
     look = 0
     with garbage_held():
-        timers = {
-            side: Timer.calibrated(call, warm_up(call, budget_s / 10, clock), block_s, clock)
-            for side, call in (("A", baseline), ("B", candidate))
-        }
+        calls = (baseline, candidate)
+        calls_s = [warm_up(call, budget_s / 10, clock) for call in calls]
+        sides = [Blocks(timer, gauge) for timer in calibrated(calls, calls_s, unit_s, clock)]
         sampling = clock()
         for order in _orders(seed):
-            slowest = _wait_for_quiet(gauge, sleep)
             for side in order:
-                rounds[side].append(timers[side].block())
-                slowest = max(slowest, gauge())
-            readings.append(slowest)
-            ratios.append(float(rounds["A"][-1].min() / rounds["B"][-1].min()))
+                sides[side].search(PATIENCE * budget_s)
+            quiet = all(side.ready for side in sides)
+            a, b = (side.block() if quiet else side.disturbed for side in sides)
+            pairs.append((a, b))
             # Looking costs time too, and there is little news in one pair among many.
-            if limits and len(ratios) >= look:
-                if clears(bounds(np.array(ratios), np.array(readings) / gauge.best, confidence), limits):
+            if limits and len(pairs) >= look:
+                if clears(bounds(*_ratios(pairs, gauge), confidence), limits):
                     break
-                look = math.ceil(1.03 * len(ratios))
+                look = math.ceil(1.03 * len(pairs))
             now = clock()
-            if now + (now - sampling) / len(readings) - begin > budget_s * 1e9:
+            if now + (now - sampling) / len(pairs) - begin > budget_s * 1e9:
                 break
     return SpeedSample(
-        baseline_blocks=np.array([block.min() for block in rounds["A"]]),
-        candidate_blocks=np.array([block.min() for block in rounds["B"]]),
-        slowdowns=np.array(readings) / gauge.best,
-        baseline_rounds=np.concatenate(rounds["A"]),
-        candidate_rounds=np.concatenate(rounds["B"]),
+        baseline_blocks=np.array([a.fastest for a, _ in pairs]),
+        candidate_blocks=np.array([b.fastest for _, b in pairs]),
+        slowdowns=_ratios(pairs, gauge)[1],
+        baseline_rounds=np.concatenate(sides[0].rounds),
+        candidate_rounds=np.concatenate(sides[1].rounds),
         limits=tuple(limits),
         confidence=confidence,
         budget_s=budget_s,
@@ -197,15 +191,10 @@ def compare(
     )
 
 
-def _wait_for_quiet(gauge: Gauge, sleep: Callable[[float], None]) -> float:
-    """The first reading that is undisturbed, or the last of some milliseconds of them."""
-    reading = gauge()
-    for _ in range(PATIENCE):
-        if reading <= DISTURBED * gauge.best:
-            break
-        sleep(NAP_S)
-        reading = gauge()
-    return reading
+def _ratios(pairs: Sequence[tuple[Block, Block]], gauge: Gauge) -> tuple[Floats, Floats]:
+    """Of each pair the ratio and the slowdown, 1.0 at best."""
+    ratios = np.array([a.fastest / b.fastest for a, b in pairs])
+    return ratios, np.array([max(a.reading, b.reading) for a, b in pairs]) / gauge.best
 
 
 def bounds(ratios: Floats, slowdowns: Floats, confidence: float) -> tuple[float, float]:
@@ -226,11 +215,11 @@ def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
     return all(low >= limit or high < limit for limit in limits)
 
 
-def _orders(seed: int) -> Iterator[str]:
-    """ABBA or BAAB by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
+def _orders(seed: int) -> Iterator[tuple[int, int]]:
+    """Sides 0110 or 1001 by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
     coin = np.random.default_rng(seed)
     while True:
-        yield from ("AB", "BA") if coin.random() < 0.5 else ("BA", "AB")
+        yield from ((0, 1), (1, 0)) if coin.random() < 0.5 else ((1, 0), (0, 1))
 
 
 def _round_up(value: float) -> str:

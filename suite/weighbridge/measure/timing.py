@@ -1,11 +1,11 @@
-"""Timing one call in blocks: warm-up until stable, rounds sized by the latency, cold calls dropped."""
+"""Timing one call: warm-up until stable, rounds and units sized by the latency, cold calls left out."""
 
 from __future__ import annotations
 
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -23,9 +23,12 @@ Clock: TypeAlias = Callable[[], int]
 
 ROUND_S = 50e-6
 """A round lasts at least this long, a thousand times the cost of reading the clock."""
+UNIT_S = 250e-6
+"""The gauge is read after each unit: a neighbour's pauses, of a millisecond often, should hold some of them."""
+UNITS = 3
+"""Half of the units that the gauge calls undisturbed have still lost a percent or more; seldom do all of three."""
 COLD_S = 0.25
 """Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
-LEAST_ROUNDS = 3
 
 
 @contextmanager
@@ -43,33 +46,26 @@ def garbage_held() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Timer:
-    """A call and how it is timed: a block is `dropped` calls, then `rounds` rounds of `inner` calls each."""
+    """A call and how it is timed: in `units`, each of `rounds` rounds of `inner` calls.
+
+    `cold` calls go untimed before units that follow something else.
+    """
 
     call: Call
-    dropped: int
+    cold: int
+    units: int
     rounds: int
     inner: int
     clock: Clock = time.perf_counter_ns
 
-    @classmethod
-    def calibrated(
-        cls, call: Call, call_s: float, block_s: float, clock: Clock = time.perf_counter_ns
-    ) -> Timer:
-        """Blocks of about `block_s` seconds for a call of `call_s`, and of three rounds where calls are short.
+    def warm(self) -> None:
+        """The calls whose caches something else has emptied."""
+        for _ in repeat(None, self.cold):
+            self.call()
 
-        A minimum needs a few rounds to be one, so a block of 5 ms calls is 20 ms long. Of calls so long that
-        no round escapes a burst anyway, more pairs serve better than more rounds.
-        """
-        inner = max(1, math.ceil(ROUND_S / call_s))
-        least = min(LEAST_ROUNDS, max(1, int(0.025 / call_s)))
-        rounds = max(least, round(block_s / (call_s * inner)))
-        return cls(call, inner if call_s < COLD_S else 0, rounds, inner, clock)
-
-    def block(self) -> Floats:
+    def unit(self) -> Floats:
         """Seconds a call, one number a round, shape [rounds]."""
         call, clock, inner = self.call, self.clock, self.inner
-        for _ in repeat(None, self.dropped):
-            call()
         marks = []
         for _ in repeat(None, self.rounds):
             start = clock()
@@ -77,6 +73,25 @@ class Timer:
                 call()
             marks.append(clock() - start)
         return np.array(marks, dtype=float) / (1e9 * inner)
+
+
+def calibrated(
+    calls: Sequence[Call],
+    calls_s: Sequence[float],
+    unit_s: float = UNIT_S,
+    clock: Clock = time.perf_counter_ns,
+) -> list[Timer]:
+    """A timer for each of `calls`, which take `calls_s` seconds; units last about `unit_s`, one call at least.
+
+    All count alike: of two samples of the same times, the larger has the lower minimum. Of calls so long that
+    none escapes a burst anyway, more pairs serve better than more units.
+    """
+    fastest, slowest = min(calls_s), max(calls_s)
+    inner = max(1, min(math.ceil(ROUND_S / fastest), int(unit_s / slowest)))
+    units = min(UNITS, max(1, int(0.025 / slowest)))
+    rounds = max(1, round(unit_s / (slowest * inner)))
+    cold = inner if slowest < COLD_S else 0
+    return [Timer(call, cold, units, rounds, inner, clock) for call in calls]
 
 
 def warm_up(call: Call, most_s: float, clock: Clock = time.perf_counter_ns) -> float:

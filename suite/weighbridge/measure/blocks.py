@@ -1,0 +1,73 @@
+"""Blocks: one call's fastest round in a few moments that the gauge saw undisturbed.
+
+A neighbour's load comes in bursts and only ever adds time. Each pause of it holds a few units of one call, so they
+are taken wherever they come, with the gauge read before and after each; a block is worth the fastest of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from weighbridge.measure.gauge import DISTURBED, Gauge
+from weighbridge.measure.timing import Floats, Timer
+
+
+class Block(NamedTuple):
+    """Seconds a call of the fastest round, and the slowest reading of the gauge around its units."""
+
+    fastest: float
+    reading: float
+
+
+class Blocks:
+    """The units of one call. Undisturbed ones are kept until there are enough of them for a block."""
+
+    def __init__(self, timer: Timer, gauge: Gauge) -> None:
+        self._timer, self._gauge = timer, gauge
+        self._undisturbed: list[Block] = []
+        self.disturbed = Block(math.inf, math.inf)
+        """What the last search saw at its fastest, disturbed or not."""
+        self.rounds: list[Floats] = []
+        """Every round ever, seconds a call."""
+
+    @property
+    def ready(self) -> bool:
+        return len(self._undisturbed) >= self._timer.units
+
+    def search(self, patience_s: float) -> None:
+        """Run units, one at least, until a block is ready; for `patience_s` seconds and a block's number of units."""
+        timer, gauge, clock = self._timer, self._gauge, self._timer.clock
+        until = clock() + patience_s * 1e9
+        seen, before = list[Block](), math.inf
+        while True:
+            if before > DISTURBED * gauge.best:
+                if not self.ready:
+                    self._wait_for_quiet(until)
+                timer.warm()
+                before = gauge()
+            rounds = timer.unit()
+            after = gauge()
+            unit = Block(float(rounds.min()), max(before, after))
+            before = after
+            self.rounds.append(rounds)
+            seen.append(unit)
+            if unit.reading <= DISTURBED * gauge.best:
+                self._undisturbed.append(unit)
+            if self.ready or (len(seen) >= timer.units and clock() > until):
+                self.disturbed = _of(seen)
+                return
+
+    def block(self) -> Block:
+        """The latest undisturbed units, `ready` once more when there are as many new ones."""
+        latest, self._undisturbed = self._undisturbed[-self._timer.units :], []
+        return _of(latest)
+
+    def _wait_for_quiet(self, until: float) -> None:
+        """Without sleeping: what sleeps is woken too late for a pause of a millisecond."""
+        while self._gauge() > DISTURBED * self._gauge.best and self._timer.clock() < until:
+            pass
+
+
+def _of(units: list[Block]) -> Block:
+    return Block(min(unit.fastest for unit in units), max(unit.reading for unit in units))
