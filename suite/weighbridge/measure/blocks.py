@@ -2,6 +2,7 @@
 
 A neighbour's load comes in bursts and only ever adds time. Each pause of it holds a few units of one call, so they
 are taken wherever they come, with the gauge read before and after each; a block is worth the fastest of them.
+Units go on while the neighbour works: the model's caches stay warm, and no pause is missed.
 """
 
 from __future__ import annotations
@@ -39,13 +40,10 @@ class Blocks:
         """Run units, one at least, until a block is ready; for `patience_s` seconds and a block's number of units."""
         timer, gauge, clock = self._timer, self._gauge, self._timer.clock
         until = clock() + patience_s * 1e9
-        seen, before = list[Block](), math.inf
+        seen = list[Block]()
+        timer.warm()
+        before = gauge()
         while True:
-            if before > DISTURBED * gauge.best:
-                if not self.ready:
-                    self._wait_for_quiet(until)
-                timer.warm()
-                before = gauge()
             rounds = timer.unit()
             after = gauge()
             unit = Block(float(rounds.min()), max(before, after))
@@ -62,11 +60,6 @@ class Blocks:
         """The latest undisturbed units, `ready` once more when there are as many new ones."""
         latest, self._undisturbed = self._undisturbed[-self._timer.units :], []
         return _of(latest)
-
-    def _wait_for_quiet(self, until: float) -> None:
-        """Without sleeping: what sleeps is woken too late for a pause of a millisecond."""
-        while self._gauge() > DISTURBED * self._gauge.best and self._timer.clock() < until:
-            pass
 
 
 def _of(units: list[Block]) -> Block:

@@ -19,21 +19,20 @@ import numpy as np
 from weighbridge import stats
 from weighbridge.measure.blocks import Block, Blocks
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
-from weighbridge.measure.timing import UNIT_S, UNITS, Call, Clock, Floats, calibrated, garbage_held, warm_up
+from weighbridge.measure.timing import Call, Clock, Floats, calibrated, garbage_held, warm_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Bools: TypeAlias = "NDArray[np.bool_]"
 
-MOST_PAIRS = 4096
-"""Units grow with the budget so that a sample never holds many more ratios than this."""
-PATIENCE = 1 / 40
-"""A block waits for undisturbed moments for this part of the budget: where none come at all, twenty pairs remain."""
-FEW = 5
+PATIENCE = 1 / 60
+"""A block looks for undisturbed moments for this part of the budget: where there are none, some 25 pairs remain."""
 UNLIKE = 2.0
 """A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
-WORTH_WAITING = 20 * MOST_PAIRS
+WIDE = 0.1
+"""The share of the error that the widened pairs spend: they matter where there is no other evidence at all."""
+WORTH_WAITING = 80_000
 """More pairs than this are no advice: the limit is where the speedup is."""
 
 
@@ -58,7 +57,11 @@ class SpeedSample:
     @property
     def ratios(self) -> Floats:
         """Of the undisturbed pairs, in the order taken."""
-        return (self.baseline_blocks / self.candidate_blocks)[self.slowdowns <= DISTURBED]
+        return self._all_ratios[self.slowdowns <= DISTURBED]
+
+    @property
+    def _all_ratios(self) -> Floats:
+        return self.baseline_blocks / self.candidate_blocks
 
     @property
     def disturbed(self) -> float:
@@ -67,37 +70,31 @@ class SpeedSample:
 
     @property
     def ratio(self) -> float:
-        """The median of the undisturbed pairs; of the fastest blocks at all, while those are few."""
-        if self.ratios.size < FEW:
-            return float(self.baseline_blocks.min() / self.candidate_blocks.min())
-        return float(np.median(self.ratios))
+        """The median of the undisturbed pairs; of all pairs, where there is none."""
+        return float(np.median(self.ratios if self.ratios.size else self._all_ratios))
 
     def call_s(self) -> tuple[float, float]:
-        """Seconds a call of baseline and candidate: the median undisturbed block, or the fastest at all."""
+        """Seconds a call of baseline and candidate: the median undisturbed block, or the fastest of all."""
         kept = self.slowdowns <= DISTURBED
-        reduce = np.median if kept.sum() >= FEW else np.min
-        chosen = kept if kept.sum() >= FEW else np.ones_like(kept)
-        return float(reduce(self.baseline_blocks[chosen])), float(reduce(self.candidate_blocks[chosen]))
+        sides = (self.baseline_blocks, self.candidate_blocks)
+        baseline, candidate = (np.median(side[kept]) if kept.any() else side.min() for side in sides)
+        return float(baseline), float(candidate)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Anytime-valid, two-sided at `confidence`; infinite ends while there are too few pairs.
 
         What the undisturbed pairs say, and what all pairs say once widened by `UNLIKE`: whichever is narrower,
-        each with half of the error. So a limit that is far away needs no quiet moment.
+        `WIDE` of the error is the latter's. So a limit that is far away needs no quiet moment.
         """
-        return bounds(self.baseline_blocks / self.candidate_blocks, self.slowdowns, self.confidence)
+        return bounds(self._all_ratios, self.slowdowns, self.confidence)
 
     def sure(self, limit: float) -> float:
         """The largest confidence, in [0, 1), at which `interval` lies on one side of `limit`."""
-        ratios, calm = self.baseline_blocks / self.candidate_blocks, self.ratios
-        evidence = max(
-            _evidence(calm > limit),
-            _evidence(calm < limit),
-            _evidence(ratios > limit * UNLIKE),
-            _evidence(ratios < limit / UNLIKE),
-        )
-        return max(0.0, 1.0 - 4.0 * math.exp(-evidence))
+        ratios, calm = self._all_ratios, self.ratios
+        near = max(_evidence(calm > limit), _evidence(calm < limit))
+        far = max(_evidence(ratios > limit * UNLIKE), _evidence(ratios < limit / UNLIKE))
+        return max(0.0, 1.0 - 2.0 * min(math.exp(-near) / (1 - WIDE), math.exp(-far) / WIDE))
 
     @property
     def decided(self) -> bool:
@@ -124,7 +121,9 @@ class SpeedSample:
                 "slowed this processor"
             )
         needed = [
-            stats.samples_to_decide(self.ratios, limit, (1 + self.confidence) / 2, most=WORTH_WAITING)
+            stats.samples_to_decide(
+                self.ratios, limit, 1 - (1 - self.confidence) * (1 - WIDE), most=WORTH_WAITING
+            )
             for limit in open_limits
         ]
         if self.ratios.size and None not in needed:
@@ -155,14 +154,13 @@ def compare(
     Without a `gauge` every pair counts as undisturbed.
     """
     begin = clock()
-    unit_s = max(UNIT_S, budget_s / (2 * UNITS * MOST_PAIRS))
     pairs: list[tuple[Block, Block]] = []
     gauge = gauge or NoGauge()
     look = 0
     with garbage_held():
         calls = (baseline, candidate)
         calls_s = [warm_up(call, budget_s / 10, clock) for call in calls]
-        sides = [Blocks(timer, gauge) for timer in calibrated(calls, calls_s, unit_s, clock)]
+        sides = [Blocks(timer, gauge) for timer in calibrated(calls, calls_s, clock)]
         sampling = clock()
         for order in _orders(seed):
             for side in order:
@@ -199,9 +197,9 @@ def _ratios(pairs: Sequence[tuple[Block, Block]], gauge: Gauge) -> tuple[Floats,
 
 def bounds(ratios: Floats, slowdowns: Floats, confidence: float) -> tuple[float, float]:
     """`SpeedSample.interval` of these pairs."""
-    each = (1 + confidence) / 2
-    low, high = stats.sequential_interval(ratios[slowdowns <= DISTURBED], each)
-    least, most = stats.sequential_interval(ratios, each)
+    error = 1 - confidence
+    low, high = stats.sequential_interval(ratios[slowdowns <= DISTURBED], 1 - error * (1 - WIDE))
+    least, most = stats.sequential_interval(ratios, 1 - error * WIDE)
     return max(low, least / UNLIKE), min(high, most * UNLIKE)
 
 

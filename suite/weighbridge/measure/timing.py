@@ -48,7 +48,7 @@ def garbage_held() -> Iterator[None]:
 class Timer:
     """A call and how it is timed: in `units`, each of `rounds` rounds of `inner` calls.
 
-    `cold` calls go untimed before units that follow something else.
+    `cold` calls go untimed before units that follow those of another call.
     """
 
     call: Call
@@ -59,7 +59,7 @@ class Timer:
     clock: Clock = time.perf_counter_ns
 
     def warm(self) -> None:
-        """The calls whose caches something else has emptied."""
+        """The calls whose caches another has emptied."""
         for _ in repeat(None, self.cold):
             self.call()
 
@@ -76,20 +76,17 @@ class Timer:
 
 
 def calibrated(
-    calls: Sequence[Call],
-    calls_s: Sequence[float],
-    unit_s: float = UNIT_S,
-    clock: Clock = time.perf_counter_ns,
+    calls: Sequence[Call], calls_s: Sequence[float], clock: Clock = time.perf_counter_ns
 ) -> list[Timer]:
-    """A timer for each of `calls`, which take `calls_s` seconds; units last about `unit_s`, one call at least.
+    """A timer for each of `calls`, which take `calls_s` seconds; units last about `UNIT_S`, one call at least.
 
     All count alike: of two samples of the same times, the larger has the lower minimum. Of calls so long that
     none escapes a burst anyway, more pairs serve better than more units.
     """
     fastest, slowest = min(calls_s), max(calls_s)
-    inner = max(1, min(math.ceil(ROUND_S / fastest), int(unit_s / slowest)))
+    inner = max(1, min(math.ceil(ROUND_S / fastest), int(UNIT_S / slowest)))
     units = min(UNITS, max(1, int(0.025 / slowest)))
-    rounds = max(1, round(unit_s / (slowest * inner)))
+    rounds = max(1, round(UNIT_S / (slowest * inner)))
     cold = inner if slowest < COLD_S else 0
     return [Timer(call, cold, units, rounds, inner, clock) for call in calls]
 
