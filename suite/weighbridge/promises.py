@@ -89,27 +89,25 @@ def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) 
         if weight.scheme is not None and weight.original is not None:
             weights.setdefault(weight.scheme, {})[weight.layer] = _sample(weight.original, weight.scheme)
     schemes = list(weights) or ([Scheme.promised(promise)] if "bits" in promise else [])
-    tested = [
-        (quantizer, supported, position, scheme)
+    tested = {
+        quantizer: variants
         for quantizer in _quantizers(step)
-        for position, scheme in enumerate(schemes)
-        if (supported := _supported(quantizer, scheme)) is not None
-    ]
+        if (variants := [(scheme, v) for scheme in schemes if (v := _supported(quantizer, scheme))])
+    }
     if not tested:
-        yield f"{step.key}: no registered quantizer computes as it does, so its properties were not tested"
-    share = DRAWN / max(1, sum(position == 0 for _, _, position, _ in tested))
-    for quantizer, supported, position, scheme in tested:
+        yield f"{step.key}: no registered quantizer computes as it does in this scheme, so its properties were not tested"
+    for quantizer, variants in tested.items():
         try:
-            if position == 0:
-                _hunt_once(quantizer, supported, share)
-            check_weights(quantizer, supported, weights.get(scheme, {}))
+            _hunt_once(quantizer, variants[0][1], DRAWN / len(tested))
+            for scheme, variant in variants:
+                check_weights(quantizer, variant, weights.get(scheme, {}))
         except Violation as violation:
             raise PromiseBroken(str(violation)) from violation
 
 
 @cache
 def _hunt_once(quantizer: Quantizer, scheme: Scheme, share: float) -> None:
-    """What is drawn depends on the scheme alone, not on the case: one pass a session is enough. A failure repeats."""
+    """What is drawn depends on the scheme, not on the model: one pass a session is enough. A failure repeats."""
     from weighbridge.numerics.hunt import hunt
 
     hunt(quantizer, scheme, share=share)

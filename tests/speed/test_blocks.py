@@ -34,7 +34,7 @@ def costs(machine: Machine, *seconds: float):
 
 
 def blocks(machine: Machine, call, gauge, **changes) -> Blocks:
-    fields = {"cold": 1, "units": 3, "rounds": 1, "inner": 1} | changes
+    fields = {"cold": 1, "units": 3, "lead": 0, "rounds": 1, "inner": 1} | changes
     return Blocks(Timer(call, **fields, clock=machine.clock), gauge)
 
 
@@ -46,6 +46,15 @@ def test_the_first_calls_are_not_timed():
     assert np.concatenate(side.rounds).max() < 0.0011
     assert [rounds.shape for rounds in side.rounds] == [(3,)] * 3
     assert call.count == 1 + 3 * 3 * 2
+
+
+def test_a_unit_leads_in_untimed():
+    machine = Machine("quiet", 0)
+    call = costs(machine, 0.009, 0.004, 0.003, 0.001, 0.004, 0.003, 0.001)
+    side = blocks(machine, call, NoGauge(), lead=2, units=2)
+    side.search(0.02)
+    assert np.concatenate(side.rounds) == pytest.approx([0.001, 0.001], rel=1e-3)
+    assert call.count == 7
 
 
 def test_a_unit_beside_a_neighbour_does_not_count():
@@ -60,12 +69,13 @@ def test_a_unit_beside_a_neighbour_does_not_count():
     assert call.count == 6
 
 
-def test_without_a_quiet_moment_the_fastest_unit_stands_and_is_marked():
+def test_without_a_quiet_moment_the_last_units_stand_and_are_marked():
     machine = Machine("quiet", 0)
     side = blocks(machine, costs(machine, 0.009, 0.002, 0.001, 0.002), Script(machine, 1.5))
     side.search(0.02)
     assert not side.ready
-    assert side.disturbed == (pytest.approx(0.001, rel=1e-3), 1.5)
+    assert side.disturbed == (pytest.approx(0.002, rel=1e-3), 1.5)
+    assert side.rejected == len(side.rounds)
     assert 0.02 < machine.now < 0.03
 
 
@@ -78,15 +88,16 @@ def test_undisturbed_units_wait_for_the_next_search():
     assert not side.ready
     assert side.disturbed.reading == 1.5
     gauge.readings = [1.0]
-    before = len(side.rounds)
+    before, rejected = len(side.rounds), side.rejected
     side.search(0.02)
     assert side.ready
-    assert len(side.rounds) - before == 1
+    assert len(side.rounds) - before == 3
+    assert side.rejected == rejected
     assert side.block().reading == 1.0
     assert not side.ready
 
 
-def test_a_block_that_is_ready_waits_for_the_other_side_with_a_unit_a_turn():
+def test_a_block_that_is_ready_waits_for_the_other_side():
     machine = Machine("quiet", 0)
     gauge = Script(machine, 1.0)
     side = blocks(machine, costs(machine, 0.009, 0.002), gauge)
@@ -94,6 +105,6 @@ def test_a_block_that_is_ready_waits_for_the_other_side_with_a_unit_a_turn():
     gauge.readings = [1.5]
     begin = machine.now
     side.search(0.02)
-    assert machine.now - begin < 0.005
+    assert machine.now - begin < 0.01
     assert side.disturbed == (pytest.approx(0.002, rel=1e-3), 1.5)
     assert side.block() == (pytest.approx(0.002, rel=1e-3), 1.0)

@@ -81,7 +81,6 @@ def test_the_rounds_feed_pytest_benchmark(bench, pytester):
 
 
 def test_histograms_are_drawn(bench, pytester):
-    pytest.importorskip("pygal")
     bench({"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-histogram=drawn").assert_outcomes(passed=1)
     assert list(pytester.path.glob("drawn*.svg"))
 

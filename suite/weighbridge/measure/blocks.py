@@ -28,16 +28,18 @@ class Blocks:
         self._timer, self._gauge = timer, gauge
         self._undisturbed: list[Block] = []
         self.disturbed = Block(math.inf, math.inf)
-        """What the last search saw at its fastest, disturbed or not."""
+        """The last units of the last search, as many as a block has, disturbed or not."""
         self.rounds: list[Floats] = []
-        """Every round ever, seconds a call."""
+        """Every round ever, seconds a call, an array for each unit."""
+        self.rejected = 0
+        """How many units were disturbed."""
 
     @property
     def ready(self) -> bool:
         return len(self._undisturbed) >= self._timer.units
 
     def search(self, patience_s: float) -> None:
-        """Run units, one at least, until a block is ready; for `patience_s` seconds and a block's number of units."""
+        """Run units until a block is ready or `patience_s` seconds are over, as many as a block has at least."""
         timer, gauge, clock = self._timer, self._gauge, self._timer.clock
         until = clock() + patience_s * 1e9
         seen = list[Block]()
@@ -52,8 +54,10 @@ class Blocks:
             seen.append(unit)
             if unit.reading <= DISTURBED * gauge.best:
                 self._undisturbed.append(unit)
-            if self.ready or (len(seen) >= timer.units and clock() > until):
-                self.disturbed = _of(seen)
+            else:
+                self.rejected += 1
+            if len(seen) >= timer.units and (self.ready or clock() > until):
+                self.disturbed = _of(seen[-timer.units :])
                 return
 
     def block(self) -> Block:

@@ -1,7 +1,7 @@
 """Two calls against each other on a noisy machine: how many times faster is one, and how sure is that?
 
 Both calls run in short blocks (`blocks.Blocks`) in alternation, and each pair of neighbouring blocks gives one
-ratio. Pairs for which the gauge found no undisturbed moments are left out. The median of the others is the
+ratio. Pairs for which there were too few undisturbed moments are left out. The median of the others is the
 estimate; its interval (`stats.sequential_interval`) needs no noise model and may be looked at after every pair,
 so sampling stops as soon as the interval clears the limits.
 """
@@ -28,6 +28,8 @@ Bools: TypeAlias = "NDArray[np.bool_]"
 
 PATIENCE = 1 / 60
 """A block looks for undisturbed moments for this part of the budget: where there are none, some 25 pairs remain."""
+IMPATIENCE = 1 / 20
+"""To begin with it does so for this part of the time gone by: what is plain needs no undisturbed moment."""
 UNLIKE = 2.0
 """A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
 WIDE = 0.1
@@ -48,6 +50,8 @@ class SpeedSample:
     baseline_rounds: Floats
     candidate_rounds: Floats
     """Every timed round."""
+    disturbed: float
+    """The share of units that something else slowed, in [0, 1]."""
     limits: tuple[float, ...]
     confidence: float
     budget_s: float
@@ -62,11 +66,6 @@ class SpeedSample:
     @property
     def _all_ratios(self) -> Floats:
         return self.baseline_blocks / self.candidate_blocks
-
-    @property
-    def disturbed(self) -> float:
-        """The share of pairs that were left out, in [0, 1]."""
-        return float((self.slowdowns > DISTURBED).mean())
 
     @property
     def ratio(self) -> float:
@@ -117,8 +116,7 @@ class SpeedSample:
         advice = []
         if self.disturbed > 0.5:
             advice.append(
-                f"a quieter machine: {self.disturbed:.0%} of the pairs found no moment in which nothing else "
-                "slowed this processor"
+                f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
             )
         needed = [
             stats.samples_to_decide(
@@ -163,8 +161,9 @@ def compare(
         sides = [Blocks(timer, gauge) for timer in calibrated(calls, calls_s, clock)]
         sampling = clock()
         for order in _orders(seed):
+            patience_s = min(PATIENCE * budget_s, IMPATIENCE * (clock() - sampling) / 1e9)
             for side in order:
-                sides[side].search(PATIENCE * budget_s)
+                sides[side].search(patience_s)
             quiet = all(side.ready for side in sides)
             a, b = (side.block() if quiet else side.disturbed for side in sides)
             pairs.append((a, b))
@@ -182,6 +181,7 @@ def compare(
         slowdowns=_ratios(pairs, gauge)[1],
         baseline_rounds=np.concatenate(sides[0].rounds),
         candidate_rounds=np.concatenate(sides[1].rounds),
+        disturbed=sum(side.rejected for side in sides) / sum(len(side.rounds) for side in sides),
         limits=tuple(limits),
         confidence=confidence,
         budget_s=budget_s,

@@ -22,11 +22,12 @@ Clock: TypeAlias = Callable[[], int]
 """Nanoseconds that never run backwards."""
 
 ROUND_S = 50e-6
-"""A round lasts at least this long, a thousand times the cost of reading the clock."""
-UNIT_S = 250e-6
-"""The gauge is read after each unit: a neighbour's pauses, of a millisecond often, should hold some of them."""
+"""A round of the faster call lasts at least this long where it can, a thousand times the cost of reading the clock."""
+UNIT_S = 200e-6
+"""The gauge is read after each unit: a neighbour's pauses, of half a millisecond often, should hold one or two."""
 UNITS = 3
 """Half of the units that the gauge calls undisturbed have still lost a percent or more; seldom do all of three."""
+LEAD_S = 0.001
 COLD_S = 0.25
 """Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
 
@@ -46,14 +47,15 @@ def garbage_held() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Timer:
-    """A call and how it is timed: in `units`, each of `rounds` rounds of `inner` calls.
+    """A call and how it is timed: in `units`, each of `lead` calls untimed and `rounds` rounds of `inner` calls.
 
-    `cold` calls go untimed before units that follow those of another call.
+    `cold` calls more go untimed before units that follow those of another call.
     """
 
     call: Call
     cold: int
     units: int
+    lead: int
     rounds: int
     inner: int
     clock: Clock = time.perf_counter_ns
@@ -67,6 +69,8 @@ class Timer:
         """Seconds a call, one number a round, shape [rounds]."""
         call, clock, inner = self.call, self.clock, self.inner
         marks = []
+        for _ in repeat(None, self.lead):
+            call()
         for _ in repeat(None, self.rounds):
             start = clock()
             for _ in repeat(None, inner):
@@ -80,15 +84,27 @@ def calibrated(
 ) -> list[Timer]:
     """A timer for each of `calls`, which take `calls_s` seconds; units last about `UNIT_S`, one call at least.
 
-    All count alike: of two samples of the same times, the larger has the lower minimum. Of calls so long that
+    All count alike, since of two samples of the same times the larger has the lower minimum. Their units last alike,
+    since what else happens grows with time: the faster call leads in, for `LEAD_S` at most. Of calls so long that
     none escapes a burst anyway, more pairs serve better than more units.
     """
     fastest, slowest = min(calls_s), max(calls_s)
     inner = max(1, min(math.ceil(ROUND_S / fastest), int(UNIT_S / slowest)))
     units = min(UNITS, max(1, int(0.025 / slowest)))
     rounds = max(1, round(UNIT_S / (slowest * inner)))
-    cold = inner if slowest < COLD_S else 0
-    return [Timer(call, cold, units, rounds, inner, clock) for call in calls]
+    unit_s = slowest * rounds * inner
+    return [
+        Timer(
+            call,
+            cold=inner if call_s < COLD_S else 0,
+            units=units,
+            lead=round(min(unit_s - call_s * rounds * inner, LEAD_S) / call_s),
+            rounds=rounds,
+            inner=inner,
+            clock=clock,
+        )
+        for call, call_s in zip(calls, calls_s, strict=True)
+    ]
 
 
 def warm_up(call: Call, most_s: float, clock: Clock = time.perf_counter_ns) -> float:

@@ -119,7 +119,8 @@ def _anything(trial: Trial) -> bool:
 
 
 def _per_tensor(trial: Trial) -> bool:
-    return trial.scheme.axis is None
+    """By the kernel that has vectors; int4 has none."""
+    return trial.scheme.axis is None and trial.scheme.bits > 4
 
 
 def _ties(trial: Trial) -> bool:
