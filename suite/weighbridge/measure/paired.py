@@ -28,7 +28,7 @@ Bools: TypeAlias = "NDArray[np.bool_]"
 
 PATIENCE = 1 / 60
 """A block looks for undisturbed moments for this part of the budget: where there are none, some 25 pairs remain."""
-IMPATIENCE = 1 / 20
+IMPATIENCE = 1 / 10
 """To begin with it does so for this part of the time gone by: what is plain needs no undisturbed moment."""
 UNLIKE = 2.0
 """A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
