@@ -46,8 +46,10 @@ class Cell:
                 self.verdicts[distance].append((verdict, trial.seconds))
 
     def row(self, truth: float) -> list[str]:
-        spread = f"{100 * np.std(self.estimates) / truth:.2f} %" if len(self.estimates) > 2 else ""
-        cells = [spread, str(len(self.estimates))]
+        known = [estimate for estimate in self.estimates if not np.isnan(estimate)]
+        spread = f"{100 * np.std(known) / truth:.2f} %" if len(known) > 2 else ""
+        count = str(len(known)) + (f" of {len(self.estimates)}" if len(known) < len(self.estimates) else "")
+        cells = [spread, count]
         for distance in DISTANCES:
             seen = self.verdicts[distance]
             wrong, open_ = sum(v < 0 for v, _ in seen), sum(v == 0 for v, _ in seen)

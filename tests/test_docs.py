@@ -93,13 +93,21 @@ def test_the_property_of_the_manual_holds(project: Path, pytester: pytest.Pytest
     pytester.runpytest_inprocess("test_mine.py").assert_outcomes(passed=1)
 
 
+def weighbridge(*arguments: str) -> str:
+    """What the command prints, in a process of its own: other tests of this one register steps for themselves."""
+    command = [Path(sys.executable).parent / "weighbridge", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_tables_are_the_registries() -> None:
-    # A process of its own: other tests of this one register steps that the README has no business to name.
-    command = [Path(sys.executable).parent / "weighbridge", "list", "--style", "github"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert section("tables") == listed.stdout.strip(), (
+    assert section("tables") == weighbridge("list", "--style", "github").strip(), (
         "run: weighbridge list --style github, and paste it between the README's marks"
     )
+
+
+def test_the_schema_beside_the_cases_is_the_commands() -> None:
+    kept = (ROOT / "cases/case.schema.json").read_text(encoding="utf-8")
+    assert kept == weighbridge("schema"), "run: make schema"
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:

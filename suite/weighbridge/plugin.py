@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ class Session:
         self.config.stash.setdefault(SETTINGS, self.settings)
         self.config.stash.setdefault(PROGRESS, Progress(self.config))
         return CaseFile.from_parent(parent, path=file_path)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Add the quantizers that the user registered, unless single items were asked for."""
+        if "weighbridge.numerics.quantizer" in sys.modules and not any(
+            "::" in arg for arg in self.config.args
+        ):
+            from weighbridge.registered import quantizer_items
+
+            items += quantizer_items(session)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

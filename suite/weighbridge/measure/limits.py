@@ -19,8 +19,8 @@ class RunLimit(Limit):
 
 
 class BenchLimit(RunLimit):
-    budget: float = Field(default=3.0, gt=0)
-    """Seconds to reach a verdict in; what is plain takes a fraction of it."""
+    budget: float = Field(default=10.0, gt=0)
+    """Seconds to reach a verdict in; what is plain takes a fraction of one."""
 
 
 def with_threads(weighing: Weighing, threads: int | None) -> Weighing:
