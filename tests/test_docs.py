@@ -62,7 +62,7 @@ def test_the_case_of_the_first_page_gates_a_torch_module(project: Path, pytester
 
 def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pytest.Pytester) -> None:
     names = [case.name for case in load_cases(project / "cases/mine/full.yaml")]
-    assert names == ["prune-int8[0.3]", "prune-int8[0.5]", "torch-int8"]
+    assert names == ["prune-int8-0.3", "prune-int8-0.5", "torch-int8"]
     result = pytester.runpytest_inprocess(
         "cases/mine/full.yaml", "-k", "torch-int8", "-W", "ignore::pytest.PytestUnknownMarkWarning"
     )

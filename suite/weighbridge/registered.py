@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class QuantizerItem(pytest.Item):
-    """`quantizer[name]`: all properties, on tensors drawn from every scheme that the quantizer supports."""
+    """`quantizer-NAME`: all properties, on tensors drawn from every scheme that the quantizer supports."""
 
     def __init__(self, *, quantizer: Quantizer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,4 +52,4 @@ def quantizer_items(session: pytest.Session) -> Iterator[QuantizerItem]:
 
     for quantizer in QUANTIZERS:
         if not type(quantizer).__module__.startswith("weighbridge."):
-            yield QuantizerItem.from_parent(session, name=f"quantizer[{quantizer.name}]", quantizer=quantizer)
+            yield QuantizerItem.from_parent(session, name=f"quantizer-{quantizer.name}", quantizer=quantizer)

@@ -74,6 +74,18 @@ def test_last_failed(pytester: pytest.Pytester, project: Project) -> None:
     again.stdout.fnmatch_lines("cases/net.yaml::net::size_ratio FAILED*")
 
 
+def test_a_case_of_a_matrix_is_named_and_run_again_like_any_other(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    """A bracket inside a node id is nothing that pytest's command line, or its cache, finds again."""
+    project(net=FAILING + "matrix: {seed: [1, 2]}\nseed: ${{ matrix.seed }}\n")
+    pytester.runpytest_inprocess().assert_outcomes(passed=2, failed=2)
+    pytester.runpytest_inprocess("--lf").assert_outcomes(failed=2, deselected=2)
+    one = pytester.runpytest_inprocess("cases/net.yaml::net-2::accuracy_drop", "-v")
+    one.assert_outcomes(passed=1)
+    one.stdout.fnmatch_lines("cases/net.yaml::net-2::accuracy_drop PASSED*")
+
+
 def test_exitfirst(pytester: pytest.Pytester, project: Project) -> None:
     project(a=FAILING, b=CASE)
     result = pytester.runpytest_inprocess("-x")

@@ -85,15 +85,15 @@ def test_pairs_from_before_the_best_was_known_are_dropped_once_it_is():
     assert sample.ratios == pytest.approx(1.3, rel=0.01)
 
 
-def test_a_machine_that_is_never_left_alone_gives_no_verdict():
+def never_left_alone(ratio: float, budget_s: float = 3.0):
     machine = Machine("quiet", 0)
-    sample = compare(
-        machine.call(0.002, 0),
-        machine.call(0.001, 1),
-        [1.2],
-        clock=machine.clock,
-        gauge=AlwaysDisturbed(machine),
-    )
+    calls = machine.call(0.001 * ratio, 0), machine.call(0.001, 1)
+    gauge = AlwaysDisturbed(machine)
+    return compare(*calls, [1.2], budget_s=budget_s, clock=machine.clock, gauge=gauge)
+
+
+def test_a_machine_that_is_never_left_alone_gives_no_verdict():
+    sample = never_left_alone(2.0)
     assert not sample.decided
     assert sample.disturbed == 1.0
     assert sample.ratios.size == 0
@@ -102,29 +102,14 @@ def test_a_machine_that_is_never_left_alone_gives_no_verdict():
 
 
 def test_a_limit_that_is_far_away_needs_no_quiet_moment():
-    machine = Machine("quiet", 0)
-    sample = compare(
-        machine.call(0.005, 0),
-        machine.call(0.001, 1),
-        [1.2],
-        clock=machine.clock,
-        gauge=AlwaysDisturbed(machine),
-    )
+    sample = never_left_alone(5.0)
     assert sample.decided
     assert 1.2 <= sample.interval[0] <= 2.5
     assert sample.interval[1] >= 10.0
 
 
 def test_without_a_quiet_moment_what_is_plain_takes_a_fraction_of_the_budget():
-    machine = Machine("quiet", 0)
-    sample = compare(
-        machine.call(0.005, 0),
-        machine.call(0.001, 1),
-        [1.2],
-        budget_s=20.0,
-        clock=machine.clock,
-        gauge=AlwaysDisturbed(machine),
-    )
+    sample = never_left_alone(5.0, budget_s=20.0)
     assert sample.decided
     assert sample.seconds < 2.0
 

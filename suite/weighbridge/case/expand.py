@@ -65,7 +65,7 @@ def expand(document: Document) -> list[RawCase]:
             if "${{" in name:
                 expanded.append(RawCase(filled, str(filled["name"]), locate))
             else:
-                expanded.append(RawCase(filled, f"{name}[{values}]" if values else name, locate))
+                expanded.append(RawCase(filled, f"{name}-{values}" if values else name, locate))
     count = Counter(case.name for case in expanded)
     for case in expanded:
         if count[case.name] > 1 and names.count(case.name) < 2:
