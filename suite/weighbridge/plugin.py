@@ -69,9 +69,9 @@ class Session:
         if "weighbridge.numerics.quantizer" in sys.modules and not any(
             "::" in arg for arg in self.config.args
         ):
-            from weighbridge.registered import quantizer_items
+            from weighbridge.registered import collect_quantizers
 
-            items += quantizer_items(session)
+            items += collect_quantizers(session)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

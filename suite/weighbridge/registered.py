@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +46,15 @@ class QuantizerItem(pytest.Item):
         return Path(inspect.getfile(source)), 0, self.name
 
 
-def quantizer_items(session: pytest.Session) -> Iterator[QuantizerItem]:
+def collect_quantizers(session: pytest.Session) -> list[QuantizerItem]:
+    """An item each, announced as collected: no file stands for them that pytest would have come upon."""
     from weighbridge.numerics.quantizer import QUANTIZERS
 
-    for quantizer in QUANTIZERS:
-        if not type(quantizer).__module__.startswith("weighbridge."):
-            yield QuantizerItem.from_parent(session, name=f"quantizer-{quantizer.name}", quantizer=quantizer)
+    items = [
+        QuantizerItem.from_parent(session, name=f"quantizer-{quantizer.name}", quantizer=quantizer)
+        for quantizer in QUANTIZERS
+        if not type(quantizer).__module__.startswith("weighbridge.")
+    ]
+    report = pytest.CollectReport(nodeid="", outcome="passed", longrepr=None, result=[*items])
+    session.config.hook.pytest_collectreport(report=report)
+    return items
