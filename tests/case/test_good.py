@@ -81,16 +81,16 @@ def test_bookkeeping() -> None:
 def test_matrix_and_cases() -> None:
     cases = {case.name: case for case in load("cases_and_matrix")}
     assert list(cases) == [
-        "as-shared[l1_unstructured,0.3]",
-        "as-shared[l1_unstructured,0.5]",
-        "as-shared[random_unstructured,0.5]",
-        "as-shared[ln_structured,2]",
-        "own[l1_unstructured,0.9]",
+        "as-shared-l1_unstructured,0.3",
+        "as-shared-l1_unstructured,0.5",
+        "as-shared-random_unstructured,0.5",
+        "as-shared-ln_structured,2",
+        "own-l1_unstructured,0.9",
     ]
-    own = cases["own[l1_unstructured,0.9]"]
+    own = cases["own-l1_unstructured,0.9"]
     assert (own.seed, own.recipe[0].options.amount, own.thresholds[0].name) == (2, 0.9, "nonzero_ratio")
     assert (own.line, own.recipe[0].line, own.thresholds[0].line) == (16, 4, 19)
-    assert cases["as-shared[ln_structured,2]"].recipe[0].options.amount == 2
+    assert cases["as-shared-ln_structured,2"].recipe[0].options.amount == 2
 
 
 def test_expressions_stand_anywhere_and_keep_their_type() -> None:
