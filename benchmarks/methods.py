@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from weighbridge.measure.cores import best_cores
 from weighbridge.measure.gauge import machine_gauge
 from weighbridge.measure.paired import compare
 
@@ -125,7 +126,10 @@ def weighbridge(
 
     The estimate is NaN where no pair was undisturbed: then ours claims nothing but a factor of two.
     """
-    sample = compare(baseline, candidate, limits, 0.99, seconds, gauge=machine_gauge(), seed=seed)
+    with best_cores(threads=1) as cores:
+        sample = compare(
+            baseline, candidate, limits, 0.99, seconds, gauge=machine_gauge(), cores=cores, seed=seed
+        )
     low, high = sample.interval
     estimate = sample.ratio if sample.ratios.size else float("nan")
     return Trial(estimate, lambda limit: 1 if low >= limit else -1 if high < limit else 0, sample.seconds)

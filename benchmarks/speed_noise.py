@@ -24,6 +24,7 @@ from tabulate import tabulate
 from workloads import Call, products, sessions
 
 from weighbridge import machine
+from weighbridge.measure.cores import best_cores
 from weighbridge.measure.gauge import machine_gauge
 from weighbridge.measure.paired import compare
 
@@ -126,7 +127,8 @@ def _truth(name: str, calls: tuple[Call, Call]) -> float:
         baseline, candidate = name.split()[1].split(":")
         return int(baseline) / int(candidate)
     _say(f"{name}: reference")
-    return compare(*calls, budget_s=20.0, gauge=machine_gauge()).ratio
+    with best_cores(threads=1) as cores:
+        return compare(*calls, budget_s=20.0, gauge=machine_gauge(), cores=cores).ratio
 
 
 def _print(rows: list[list[str]], truths: dict[str, float], loads: dict[str, str]) -> None:

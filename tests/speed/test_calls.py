@@ -55,3 +55,28 @@ def test_a_percentile_needs_calls_enough_to_be_known():
     few = sample("quiet", 0.01, quantile=0.99, call_s=0.005, budget_s=1.0)
     assert few.interval(0.99, 0.99)[1] == float("inf")
     assert few.quantile(0.99) < 0.006
+
+
+class BusyCore(Machine):
+    """A neighbour for good, until the thread is moved."""
+
+    alone = False
+
+    def busy(self) -> bool:
+        return not self.alone
+
+    def moved(self, undisturbed: bool) -> bool:
+        moves = not undisturbed and not self.alone
+        self.alone = self.alone or moves
+        return moves
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_core_with_a_neighbour_is_left(stays):
+    machine = BusyCore("two modes", 0, shared=(1.5, 1.5))
+    cores = None if stays else machine
+    seen = sample_calls(
+        machine.call(0.001, 0), lambda _: False, 0.5, gauge=machine, cores=cores, clock=machine.clock
+    )
+    assert (seen.disturbed == 1.0) is stays
+    assert seen.disturbed in (1.0, pytest.approx(0, abs=0.01))

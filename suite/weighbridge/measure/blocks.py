@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from weighbridge.measure.cores import Cores, OneCore
 from weighbridge.measure.gauge import DISTURBED, Gauge
 from weighbridge.measure.timing import Floats, Timer
 
@@ -24,8 +25,8 @@ class Block(NamedTuple):
 class Blocks:
     """The units of one call. Undisturbed ones are kept until there are enough of them for a block."""
 
-    def __init__(self, timer: Timer, gauge: Gauge) -> None:
-        self._timer, self._gauge = timer, gauge
+    def __init__(self, timer: Timer, gauge: Gauge, cores: Cores | None = None) -> None:
+        self._timer, self._gauge, self._cores = timer, gauge, cores or OneCore()
         self._undisturbed: list[Block] = []
         self.disturbed = Block(math.inf, math.inf)
         """The last units of the last search, as many as a block has, disturbed or not."""
@@ -52,10 +53,14 @@ class Blocks:
             before = after
             self.rounds.append(rounds)
             seen.append(unit)
-            if unit.reading <= DISTURBED * gauge.best:
+            undisturbed = unit.reading <= DISTURBED * gauge.best
+            if undisturbed:
                 self._undisturbed.append(unit)
             else:
                 self.rejected += 1
+            if self._cores.moved(undisturbed):
+                timer.warm()
+                before = gauge()
             if len(seen) >= timer.units and (self.ready or clock() > until):
                 self.disturbed = _of(seen[-timer.units :])
                 return

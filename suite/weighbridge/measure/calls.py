@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from weighbridge import stats
+from weighbridge.measure.cores import Cores, OneCore
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, garbage_held, warm_up
 
@@ -57,10 +58,11 @@ def sample_calls(
     budget_s: float,
     *,
     gauge: Gauge | None = None,
+    cores: Cores | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> CallSample:
     """Time calls one by one until `done`, asked ever more seldom, or until `budget_s` is spent."""
-    gauge = gauge or NoGauge()
+    gauge, cores = gauge or NoGauge(), cores or OneCore()
     begin, seconds, readings = clock(), list[float](), list[float]()
     with garbage_held():
         stride = max(1, round(0.001 / warm_up(call, budget_s / 5, clock)))
@@ -72,6 +74,9 @@ def sample_calls(
                 seconds.append((clock() - start) / 1e9)
             after = gauge()
             readings += [max(before, after)] * stride
+            if cores.moved(readings[-1] <= DISTURBED * gauge.best):
+                call()
+                after = gauge()
             before, now = after, clock()
             over = now - begin >= budget_s * 1e9 or len(seconds) >= MOST_CALLS
             if over or (now - sampling >= LEAST_S * 1e9 and len(seconds) >= look):

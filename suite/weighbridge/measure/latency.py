@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weighbridge import machine, stats
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.measure.calls import CallSample, clears, sample_calls
+from weighbridge.measure.cores import best_cores
 from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.results import Measurement, Reading
@@ -57,8 +58,9 @@ def candidate_calls(weighing: Weighing, options: BenchLimit, done: Any) -> CallS
     weighing = with_threads(weighing, options.threads)
     session = weighing.engine.open(weighing.candidate, weighing.engine_options)
     call = session.bind(weighing.data.sample(options.batch))
-    gauge = gauge_for(weighing.engine_options.threads)
-    sample = sample_calls(call, done, options.budget, gauge=gauge)
+    threads = weighing.engine_options.threads
+    with best_cores(threads) as cores:
+        sample = sample_calls(call, done, options.budget, gauge=gauge_for(threads), cores=cores)
     weighing.keep("candidate", sample.seconds.tolist())
     return sample
 

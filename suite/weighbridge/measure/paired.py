@@ -18,6 +18,7 @@ import numpy as np
 
 from weighbridge import stats
 from weighbridge.measure.blocks import Block, Blocks
+from weighbridge.measure.cores import Cores
 from weighbridge.measure.gauge import DISTURBED, Gauge, NoGauge
 from weighbridge.measure.timing import Call, Clock, Floats, calibrated, garbage_held, warm_up
 
@@ -34,6 +35,8 @@ UNLIKE = 2.0
 """A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
 WIDE = 0.1
 """The share of the error that the widened pairs spend: they matter where there is no other evidence at all."""
+FEW = 10
+"""Fewer pairs have no interval at the default confidence, and their median is that of bad luck."""
 WORTH_WAITING = 80_000
 """More pairs than this are no advice: the limit is where the speedup is."""
 
@@ -69,8 +72,11 @@ class SpeedSample:
 
     @property
     def ratio(self) -> float:
-        """The median of the undisturbed pairs; of all pairs, where there is none."""
-        return float(np.median(self.ratios if self.ratios.size else self._all_ratios))
+        """The median of the undisturbed pairs. Of too few for an interval, the ratio of the fastest rounds of all:
+        a neighbour only ever adds time."""
+        if self.ratios.size >= FEW:
+            return float(np.median(self.ratios))
+        return float(np.clip(self.baseline_rounds.min() / self.candidate_rounds.min(), *self.interval))
 
     def call_s(self) -> tuple[float, float]:
         """Seconds a call of baseline and candidate: the median undisturbed block, or the fastest of all."""
@@ -143,13 +149,14 @@ def compare(
     budget_s: float = 3.0,
     *,
     gauge: Gauge | None = None,
+    cores: Cores | None = None,
     clock: Clock = time.perf_counter_ns,
     seed: int = 0,
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
     Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
-    Without a `gauge` every pair counts as undisturbed.
+    Without a `gauge` every pair counts as undisturbed; without `cores` the thread stays where it is.
     """
     begin = clock()
     pairs: list[tuple[Block, Block]] = []
@@ -158,7 +165,7 @@ def compare(
     with garbage_held():
         calls = (baseline, candidate)
         calls_s = [warm_up(call, budget_s / 10, clock) for call in calls]
-        sides = [Blocks(timer, gauge) for timer in calibrated(calls, calls_s, clock)]
+        sides = [Blocks(timer, gauge, cores) for timer in calibrated(calls, calls_s, clock)]
         sampling = clock()
         for order in _orders(seed):
             patience_s = min(PATIENCE * budget_s, IMPATIENCE * (clock() - sampling) / 1e9)

@@ -12,6 +12,7 @@ from typing import Any
 from weighbridge import machine
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.errors import StageError
+from weighbridge.measure.cores import best_cores
 from weighbridge.measure.gauge import gauge_for
 from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.measure.paired import SpeedSample, compare
@@ -41,14 +42,16 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
     inputs = weighing.data.sample(options.batch)
     threads = weighing.engine_options.threads
     load_before = machine.load_average()
-    sample = compare(
-        baseline.bind(inputs),
-        candidate.bind(inputs),
-        [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
-        max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
-        options.budget,
-        gauge=gauge_for(threads),
-    )
+    calls = baseline.bind(inputs), candidate.bind(inputs)
+    with best_cores(threads) as cores:
+        sample = compare(
+            *calls,
+            [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
+            max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
+            options.budget,
+            gauge=gauge_for(threads),
+            cores=cores,
+        )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
         "batch": options.batch,
