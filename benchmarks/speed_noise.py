@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from methods import Trial, paired_t, pytest_benchmark, weighbridge
@@ -65,21 +66,20 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         workloads = _workloads(options.workloads, Path(folder))
-        truths = {name: _truth(name, calls) for name, calls in workloads.items()}
-        rows, loads = [], {}
+        share_s = 60 * options.minutes / len(options.conditions) / len(workloads)
+        rows = []
         for condition in options.conditions:
-            share_s = 60 * options.minutes / len(options.conditions)
-            # The load ends by itself even if this process is killed.
-            with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, share_s + 60):
-                before, begin = machine.load_average(), time.monotonic()
-                for index, (name, calls) in enumerate(workloads.items(), 1):
-                    until = begin + index * share_s / len(workloads)
-                    cells = _measure(condition, name, calls, truths[name], options, until)
-                    rows += [
-                        [condition, name, method, *cell.row(truths[name])] for method, cell in cells.items()
-                    ]
-                loads[condition] = f"{before} to {machine.load_average()}"
-    _print(rows, truths, loads)
+            for name, calls in workloads.items():
+                truth = _truth(name, calls)
+                # The load ends by itself even if this process is killed.
+                with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, share_s + 60):
+                    cells = _measure(condition, name, calls, truth, options, time.monotonic() + share_s)
+                    average = machine.load_average()
+                rows += [
+                    [condition, average, name, f"{truth:.4g}", method, *cell.row(truth)]
+                    for method, cell in cells.items()
+                ]
+    _print(rows)
 
 
 def _measure(
@@ -122,7 +122,7 @@ def _workloads(names: list[str], folder: Path) -> dict[str, tuple[Call, Call]]:
 
 
 def _truth(name: str, calls: tuple[Call, Call]) -> float:
-    """Of products by construction; of sessions the undisturbed ratio, from 20 s before any load is started."""
+    """Of products by construction; of sessions the undisturbed ratio, from 20 s just before the load is started."""
     if name.startswith("products"):
         baseline, candidate = name.split()[1].split(":")
         return int(baseline) / int(candidate)
@@ -131,14 +131,12 @@ def _truth(name: str, calls: tuple[Call, Call]) -> float:
         return compare(*calls, budget_s=20.0, gauge=machine_gauge(), cores=cores).ratio
 
 
-def _print(rows: list[list[str]], truths: dict[str, float], loads: dict[str, str]) -> None:
+def _print(rows: list[list[Any]]) -> None:
     facts = machine.describe()
     _say("")
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.")
-    print("True ratios: " + ", ".join(f"{name} {truth:.4g}" for name, truth in truths.items()) + ".")
-    print("Load average: " + ", ".join(f"{condition} {text}" for condition, text in loads.items()) + ".\n")
+    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.\n")
     percent = [f"{100 * distance:g} %" for distance in DISTANCES]
-    headers = ["condition", "workload", "method", "sd in 1 s", "n"]
+    headers = ["condition", "load average", "workload", "true ratio", "method", "sd in 1 s", "n"]
     headers += [f"wrong / open / n at {text}" for text in percent] + [
         f"median s at {text}" for text in percent
     ]

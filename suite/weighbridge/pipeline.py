@@ -80,13 +80,15 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
     case = plan.case
     shutil.rmtree(workdir, ignore_errors=True)
     workdir.mkdir(parents=True)
-    stage.enter("load")
+    stage.enter("load", line=case.model.line)
     _seed(case)
-    original = _load(case.model, case.folder)
-    stage.enter("data")
+    model = original = _load(case.model, case.folder)
+    if case.candidate:
+        stage.enter("load", "load the candidate", case.candidate.line)
+        model = _load(case.candidate, case.folder)
+    stage.enter("data", line=case.line)
     data = make_data(case)
     context = Context(case.folder, workdir, case.seed, data, stage.say)
-    model = _load(case.candidate, case.folder) if case.candidate else original
     convert = _Conversions(context)
     records: list[StepRecord] = []
     notes: list[str] = []

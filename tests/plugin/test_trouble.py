@@ -213,6 +213,18 @@ def test_a_truncated_onnx_file(pytester: pytest.Pytester, project: Project, cont
     result.stdout.fnmatch_lines("*bad.yaml:2: load: *net.onnx *no ONNX file*")
 
 
+def test_a_candidate_that_does_not_load_is_found_on_its_own_line(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    folder = project(
+        bad="\nmodel: {torch: model.py:net}\ncandidate:\n  onnx: cut.onnx\nthresholds: {size_ratio: 1}\n"
+    )
+    (folder / "cut.onnx").write_bytes(b"\x08\x07")
+    result = pytester.runpytest_inprocess()
+    assert statuses(pytester.path)["bad::size_ratio"] == "error"
+    result.stdout.fnmatch_lines("*bad.yaml:3: load: *cut.onnx *no ONNX file*")
+
+
 def test_a_faulty_metric_concerns_the_items_that_read_it(pytester: pytest.Pytester, project: Project) -> None:
     folder = project(bad=f"metric: metric.py:score\n{CASE}", net=CASE)
     (folder / "metric.py").write_text("def score(outputs, targets): return outputs['nothing']\n")

@@ -15,11 +15,12 @@ from weighbridge.contracts import Limit, Options, Requirement
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Where a model comes from: a file or `module:callable`, and its checkpoint."""
+    """Where a model comes from: a file or `module:callable`, and its checkpoint. `line` is where that is said."""
 
     format: str
     reference: str
     weights: str | None = None
+    line: int = 1
 
 
 @dataclass(frozen=True)

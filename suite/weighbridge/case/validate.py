@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from weighbridge.case.check import Faulter, check
@@ -22,17 +23,18 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     def fault(where: KeyPath, message: str, *, key: bool = False) -> None:
         document.fault(raw.locate(where), message, key=key)
 
+    def place(where: KeyPath) -> tuple[int, int]:
+        return document.keys.get(raw.locate(where), (1, 1))
+
     data = {
         key: value for key, value in raw.data.items() if value is not None or key in ("model", "thresholds")
     }
     spec = check(CaseSpec, data, (), fault)
-    model = _model(data.get("model"), ("model",), fault)
-    candidate = _model(data["candidate"], ("candidate",), fault) if "candidate" in data else None
+    model = _model(data.get("model"), ("model",), place, fault)
+    candidate = _model(data["candidate"], ("candidate",), place, fault) if "candidate" in data else None
     recipe, final = _recipe(data.get("recipe"), candidate or model, raw, document, fault)
     engine, engine_options = _engine(data.get("engine"), final, fault)
-    thresholds = read_thresholds(
-        data.get("thresholds"), lambda where: document.keys.get(raw.locate(where), (1, 1)), fault
-    )
+    thresholds = read_thresholds(data.get("thresholds"), place, fault)
     requires = _requirements(data.get("requires"), fault)
     _metric(data.get("metric"), fault)
     if "candidate" in data and data.get("recipe"):
@@ -74,7 +76,9 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     )
 
 
-def _model(data: Any, where: KeyPath, fault: Faulter) -> ModelRef | None:
+def _model(
+    data: Any, where: KeyPath, place: Callable[[KeyPath], tuple[int, int]], fault: Faulter
+) -> ModelRef | None:
     if not isinstance(data, dict):
         return None  # the schema has said so
     known = [*FORMATS.names(), "weights"]
@@ -93,7 +97,7 @@ def _model(data: Any, where: KeyPath, fault: Faulter) -> ModelRef | None:
         fault((*where, key), f"{where[0]}.{key}: should be text{shown}")
     if len(named) != 1 or wrong:
         return None
-    return ModelRef(named[0], texts[named[0]], texts.get("weights"))
+    return ModelRef(named[0], texts[named[0]], texts.get("weights"), place(where)[0])
 
 
 def _engine(data: Any, format_: str | None, fault: Faulter) -> tuple[str | None, dict[str, Any]]:

@@ -29,7 +29,7 @@ UNITS = 4
 """Half of the units that the gauge calls undisturbed have still lost a percent or more; seldom do all of four."""
 LEAD_S = 0.001
 GAUGED_S = 5e-4
-"""The first call after the gauge takes up to 7 µs longer: a percent of shorter calls than this."""
+"""The first call after the gauge takes up to 7 µs longer, a percent of calls shorter than this."""
 COLD_S = 0.25
 """Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
 
@@ -87,16 +87,16 @@ def calibrated(
     """A timer for each of `calls`, which take `calls_s` seconds; units last about `UNIT_S`, one call at least.
 
     All count alike, since of two samples of the same times the larger has the lower minimum. Their units last alike,
-    since what else happens grows with time: the faster call leads in, for `LEAD_S` at most. A single short call would
-    be timed as the gauge left the caches, and by less than a percent if the other leads in: so one leads in on
-    either side. Of calls so long that none escapes a burst anyway, more pairs serve better than more units.
+    since what else happens grows with time: the faster call leads in, for `LEAD_S` at most. Short calls lead in by a
+    round on either side, so that neither is timed with the caches as the gauge left them. Of calls so long that none
+    escapes a burst anyway, more pairs serve better than more units.
     """
     fastest, slowest = min(calls_s), max(calls_s)
     inner = max(1, min(math.ceil(ROUND_S / fastest), int(UNIT_S / slowest)))
     units = min(UNITS, max(1, int(0.025 / slowest)))
     rounds = max(1, round(UNIT_S / (slowest * inner)))
     unit_s = slowest * rounds * inner
-    gauged = 1 if rounds == 1 and fastest < GAUGED_S and slowest < LEAD_S else 0
+    gauged = inner if fastest < GAUGED_S and slowest < LEAD_S else 0
     return [
         Timer(
             call,
