@@ -63,15 +63,19 @@ def test_it_goes_before_the_others_where_it_may(monkeypatch):
 
 
 @linux
-def test_without_the_permission_the_measurement_goes_on(monkeypatch, placed):
-    def refused(which, who, niceness):
-        if niceness < 0:
-            raise PermissionError("only the superuser may")
+def test_where_nothing_is_allowed_the_measurement_goes_on(monkeypatch):
+    def refused(*_):
+        raise PermissionError("not in this sandbox")
 
     monkeypatch.setattr(os, "setpriority", refused)
+    monkeypatch.setattr(os, "sched_setaffinity", refused)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    clock = Clock()
     with best_cores(threads=1) as cores:
         assert isinstance(cores, OtherCores)
+    cores = OtherCores([0, 1], clock)
+    clock.now += 2 * MOVE_S
+    assert cores.moved(undisturbed=False)
 
 
 @linux

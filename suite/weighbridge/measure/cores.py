@@ -49,7 +49,8 @@ class OtherCores:
         if now - self._since < MOVE_S * 1e9:
             return False
         self._since = now
-        os.sched_setaffinity(0, {next(self._next)})
+        with suppress(OSError):  # a core that is there no more, or a sandbox
+            os.sched_setaffinity(0, {next(self._next)})
         return True
 
 
@@ -65,9 +66,10 @@ def best_cores(threads: int) -> Iterator[Cores]:
         return
     cores, niceness = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
     try:
-        with suppress(PermissionError):  # the superuser's, or RLIMIT_NICE's
+        with suppress(OSError):  # a right of the superuser, or by RLIMIT_NICE
             os.setpriority(os.PRIO_PROCESS, 0, FIRST)
         yield OtherCores(sorted(cores)) if len(cores) > 1 else OneCore()
     finally:
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
-        os.sched_setaffinity(0, cores)
+        with suppress(OSError):
+            os.sched_setaffinity(0, cores)
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
