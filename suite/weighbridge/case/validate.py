@@ -10,7 +10,7 @@ from weighbridge.case.expand import RawCase
 from weighbridge.case.limits import check_possible, read_thresholds
 from weighbridge.case.model import Case, CaseSpec, ModelRef, RequirementSpec, StepRef
 from weighbridge.case.steps import order_fault, resolve_step
-from weighbridge.case.text import Document, KeyPath
+from weighbridge.case.text import Document, KeyPath, Mark
 from weighbridge.contracts import ENGINES, FORMATS, METRICS, Requirement, Step
 from weighbridge.errors import did_you_mean
 from weighbridge.promises import promising
@@ -23,18 +23,18 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     def fault(where: KeyPath, message: str, *, key: bool = False) -> None:
         document.fault(raw.locate(where), message, key=key)
 
-    def place(where: KeyPath) -> tuple[int, int]:
+    def key_mark(where: KeyPath) -> Mark:
         return document.keys.get(raw.locate(where), (1, 1))
 
     data = {
         key: value for key, value in raw.data.items() if value is not None or key in ("model", "thresholds")
     }
     spec = check(CaseSpec, data, (), fault)
-    model = _model(data.get("model"), ("model",), place, fault)
-    candidate = _model(data["candidate"], ("candidate",), place, fault) if "candidate" in data else None
+    model = _model(data.get("model"), ("model",), key_mark, fault)
+    candidate = _model(data["candidate"], ("candidate",), key_mark, fault) if "candidate" in data else None
     recipe, final = _recipe(data.get("recipe"), candidate or model, raw, document, fault)
     engine, engine_options = _engine(data.get("engine"), final, fault)
-    thresholds = read_thresholds(data.get("thresholds"), place, fault)
+    thresholds = read_thresholds(data.get("thresholds"), key_mark, fault)
     requires = _requirements(data.get("requires"), fault)
     _metric(data.get("metric"), fault)
     if "candidate" in data and data.get("recipe"):
@@ -76,9 +76,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     )
 
 
-def _model(
-    data: Any, where: KeyPath, place: Callable[[KeyPath], tuple[int, int]], fault: Faulter
-) -> ModelRef | None:
+def _model(data: Any, where: KeyPath, key_mark: Callable[[KeyPath], Mark], fault: Faulter) -> ModelRef | None:
     if not isinstance(data, dict):
         return None  # the schema has said so
     known = [*FORMATS.names(), "weights"]
@@ -97,7 +95,7 @@ def _model(
         fault((*where, key), f"{where[0]}.{key}: should be text{shown}")
     if len(named) != 1 or wrong:
         return None
-    return ModelRef(named[0], texts[named[0]], texts.get("weights"), place(where)[0])
+    return ModelRef(named[0], texts[named[0]], texts.get("weights"), key_mark(where)[0])
 
 
 def _engine(data: Any, format_: str | None, fault: Faulter) -> tuple[str | None, dict[str, Any]]:
