@@ -187,7 +187,8 @@ def _excluded(model: Path, patterns: list[str]) -> list[str]:
     """The names of the nodes to leave in float.
 
     A pattern is held against a node's name and, since exporters number their nodes, against the names of the
-    weights it reads and of the layers these belong to: `fc1.weight` and `fc1`.
+    weights it reads and of the layers these belong to: `fc1.weight` and `fc1`. The dynamic quantizer turns a Gemm into
+    a MatMul of another name, and would ignore the name that the Gemm had.
     """
     import onnx
 
@@ -207,11 +208,13 @@ def _excluded(model: Path, patterns: list[str]) -> list[str]:
                 "quantize",
                 f"exclude: no node, weight or layer matches '{pattern}'{did_you_mean(pattern, known[:60])}",
             )
-    return [
+    excluded = [
         name
         for name, own in handles.items()
         if any(fnmatchcase(handle, pattern) for handle in own for pattern in patterns)
     ]
+    gemms = {node.name for node in graph.node if node.op_type == "Gemm"}
+    return [*excluded, *(f"{name}_MatMul" for name in excluded if name in gemms)]
 
 
 def _result(folder: Path, model: Model) -> Model:
