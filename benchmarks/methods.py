@@ -131,5 +131,5 @@ def weighbridge(
             baseline, candidate, limits, 0.99, seconds, gauge=machine_gauge(), cores=cores, seed=seed
         )
     low, high = sample.interval
-    estimate = sample.ratio if sample.ratios.size else float("nan")
+    estimate = sample.ratio if sample.pairs.ratios.size else float("nan")
     return Trial(estimate, lambda limit: 1 if low >= limit else -1 if high < limit else 0, sample.seconds)

@@ -10,9 +10,11 @@ from weighbridge.measure.paired import SpeedSample, compare
 class Machine:
     """Simulated nanoseconds. `noise` is one of `NOISES`; `shared` says how a busy sibling core slows each call."""
 
-    def __init__(self, noise: str, seed: int, shared: tuple[float, float] = (1.4, 1.4)) -> None:
+    def __init__(
+        self, noise: str, seed: int, shared: tuple[float, float] = (1.4, 1.4), rest_s: float = 0.03
+    ) -> None:
         self.now = 0.0
-        self.noise, self.shared = noise, shared
+        self.noise, self.shared, self.rest_s = noise, shared, rest_s
         self.random = Random(seed)
         self.busy_until = self.quiet_until = 0.0
 
@@ -21,10 +23,10 @@ class Machine:
         return int(self.now * 1e9)
 
     def busy(self) -> bool:
-        """Neighbours work and rest, each for 30 ms on average."""
+        """Neighbours work for 30 ms on average, and rest for `rest_s`."""
         while self.now >= self.quiet_until:
             self.busy_until = self.quiet_until + self.random.expovariate(1 / 0.03)
-            self.quiet_until = self.busy_until + self.random.expovariate(1 / 0.03)
+            self.quiet_until = self.busy_until + self.random.expovariate(1 / self.rest_s)
         return self.now < self.busy_until
 
     def call(self, seconds: float, side: int):
@@ -46,6 +48,8 @@ class Machine:
         jitter = 1 + 0.005 * abs(self.random.gauss(0, 1))
         if self.noise == "drift":
             return jitter * (1 + 0.2 * self.now)
+        if self.noise == "grazed" and self.random.random() < 0.7:
+            return jitter * self.random.uniform(1.0, 1.15)
         if self.noise == "two modes" and self.busy():
             return jitter * self.shared[side]
         return jitter
@@ -58,7 +62,8 @@ class Machine:
         return 0.0
 
 
-NOISES = ("quiet", "heavy tails", "drift", "bursts", "two modes")
+NOISES = ("quiet", "heavy tails", "drift", "bursts", "grazed", "two modes")
+"""Grazed: a neighbour that works for less than a unit, unseen by the gauge, slows most of them."""
 
 
 def trial(
@@ -71,10 +76,11 @@ def trial(
     confidence: float = 0.99,
     budget_s: float = 3.0,
     shared: tuple[float, float] = (1.4, 1.4),
+    rest_s: float = 0.03,
     gauged: bool = True,
 ) -> SpeedSample:
     """One comparison on a fresh machine, of a candidate whose true speedup is `ratio`."""
-    machine = Machine(noise, seed, shared)
+    machine = Machine(noise, seed, shared, rest_s)
     return compare(
         machine.call(call_s * ratio, 0),
         machine.call(call_s, 1),

@@ -70,15 +70,16 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
     """What a report and a verdict need of a sample, as JSON values; of very many ratios, some."""
-    some = sample.ratios[:: math.ceil(sample.ratios.size / MOST_RATIOS) or 1]
-    baseline_s, candidate_s = sample.call_s()
+    ratios = sample.pairs.ratios
+    some = ratios[:: math.ceil(ratios.size / MOST_RATIOS) or 1]
+    baseline_s, candidate_s = sample.pairs.call_s()
     return {
         "ratio": sample.ratio,
         "interval": list(sample.interval),
         "confidence": sample.confidence,
         "decided": sample.decided,
         "sure": min((sample.sure(limit) for limit in sample.limits), default=None),
-        "pairs": int(sample.ratios.size),
+        "pairs": int(ratios.size),
         "ratios": [float(f"{ratio:.6g}") for ratio in some],
         "seconds": sample.seconds,
         "budget": sample.budget_s,
@@ -102,7 +103,7 @@ def _against(weighing: Weighing, name: str | None, folder: Path) -> Weighing:
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
-    """The median of the ratios, with its anytime-valid interval at the confidence it was measured for."""
+    """Of undisturbed blocks at their fastest, with the anytime-valid interval at the confidence it was measured for."""
     details = measurement.details
     low, high = details["interval"]
     return Reading(details["ratio"], (max(0.0, low), high), details["confidence"], details["sure"])

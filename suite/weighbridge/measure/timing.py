@@ -25,8 +25,8 @@ ROUND_S = 50e-6
 """A round of the faster call lasts at least this long where it can, a thousand times the cost of reading the clock."""
 UNIT_S = 200e-6
 """The gauge is read after each unit: a neighbour's pauses, of half a millisecond often, should hold one or two."""
-UNITS = 4
-"""Half of the units that the gauge calls undisturbed have still lost a percent or more; seldom do all of four."""
+UNITS = 2
+"""Half of the units that the gauge calls undisturbed have still lost a percent or more: the faster of two is a block."""
 LEAD_S = 0.001
 GAUGED_S = 5e-4
 """The first call after the gauge takes up to 7 µs longer, a percent of calls shorter than this."""
