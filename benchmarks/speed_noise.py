@@ -22,7 +22,7 @@ import numpy as np
 from methods import Trial, paired_t, pytest_benchmark, weighbridge
 from noise import load
 from tabulate import tabulate
-from workloads import Call, products, sessions
+from workloads import Call, products, repeated, sessions
 
 from weighbridge import machine
 from weighbridge.measure.cores import best_cores
@@ -115,6 +115,8 @@ def _workloads(names: list[str], folder: Path) -> dict[str, tuple[Call, Call]]:
     known = {
         "products 103:100": lambda: products(64, 103, 100),
         "products 12:10": lambda: products(64, 12, 10),
+        "mlp float 12:10": lambda: repeated(sessions("mlp", folder)[0], 12, 10),
+        "convnet int8 6:5": lambda: repeated(sessions("convnet", folder)[1], 6, 5),
         "mlp float:int8": lambda: sessions("mlp", folder),
         "convnet float:int8": lambda: sessions("convnet", folder),
     }
@@ -122,9 +124,9 @@ def _workloads(names: list[str], folder: Path) -> dict[str, tuple[Call, Call]]:
 
 
 def _truth(name: str, calls: tuple[Call, Call]) -> float:
-    """Of products by construction; of sessions the undisturbed ratio, from 20 s just before the load is started."""
-    if name.startswith("products"):
-        baseline, candidate = name.split()[1].split(":")
+    """Of what is repeated by construction; of sessions the undisturbed ratio, from 20 s just before the load is started."""
+    baseline, candidate = name.split()[-1].split(":")
+    if baseline.isdigit():
         return int(baseline) / int(candidate)
     _say(f"{name}: reference")
     with best_cores(threads=1) as cores:

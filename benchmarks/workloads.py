@@ -19,13 +19,18 @@ def products(size: int, baseline: int, candidate: int) -> tuple[Call, Call]:
     """
     matrix = np.random.default_rng(0).random((size, size), dtype=np.float32)
     out = np.empty_like(matrix)
+    return repeated(lambda: np.matmul(matrix, matrix, out=out), baseline, candidate)
+
+
+def repeated(call: Call, baseline: int, candidate: int) -> tuple[Call, Call]:
+    """The same call `baseline` times against `candidate` times: a real session whose true ratio is known."""
 
     def repeat(count: int) -> Call:
-        def call() -> None:
+        def several() -> None:
             for _ in range(count):
-                np.matmul(matrix, matrix, out=out)
+                call()
 
-        return call
+        return several
 
     return repeat(baseline), repeat(candidate)
 

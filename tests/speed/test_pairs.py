@@ -28,10 +28,6 @@ def grazed(ratio: float, n: int, share: float, seed: int = 0) -> Pairs:
     return Pairs.of(seen, best=1.0)
 
 
-def votes(pairs: Pairs, limit: float) -> list[list[float]]:
-    return pairs._votes(limit).astype(int).tolist()
-
-
 @pytest.mark.parametrize(
     ("slowed", "by_level", "by_ratio"),
     [((1, 1), [1, 0], [1, 0]), ((SLOWED, 1), [1, 0], [1, 0]), ((1, SLOWED), [0, 0], [0, 1])],
@@ -39,9 +35,9 @@ def votes(pairs: Pairs, limit: float) -> list[list[float]]:
 def test_a_slowed_block_abstains_where_its_ratio_votes_wrong(slowed, by_level, by_ratio):
     """True ratio 1.03, limit 1.0: whether the candidate or both were slowed, by the level nobody is deceived."""
     seen = pairs([1.03 * slowed[0]], [slowed[1]], level=math.sqrt(1.03))
-    assert votes(seen, 1.0)[:2] == [by_level, by_ratio]
+    assert seen.votes(1.0)[:2].tolist() == [by_level, by_ratio]
     both = pairs([1.03 * SLOWED], [SLOWED], level=math.sqrt(1.03))
-    assert votes(both, 1.0)[:2] == [[0, 0], [1, 0]]
+    assert both.votes(1.0)[:2].tolist() == [[0, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -114,11 +114,11 @@ class Pairs:
         The average of the e-processes of all ways of voting is one itself. Each is `stats.evidence` against a fair
         coin: were the ratio equal to the limit, the two blocks, one divided by it, could change places.
         """
-        return _evidence(self._votes(limit))
+        return _evidence(self.votes(limit))
 
     def needed(self, limit: float, confidence: float, most: int) -> int | None:
         """About how many pairs it takes to clear `limit`, if they go on to vote as so far; None if over `most`."""
-        votes, wanted = self._votes(limit), math.log(2 / (1 - confidence))
+        votes, wanted = self.votes(limit), math.log(2 / (1 - confidence))
         total = float(len(self.slowdowns))
         while max(_evidence(votes * total / len(self.slowdowns))) < wanted:
             total *= 1.05
@@ -126,7 +126,7 @@ class Pairs:
                 return None
         return math.ceil(total)
 
-    def _votes(self, limit: float) -> Floats:
+    def votes(self, limit: float) -> Floats:
         """How many pairs are for and against it, a row for each way of voting, [ways, 2]."""
         return np.array(
             [((low >= limit).sum(), (high < limit).sum()) for low, high in self._ways], dtype=float
