@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from weighbridge.measure.blocks import Block
+from weighbridge.measure.paired import clears
 from weighbridge.measure.pairs import RECENT, Level, Pair, Pairs
 
 SLOWED = 1.08
@@ -90,6 +91,18 @@ def test_a_limit_between_two_pairs_is_inside_the_interval():
     for end, side, inside in ((low, 0, 1e-9), (high, 1, 0.0)):
         assert spread.evidence(end + inside)[side] < math.log(200)
         assert spread.evidence(end + inside - 1e-9 if side == 0 else end + 1e-9)[side] >= math.log(200)
+
+
+def test_ways_of_voting_that_contradict_each_other_decide_nothing_between_them():
+    """The candidate is slowed nine times in ten, the baseline never: by level the ratio is 1.3, by most ratios 1.2."""
+    candidate = np.where(np.arange(400) % 10, 1.3 / 1.2, 1.0)
+    seen = pairs(np.full(400, 1.3), candidate, level=math.sqrt(1.3))
+    low, high = seen.interval(0.99)
+    assert (low, high) == (pytest.approx(1.2), pytest.approx(1.3))
+    for limit, cleared in ((1.19, True), (1.25, False), (1.31, True)):
+        assert seen.cleared(limit, 0.99) is cleared
+        assert clears((low, high), [limit]) is cleared
+    assert min(seen.evidence(1.25)) > math.log(200)
 
 
 def test_disturbed_pairs_count_only_where_a_factor_of_two_lies_between():

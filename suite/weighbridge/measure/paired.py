@@ -66,8 +66,9 @@ class SpeedSample:
         return self.pairs.interval(self.confidence)
 
     def sure(self, limit: float) -> float:
-        """The largest confidence, in [0, 1), at which `interval` lies on one side of `limit`."""
-        return max(0.0, 1.0 - 2.0 * math.exp(-max(self.pairs.evidence(limit))))
+        """The largest confidence, in [0, 1), at which the pairs lie on one side of `limit`; 0 if they contradict."""
+        met, missed = (1.0 - 2.0 * math.exp(-evidence) for evidence in self.pairs.evidence(limit))
+        return 0.0 if min(met, missed) >= self.confidence else max(0.0, met, missed)
 
     @property
     def decided(self) -> bool:
@@ -126,7 +127,6 @@ def compare(
     begin = clock()
     gauge, level, look = gauge or NoGauge(), Level(), 0
     pairs = list[Pair]()
-    needed = math.log(2 / (1 - confidence))
     with garbage_held():
         calls = (baseline, candidate)
         calls_s = [warm_up(call, budget_s / 10, clock) for call in calls]
@@ -142,7 +142,7 @@ def compare(
             # Looking costs time too, and there is little news in one pair among many.
             if limits and len(pairs) >= look and clock() - sampling >= LEAST_S * 1e9:
                 seen = Pairs.of(pairs, gauge.best)
-                if all(max(seen.evidence(limit)) >= needed for limit in limits):
+                if all(seen.cleared(limit, confidence) for limit in limits):
                     break
                 look = math.ceil(1.05 * len(pairs))
             now = clock()

@@ -133,15 +133,23 @@ class Pairs:
         )
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """The limits that `evidence` rules out neither way, each at half the error: anytime-valid, two-sided.
+        """The limits that `evidence` does not rule out, or rules out both ways: anytime-valid, two-sided.
 
-        Ends are infinite while there are too few pairs.
+        Each end is at half the error, and infinite while there are too few pairs. Ways of voting that contradict each
+        other, since something slows one call more often than the other, leave all between them open.
         """
         needed = math.log(2 / (1 - confidence))
         ends = np.unique(np.concatenate([*(end for way in self._ways for end in way), [math.inf]]))
         met = bisect_left(ends, True, key=lambda end: self.evidence(end)[0] < needed)
         missed = bisect_left(ends[1:], True, key=lambda end: self.evidence(end)[1] >= needed)
-        return (float(ends[met - 1]) if met else -math.inf), float(ends[missed])
+        low, high = sorted((float(ends[met - 1]) if met else -math.inf, float(ends[missed])))
+        return low, high
+
+    def cleared(self, limit: float, confidence: float) -> bool:
+        """Whether `interval` lies on one side of it."""
+        met, missed = self.evidence(limit)
+        needed = math.log(2 / (1 - confidence))
+        return (met >= needed) is not (missed >= needed)
 
 
 def _evidence(votes: Floats) -> tuple[float, float]:
