@@ -111,6 +111,16 @@ def test_of_too_few_pairs_the_fastest_rounds_are_the_estimate():
     assert few.interval[1] == np.inf
 
 
+def test_nothing_is_sure_of_a_limit_that_the_pairs_contradict_each_other_about():
+    slowed = np.where(np.arange(400) % 10, 1.3 / 1.2, 1.0)
+    pairs = Pairs(np.full(400, 1.3), slowed, levels=np.full(400, np.sqrt(1.3)), slowdowns=np.ones(400))
+    sample = replace(trial("quiet", 11, 1.3, limits=[1.25]), pairs=pairs)
+    assert not sample.decided
+    assert sample.sure(1.25) == 0.0
+    assert sample.sure(1.19) > 0.99
+    assert any("limit of 1.2, which is met" in line for line in sample.would_decide())
+
+
 class CoolingGauge(Machine):
     """After a reading the next call takes 7 µs longer; the baseline is slow until `slow_until`."""
 
