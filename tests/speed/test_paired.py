@@ -119,6 +119,7 @@ def test_nothing_is_sure_of_a_limit_that_the_pairs_contradict_each_other_about()
     assert sample.sure(1.25) == 0.0
     assert sample.sure(1.19) > 0.99
     assert any("limit of 1.2, which is met" in line for line in sample.would_decide())
+    assert not any("budget" in line for line in sample.would_decide()), "more of the same decides nothing"
 
 
 class CoolingGauge(Machine):

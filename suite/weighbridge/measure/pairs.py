@@ -117,10 +117,12 @@ class Pairs:
         return _evidence(self.votes(limit))
 
     def needed(self, limit: float, confidence: float, most: int) -> int | None:
-        """About how many pairs it takes to clear `limit`, if they go on to vote as so far; None if over `most`."""
-        votes, wanted = self.votes(limit), math.log(2 / (1 - confidence))
-        total = float(len(self.slowdowns))
-        while max(_evidence(votes * total / len(self.slowdowns))) < wanted:
+        """About how many pairs it takes to clear `limit`, if they go on to vote as so far.
+
+        None if over `most`, as it is where they contradict each other: more of the same decide nothing.
+        """
+        votes, total = self.votes(limit), float(len(self.slowdowns))
+        while not _clear(_evidence(votes * total / len(self.slowdowns)), confidence):
             total *= 1.05
             if total > most:
                 return None
@@ -147,9 +149,13 @@ class Pairs:
 
     def cleared(self, limit: float, confidence: float) -> bool:
         """Whether `interval` lies on one side of it."""
-        met, missed = self.evidence(limit)
-        needed = math.log(2 / (1 - confidence))
-        return (met >= needed) is not (missed >= needed)
+        return _clear(self.evidence(limit), confidence)
+
+
+def _clear(evidence: tuple[float, float], confidence: float) -> bool:
+    """Whether it is enough, each side at half the error, for one side and for one only."""
+    met, missed = (side >= math.log(2 / (1 - confidence)) for side in evidence)
+    return met is not missed
 
 
 def _evidence(votes: Floats) -> tuple[float, float]:
