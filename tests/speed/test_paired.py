@@ -235,6 +235,8 @@ def test_what_is_plain_takes_a_fraction_of_the_budget():
     assert plain.decided
     assert plain.seconds < 1.0
     assert plain.would_decide() == ()
+    many = Pairs(np.full(400, 2.0), np.ones(400), levels=np.full(400, np.sqrt(2.0)), slowdowns=np.ones(400))
+    assert 0.999 < replace(plain, pairs=many).sure(1.2) < 1.0, "1 is for what is exact"
 
 
 def test_an_open_verdict_says_what_would_decide_it():

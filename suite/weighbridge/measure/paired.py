@@ -68,7 +68,12 @@ class SpeedSample:
     def sure(self, limit: float) -> float:
         """The largest confidence, in [0, 1), at which the pairs lie on one side of `limit`; 0 if they contradict."""
         met, missed = (1.0 - 2.0 * math.exp(-evidence) for evidence in self.pairs.evidence(limit))
-        return 0.0 if min(met, missed) >= self.confidence else max(0.0, met, missed)
+        # Rounded up to 1 it would read as exact.
+        return (
+            0.0
+            if min(met, missed) >= self.confidence
+            else min(max(0.0, met, missed), math.nextafter(1.0, 0.0))
+        )
 
     @property
     def decided(self) -> bool:
