@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.measure.cores import best_cores
-from weighbridge.measure.gauge import machine_gauge
-from weighbridge.measure.paired import compare
+from weighbridge.measure.timing.cores import best_cores
+from weighbridge.measure.timing.gauge import machine_gauge
+from weighbridge.measure.timing.paired import compare
 
 Call = Callable[[], object]
 

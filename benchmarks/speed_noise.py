@@ -24,10 +24,10 @@ from noise import load
 from tabulate import tabulate
 from workloads import Call, products, repeated, sessions
 
-from weighbridge import machine
-from weighbridge.measure.cores import best_cores
-from weighbridge.measure.gauge import machine_gauge
-from weighbridge.measure.paired import compare
+from weighbridge.environment import machine
+from weighbridge.measure.timing.cores import best_cores
+from weighbridge.measure.timing.gauge import machine_gauge
+from weighbridge.measure.timing.paired import compare
 
 DISTANCES = (0.01, 0.03, 0.10)
 SECONDS, BUDGET_S = 1.0, 3.0

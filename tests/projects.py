@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from weighbridge.results import Outcome
+from weighbridge.core.results import Outcome
 
 MODEL = """
 from pathlib import Path
@@ -110,8 +110,8 @@ def statuses(folder: Path) -> dict[str, str]:
 def weigh(folder: Path, text: str) -> Outcome:
     """The outcome of the one case in `text`, written to `folder`, without pytest around it."""
     from weighbridge.case.load import load_cases
-    from weighbridge.pipeline import execute
-    from weighbridge.plan import make_plan
+    from weighbridge.run.pipeline import execute
+    from weighbridge.run.plan import make_plan
 
     path = folder / "case.yaml"
     path.write_text(text)

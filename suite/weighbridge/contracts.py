@@ -9,21 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from weighbridge.registry import Registry
-from weighbridge.results import Artifact, Measurement, Reading
+from weighbridge.core.arrays import Array as Array
+from weighbridge.core.arrays import Inputs as Inputs
+from weighbridge.core.registry import Registry
+from weighbridge.core.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from weighbridge.data import Data
-
-Array: TypeAlias = "NDArray[Any]"
-Inputs: TypeAlias = "tuple[Array, ...] | dict[str, Array]"
-"""A batch for a model: positional, or by the names of its inputs. The first axis is the batch."""
+    from weighbridge.core.data import Data
 
 
 class Options(BaseModel):

@@ -12,8 +12,8 @@ import pytest
 
 from weighbridge.audit.budget import find_artifacts, labels, read_budget
 from weighbridge.audit.run import OVER, UNDECIDED, UNREADABLE, WITHIN
-from weighbridge.cli import main
-from weighbridge.errors import CaseError, UsageError
+from weighbridge.cli.main import main
+from weighbridge.core.errors import CaseError, UsageError
 
 # What the unspoiled network just keeps.
 KEPT: dict[str, object] = {

@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from weighbridge.audit.inspect import describe, how, table
-from weighbridge.cli import main
-from weighbridge.errors import StageError, WeighbridgeError
+from weighbridge.cli.main import main
+from weighbridge.core.errors import StageError, WeighbridgeError
 
 
 def test_interface_operators_and_layers(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from weighbridge.contracts import ENGINES, MEASURES, Weighing
-from weighbridge.data import Data
+from weighbridge.core.data import Data
+from weighbridge.core.results import Artifact, Measurement
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.layers import MOST, sqnr
-from weighbridge.results import Artifact, Measurement
 
 
 def artifact(path: Path) -> Artifact:

@@ -13,7 +13,7 @@ import pytest
 
 from weighbridge.audit.record import PREDICATE, STATEMENT, checksum
 from weighbridge.audit.run import OVER, UNREADABLE, WITHIN
-from weighbridge.cli import main
+from weighbridge.cli.main import main
 
 LIMITS: dict[str, object] = {"size": "13 kB", "nonzero": 1400, "parameters": 2460}
 

@@ -13,7 +13,7 @@ import pytest
 
 from weighbridge.audit.inspect import describe, how
 from weighbridge.audit.run import OVER, WITHIN
-from weighbridge.cli import main
+from weighbridge.cli.main import main
 
 pytest.importorskip("ai_edge_litert")
 

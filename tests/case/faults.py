@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from weighbridge.case.load import load_cases
-from weighbridge.errors import CaseError
+from weighbridge.core.errors import CaseError
 
 _NAMES = re.compile(r"\(valid: [^)]*\)|by one of [a-z, ]+?(?=, not)")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.case.faults import faults_of
 
 from weighbridge.case.load import load_cases
-from weighbridge.errors import CaseError
+from weighbridge.core.errors import CaseError
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad").glob("*.yaml"))

@@ -12,7 +12,7 @@ from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case
 from weighbridge.case.text import read
 from weighbridge.contracts import Requirement
-from weighbridge.plan import make_plan
+from weighbridge.run.plan import make_plan
 
 HERE = Path(__file__).parent
 GOOD = sorted((HERE / "good").glob("*.yaml"))

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.projects import weigh
 
-from weighbridge.results import Outcome, Status
+from weighbridge.core.results import Outcome, Status
 
 Array = Any
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.projects import weigh
 
-from weighbridge.results import Outcome, Status
+from weighbridge.core.results import Outcome, Status
 
 MODELS = '''
 import torch
@@ -201,7 +201,7 @@ def test_outputs_are_compared_with_the_model_in_memory(tmp_path: Path, name: str
     import numpy as np
 
     from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context
-    from weighbridge.data import Data
+    from weighbridge.core.data import Data
     from weighbridge.engines.torch_eager import run_module
 
     (tmp_path / "model.py").write_text(MODELS)

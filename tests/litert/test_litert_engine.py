@@ -23,7 +23,7 @@ from tflite_builder import (
 )
 
 from weighbridge.contracts import ENGINES, FORMATS, Model
-from weighbridge.errors import StageError
+from weighbridge.core.errors import StageError
 
 RANDOM = np.random.default_rng(7)
 WEIGHT = RANDOM.standard_normal((3, 5)).astype(np.float32)

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from tflite_builder import FLOAT32, Tensor, floats, fully_connected, write
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
-from weighbridge.data import Data
-from weighbridge.errors import StageError
-from weighbridge.evidence import check_changed, take_census
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.numerics.round_trip import read_back
+from weighbridge.run.census import check_changed, take_census
 
 RANDOM = np.random.default_rng(3)
 ROWS, COLUMNS = 64, 128

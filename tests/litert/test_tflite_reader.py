@@ -33,9 +33,9 @@ from tflite_builder import (
 )
 
 from weighbridge.contracts import Model
-from weighbridge.errors import StageError
-from weighbridge.evidence import take_census
+from weighbridge.core.errors import StageError
 from weighbridge.formats.tflite_file import TFLiteFile, layer_of
+from weighbridge.run.census import take_census
 
 CODES = np.array([[-7, 3, 0], [5, -8, 1]])
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, Context, Model
-from weighbridge.data import Data
-from weighbridge.errors import StageError, Unavailable
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError, Unavailable
 
 pytest.importorskip("litert_torch", reason="pip install 'weighbridge[litert-torch]'")
 
@@ -94,7 +94,7 @@ def test_a_module_that_cannot_be_traced_is_a_stage_error(tmp_path: Path) -> None
 
 
 def test_a_missing_converter_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weighbridge.requirements._package", lambda name: name != "litert_torch")
+    monkeypatch.setattr("weighbridge.environment.requirements._package", lambda name: name != "litert_torch")
     with pytest.raises(
         Unavailable, match=r"'litert_torch' 0.10 or later.*pip install 'weighbridge\[litert-torch\]'"
     ):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.errors import Unavailable
-from weighbridge.extras import LITERT, TENSORFLOW, TFMOT, demand, load
-from weighbridge.requirements import missing
-from weighbridge.results import Status
+from weighbridge.core.errors import Unavailable
+from weighbridge.core.results import Status
+from weighbridge.environment.extras import LITERT, TENSORFLOW, TFMOT, demand, load
+from weighbridge.environment.requirements import missing
 
 CASE = """
 model:
@@ -28,8 +28,8 @@ without_tensorflow = pytest.mark.skipif(missing(TENSORFLOW) is None, reason="Ten
 
 def outcome_of(folder: Path, step: str):
     from weighbridge.case.load import load_cases
-    from weighbridge.pipeline import execute
-    from weighbridge.plan import make_plan
+    from weighbridge.run.pipeline import execute
+    from weighbridge.run.plan import make_plan
 
     (folder / "model.py").write_text("def network():\n    raise AssertionError('not to be called')\n")
     path = folder / "case.yaml"
@@ -66,8 +66,8 @@ def test_a_package_that_goes_missing_late_says_the_same() -> None:
 
 
 def test_an_old_version_is_named_beside_the_one_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weighbridge.requirements._package", lambda name: True)
-    monkeypatch.setattr("weighbridge.requirements.found_version", lambda name: "0.5.0")
+    monkeypatch.setattr("weighbridge.environment.requirements._package", lambda name: True)
+    monkeypatch.setattr("weighbridge.environment.requirements.found_version", lambda name: "0.5.0")
     assert missing(TFMOT) == (
         "needs the package 'tensorflow_model_optimization' 0.8 or later (0.5.0 is installed); "
         "install it with: pip install 'weighbridge[tensorflow]'"
@@ -80,7 +80,7 @@ def test_a_converter_without_optimizations_names_tensorflow(monkeypatch: pytest.
     class TFLiteConverter:
         target_spec = None
 
-    monkeypatch.setattr("weighbridge.extras.found_version", lambda name: "1.12.0")
+    monkeypatch.setattr("weighbridge.environment.extras.found_version", lambda name: "1.12.0")
     with pytest.raises(Unavailable) as caught:
         demand(TFLiteConverter(), "optimizations", TENSORFLOW)
     assert str(caught.value) == (

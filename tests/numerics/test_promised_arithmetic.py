@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from weighbridge import promises
 from weighbridge.numerics import Scheme
 from weighbridge.numerics.quantizers.reference import ReferenceQuantizer
+from weighbridge.run import round_trip as promises
 
 PER_CHANNEL, PER_TENSOR = Scheme("int8", axis=0), Scheme("int8")
 STEP = SimpleNamespace(key="quantize:mine")

@@ -40,7 +40,7 @@ if FLOOR:
 
 
 def apply(model, options, context):
-    from weighbridge.quantize.torch_dynamic import DynamicOptions, dynamic
+    from weighbridge.steps.quantize.torch_dynamic import DynamicOptions, dynamic
 
     return dynamic(model, DynamicOptions(), context)
 

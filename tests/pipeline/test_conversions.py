@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
-from weighbridge.data import Data
-from weighbridge.pipeline import _Conversions
+from weighbridge.core.data import Data
+from weighbridge.run.pipeline import _Conversions
 
 
 def test_the_same_model_is_converted_once_and_another_one_again(

@@ -12,7 +12,7 @@ import torch
 from tests.projects import CASE, report_of, statuses
 
 from weighbridge.contracts import STEPS, Context, Model, Options, Step
-from weighbridge.data import Data
+from weighbridge.core.data import Data
 
 Project = Callable[..., Path]
 
@@ -197,7 +197,7 @@ def test_layers_are_chosen_by_name(tmp_path: Path) -> None:
         model.add_module(name, torch.nn.Linear(10, 10))
     pruned = step("prune:l1_unstructured", model, tmp_path, amount=0.5, layers=["conv*"], exclude=["conv1"])
     assert [int(layer.weight.count_nonzero()) for layer in pruned] == [100, 50, 100]
-    from weighbridge.errors import StageError
+    from weighbridge.core.errors import StageError
 
     with pytest.raises(StageError, match=r"matches 'covn2'; did you mean 'conv2'\?"):
         step("prune:l1_unstructured", model, tmp_path, amount=0.5, layers=["covn2"])

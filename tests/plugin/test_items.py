@@ -106,7 +106,7 @@ def test_a_failure_says_where_what_and_what_to_do(pytester: pytest.Pytester, pro
     project(net=FAILING)
     result = pytester.runpytest_inprocess()
     result.stdout.fnmatch_lines(["*cases/net.yaml:9: size_ratio is *x, the limit is at least 250x*"])
-    assert "weighbridge/collect.py" not in result.stdout.str()
+    assert "weighbridge/plugin/items.py" not in result.stdout.str()
 
 
 def test_cases_stand_beside_ordinary_tests(pytester: pytest.Pytester, project: Project) -> None:

@@ -182,7 +182,8 @@ def test_a_full_disk_costs_the_report_and_nothing_else(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            f"weighbridge.outcomes.{'tempfile.mkstemp' if 'mkstemp' in call else 'Path.replace'}", full
+            f"weighbridge.plugin.reporting.{'tempfile.mkstemp' if 'mkstemp' in call else 'Path.replace'}",
+            full,
         )
         result = pytester.runpytest_inprocess()
     result.assert_outcomes(passed=2)

@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from weighbridge.contracts import FORMATS, Context, Model
-from weighbridge.data import Data
-from weighbridge.errors import StageError
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.numerics.round_trip import read_back
-from weighbridge.quantize.onnxruntime import DynamicOptions, StaticOptions, dynamic, scheme, static
+from weighbridge.steps.quantize.onnxruntime import DynamicOptions, StaticOptions, dynamic, scheme, static
 
 
 def two_layers(kind: str = "MatMul") -> Model:

@@ -107,7 +107,7 @@ def test_summary_is_appended_and_cut_to_what_github_keeps(
         def render(self, report: object) -> str:
             return "| a row | of the table |\n" * 60_000
 
-    monkeypatch.setattr("weighbridge.registry.Registry.get", lambda registry, name: Long())
+    monkeypatch.setattr("weighbridge.core.registry.Registry.get", lambda registry, name: Long())
     path = tmp_path / "summary.md"
     path.write_text("earlier\n")
     write_summary({}, path)

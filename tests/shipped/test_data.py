@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from weighbridge.references import call, resolve
+from weighbridge.core.references import call, resolve
 
 CASES = Path(__file__).parents[2] / "cases"
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weighbridge.results import Artifact
+from weighbridge.core.results import Artifact
 
 
 def write_mlp(path: Path, width: int, layers: int = 2) -> Artifact:

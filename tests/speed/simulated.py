@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from weighbridge.measure.paired import SpeedSample, compare
+from weighbridge.measure.timing.paired import SpeedSample, compare
 
 
 class Machine:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from simulated import Machine
 
-from weighbridge.measure.blocks import Blocks
-from weighbridge.measure.gauge import NoGauge
-from weighbridge.measure.timing import Timer
+from weighbridge.measure.timing.blocks import Blocks
+from weighbridge.measure.timing.clock import Timer
+from weighbridge.measure.timing.gauge import NoGauge
 
 
 class Script:

@@ -3,7 +3,7 @@
 import pytest
 from simulated import Machine
 
-from weighbridge.measure.calls import CallSample, clears, sample_calls
+from weighbridge.measure.timing.calls import CallSample, clears, sample_calls
 
 
 def sample(noise, limit_s, quantile=0.5, *, call_s=0.001, seed=0, budget_s=2.0) -> CallSample:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from weighbridge.measure.cores import FIRST, MOVE_S, OneCore, OtherCores, best_cores
+from weighbridge.measure.timing.cores import FIRST, MOVE_S, OneCore, OtherCores, best_cores
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="affinity and priority of a thread are Linux's")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from weighbridge import machine
+from weighbridge.environment import machine
 
 
 def test_the_description_is_json_and_names_what_matters():

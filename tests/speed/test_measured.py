@@ -8,12 +8,12 @@ import pytest
 from models import write_mlp
 
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Weighing
-from weighbridge.data import Data
-from weighbridge.errors import StageError
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import to_json
 from weighbridge.measure.cold_start import ColdStartLimit
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
-from weighbridge.results import to_json
 
 pytest.importorskip("onnxruntime")
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from simulated import NOISES, Machine, trial
 
-from weighbridge.measure.paired import clears, compare
-from weighbridge.measure.pairs import Pairs
-from weighbridge.measure.timing import calibrated, garbage_held, warm_up
+from weighbridge.measure.timing.clock import calibrated, garbage_held, warm_up
+from weighbridge.measure.timing.paired import clears, compare
+from weighbridge.measure.timing.pairs import Pairs
 
 
 @pytest.mark.parametrize("noise", NOISES)

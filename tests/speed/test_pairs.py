@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge.measure.blocks import Block
-from weighbridge.measure.paired import clears
-from weighbridge.measure.pairs import RECENT, Level, Pair, Pairs
+from weighbridge.measure.timing.blocks import Block
+from weighbridge.measure.timing.paired import clears
+from weighbridge.measure.timing.pairs import RECENT, Level, Pair, Pairs
 
 SLOWED = 1.08
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from weighbridge.contracts import ENGINES
-from weighbridge.measure import profile as profiles
-from weighbridge.measure import profile_onnxruntime as ort_profile
-from weighbridge.measure import profile_torch
-from weighbridge.measure.profile import OperatorTime, Profile
-from weighbridge.results import Artifact
+from weighbridge.core.results import Artifact
+from weighbridge.engines import profile as profiles
+from weighbridge.engines import profile_onnxruntime as ort_profile
+from weighbridge.engines import profile_torch
+from weighbridge.engines.profile import OperatorTime, Profile
 
 
 def event(name, operator, micros, *types):

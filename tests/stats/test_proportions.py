@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from weighbridge import stats
+from weighbridge.core import stats
 
 
 @pytest.mark.parametrize(

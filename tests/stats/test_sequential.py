@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from weighbridge import stats
+from weighbridge.core import stats
 
 TRIALS, LENGTH, CONFIDENCE = 1500, 150, 0.95
 

@@ -6,9 +6,9 @@ import pytest
 from keras_bench import CALIBRATION, TEST, TRAIN, Bench
 
 from weighbridge.contracts import Model
-from weighbridge.data import Data
-from weighbridge.extras import TENSORFLOW, TF_KERAS, TFMOT
-from weighbridge.requirements import missing
+from weighbridge.core.data import Data
+from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
+from weighbridge.environment.requirements import missing
 
 collect_ignore_glob = ["test_*.py"] if missing(TENSORFLOW, TF_KERAS, TFMOT) else []
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
-from weighbridge.data import Data
-from weighbridge.evidence import check_changed, take_census
+from weighbridge.core.data import Data
+from weighbridge.run.census import check_changed, take_census
 
 NETWORKS = """
 import keras, tf_keras

@@ -9,10 +9,10 @@ import pytest
 from keras_bench import TEST, Bench
 
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
-from weighbridge.data import Data
-from weighbridge.errors import StageError
-from weighbridge.evidence import take_census
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.formats.keras_model import generation, named_weights, run_keras
+from weighbridge.run.census import take_census
 
 KERAS = FORMATS.get("keras")
 
@@ -75,7 +75,7 @@ def test_inputs_and_outputs_keep_their_order(bench: Bench, name: str, named: boo
 def test_a_file_that_computes_something_else_is_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from weighbridge.formats import keras_to_tflite
+    from weighbridge.convert import keras_to_tflite
 
     other, honest = bench.load("cnn"), keras_to_tflite.make_converter
     monkeypatch.setattr(keras_to_tflite, "make_converter", lambda model: honest(other))

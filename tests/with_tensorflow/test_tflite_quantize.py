@@ -8,9 +8,10 @@ from keras_bench import CALIBRATION, TEST, Bench, accuracy
 from pydantic import ValidationError
 
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
-from weighbridge.data import Data
-from weighbridge.errors import StageError, Unavailable
-from weighbridge.formats import keras_to_tflite, tf_runtime
+from weighbridge.convert import keras_to_tflite
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError, Unavailable
+from weighbridge.formats import tf_runtime
 
 
 @pytest.mark.parametrize(("options", "dtypes", "io", "decibels"), [

@@ -8,11 +8,11 @@ from keras_bench import TEST, Bench, accuracy
 from pydantic import ValidationError
 
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
-from weighbridge.errors import StageError, Unavailable
-from weighbridge.evidence import take_census
+from weighbridge.core.errors import StageError, Unavailable
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_generations import to_tf_keras
 from weighbridge.formats.keras_model import generation, named_weights, run_keras
+from weighbridge.run.census import take_census
 
 
 def kernels(model: Model) -> dict[str, np.ndarray]:
@@ -84,7 +84,7 @@ def test_pruning_that_prunes_nothing_is_an_error(
     bench: Bench, trained: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = tf_runtime.tfmot().sparsity.keras.ConstantSparsity(0.5, begin_step=10**6)
-    monkeypatch.setattr("weighbridge.prune.low_magnitude._schedule", lambda *arguments: never)
+    monkeypatch.setattr("weighbridge.steps.prune.low_magnitude._schedule", lambda *arguments: never)
     with pytest.raises(StageError, match="the step changed nothing"):
         bench.step("prune:low_magnitude", trained, epochs=1)
 

@@ -12,7 +12,7 @@ from weighbridge.case.model import Case
 from weighbridge.case.text import Document, read
 from weighbridge.case.validate import validate
 from weighbridge.contracts import FORMATS
-from weighbridge.errors import CaseError, UsageError, did_you_mean
+from weighbridge.core.errors import CaseError, UsageError, did_you_mean
 
 OWN = ("model", "candidate", "recipe")
 """What a case file says and a budget leaves to the command line."""

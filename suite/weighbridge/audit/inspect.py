@@ -8,10 +8,10 @@ from typing import Any
 
 from weighbridge.audit.budget import format_of
 from weighbridge.contracts import FORMATS, Model
+from weighbridge.core.results import Artifact
+from weighbridge.core.units import show
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.contents import describe as describe_weight
-from weighbridge.results import Artifact
-from weighbridge.units import show
 
 Port = dict[str, Any]
 """An input or output: name, dtype, and shape, in which a free axis is its name or '?'."""

@@ -18,7 +18,7 @@ from weighbridge.audit.sign import Refused, open_envelope, payload_of
 from weighbridge.audit.sign import sign as sign_payload
 from weighbridge.case.model import Case
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.errors import UsageError
+from weighbridge.core.errors import UsageError
 from weighbridge.formats.finished import companions
 from weighbridge.report.escape import finite
 

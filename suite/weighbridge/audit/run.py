@@ -8,12 +8,12 @@ from typing import Any
 
 from weighbridge.case.model import Case, ThresholdRef
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.errors import StageError, WeighbridgeError
-from weighbridge.judge import judge
-from weighbridge.pipeline import execute, make_data, weighing
-from weighbridge.plan import Plan, make_plan
-from weighbridge.results import Measurement, Outcome, Status, Verdict
-from weighbridge.rows import make_report, make_row
+from weighbridge.core.errors import StageError, WeighbridgeError
+from weighbridge.core.results import Measurement, Outcome, Status, Verdict
+from weighbridge.run.judge import judge
+from weighbridge.run.pipeline import execute, make_data, weighing
+from weighbridge.run.plan import Plan, make_plan
+from weighbridge.run.rows import make_report, make_row
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import Unavailable, UsageError, WeighbridgeError
+from weighbridge.core.errors import Unavailable, UsageError, WeighbridgeError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from weighbridge.case.text import KeyPath
-from weighbridge.errors import close_match, did_you_mean
+from weighbridge.core.errors import close_match, did_you_mean
 
 Faulter = Callable[..., None]
 

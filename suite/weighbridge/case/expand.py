@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.case.text import Document, KeyPath
-from weighbridge.errors import did_you_mean
+from weighbridge.core.errors import did_you_mean
 
 _EXPRESSION = re.compile(r"\$\{\{\s*([^}]*?)\s*\}\}")
 MAX_CASES = 1000

@@ -10,8 +10,8 @@ from weighbridge.case.check import Faulter, check
 from weighbridge.case.model import ModelRef, ThresholdRef
 from weighbridge.case.text import KeyPath, Mark
 from weighbridge.contracts import FORMATS, MEASURES, NO_ENGINE, THRESHOLDS, Limit, Threshold
-from weighbridge.errors import did_you_mean
-from weighbridge.units import parse
+from weighbridge.core.errors import did_you_mean
+from weighbridge.core.units import parse
 
 _DECLARING = ("onnx", "tflite", "keras")
 """The formats whose files say what they take, so that samples can be drawn without `data` or `inputs`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS
-from weighbridge.errors import UsageError
+from weighbridge.core.errors import UsageError
 
 _QUANTIZE = {
     "torch": [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weighbridge.case.model import StepRef
 from weighbridge.contracts import CONVERTERS, STEPS, Step
-from weighbridge.errors import did_you_mean
+from weighbridge.core.errors import did_you_mean
 
 _ORDER = {
     "prune": "prune first, then quantize: pruning ranks float weights, and a quantized tensor has none",
@@ -107,3 +108,11 @@ def order_fault(earlier: Sequence[Step], step: Step) -> str | None:
     if any(before.must == "quantize" for before in earlier):
         return _ORDER.get(step.kind, f"'{step.kind}' cannot follow a quantization")
     return None
+
+
+def promising(recipe: Sequence[StepRef]) -> dict[str, StepRef]:
+    """The quantize steps of a recipe that say something about the weights, by the name of their item."""
+    steps = [ref for ref in recipe if STEPS.get(ref.key).scheme is not None]
+    if len(steps) == 1:
+        return {"round_trip": steps[0]}
+    return {f"round_trip-{number}": ref for number, ref in enumerate(steps, 1)}

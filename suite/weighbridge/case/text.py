@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import yaml
 
-from weighbridge.errors import CaseError, Fault
+from weighbridge.core.errors import CaseError, Fault
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Mark: TypeAlias = tuple[int, int]

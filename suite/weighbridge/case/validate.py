@@ -9,11 +9,10 @@ from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
 from weighbridge.case.limits import check_possible, read_thresholds
 from weighbridge.case.model import Case, CaseSpec, ModelRef, RequirementSpec, StepRef
-from weighbridge.case.steps import order_fault, resolve_step
+from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
 from weighbridge.contracts import ENGINES, FORMATS, METRICS, Requirement, Step
-from weighbridge.errors import did_you_mean
-from weighbridge.promises import promising
+from weighbridge.core.errors import did_you_mean
 
 
 def validate(raw: RawCase, document: Document) -> Case | None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
-from weighbridge.errors import StageError, did_you_mean
-from weighbridge.extras import LITERT, load
-from weighbridge.quiet import quiet
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.results import Artifact
+from weighbridge.environment.extras import LITERT, load
+from weighbridge.environment.quiet import quiet
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array, Inputs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.contracts import ENGINES, NO_ENGINE, EngineOptions, Requirement, Session
-from weighbridge.errors import StageError
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact
 
 
 class Nothing:

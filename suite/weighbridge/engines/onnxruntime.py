@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Requirement
-from weighbridge.errors import StageError, did_you_mean
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.results import Artifact
 
 
 class OnnxRuntimeOptions(EngineOptions):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Requirement
-from weighbridge.results import Artifact
+from weighbridge.core.results import Artifact
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
-from weighbridge.errors import StageError
-from weighbridge.references import call
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError
+from weighbridge.core.references import call
+from weighbridge.core.results import Artifact
 
 
 class ExportedProgram:

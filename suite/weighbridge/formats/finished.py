@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weighbridge.contracts import Model
-from weighbridge.results import Artifact
+from weighbridge.core.results import Artifact
 
 
 def finished_file(model: Model, path: Path) -> Artifact | None:

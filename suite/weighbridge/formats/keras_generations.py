@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.errors import StageError
+from weighbridge.core.errors import StageError
+from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_model import generation, run_keras
-from weighbridge.quiet import quiet
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Inputs

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
-from weighbridge.errors import StageError, did_you_mean
-from weighbridge.extras import TENSORFLOW, TF_KERAS
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.references import call
+from weighbridge.core.results import Artifact
+from weighbridge.environment.extras import TENSORFLOW, TF_KERAS
+from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
-from weighbridge.quiet import quiet
-from weighbridge.references import call
-from weighbridge.results import Artifact
 
 SAVED_MODEL = "saved_model"
 """The key of `Model.source` that holds the folder of a SavedModel without Keras layers."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
-from weighbridge.errors import StageError
-from weighbridge.references import call
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError
+from weighbridge.core.references import call
+from weighbridge.core.results import Artifact
 
 _PROTOBUF_LIMIT = 2**31 - 1
 

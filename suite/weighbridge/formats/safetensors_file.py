@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, NO_ENGINE, Model, Quantization, Requirement, StoredTensor
-from weighbridge.errors import StageError
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact
 
 # The format's own names -> (our name, numpy's or ml_dtypes' name).
 _DTYPES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from weighbridge.extras import TENSORFLOW, TF_KERAS, TFMOT, load
-from weighbridge.quiet import quiet
+from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT, load
+from weighbridge.environment.quiet import quiet
 
 
 def silence() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
-from weighbridge.errors import StageError, did_you_mean
-from weighbridge.extras import LITERT
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.results import Artifact
+from weighbridge.environment.extras import LITERT
 from weighbridge.formats.tflite_file import TFLiteFile
-from weighbridge.results import Artifact
 
 
 class TFLite:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
-from weighbridge.errors import StageError
-from weighbridge.extras import LITERT, load
+from weighbridge.core.errors import StageError
+from weighbridge.environment.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
 from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
 

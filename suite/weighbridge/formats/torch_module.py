@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, Requirement, StoredTensor
-from weighbridge.errors import StageError
-from weighbridge.references import call
-from weighbridge.results import Artifact
+from weighbridge.core.errors import StageError
+from weighbridge.core.references import call
+from weighbridge.core.results import Artifact
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge import stats
 from weighbridge.contracts import (
     FORMATS,
     MEASURES,
@@ -21,9 +20,10 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.errors import StageError
-from weighbridge.requirements import isa
-from weighbridge.results import Measurement, Reading
+from weighbridge.core import stats
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Measurement, Reading
+from weighbridge.environment.requirements import isa
 
 QUANTILES = 401
 RESAMPLES = 1000

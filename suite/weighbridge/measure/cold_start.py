@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from weighbridge import stats
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.measure.calls import clears
-from weighbridge.measure.fresh import Start, start
-from weighbridge.measure.limits import BenchLimit, with_threads
-from weighbridge.results import Measurement, Reading
+from weighbridge.core import stats
+from weighbridge.core.results import Measurement, Reading
+from weighbridge.measure.timing.calls import clears
+from weighbridge.measure.timing.fresh import Start, start
+from weighbridge.measure.timing.limits import BenchLimit, with_threads
 
 CONFIDENCE = 0.95
 

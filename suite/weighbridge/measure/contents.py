@@ -18,9 +18,9 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.errors import StageError
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.measure.parameters import weights
-from weighbridge.results import Artifact, Measurement, Reading
 
 GRANULARITIES = ("per_tensor", "per_channel", "per_group")
 """From coarse to fine."""

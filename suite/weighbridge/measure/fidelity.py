@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.errors import StageError
-from weighbridge.results import Measurement, Reading
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Measurement, Reading
 
 SAMPLES = 256
 IDENTICAL = 200.0  # dB: float32 cannot tell more apart

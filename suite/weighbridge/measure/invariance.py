@@ -24,8 +24,8 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.data import apply, count
-from weighbridge.results import Measurement, Reading
+from weighbridge.core.data import apply, count
+from weighbridge.core.results import Measurement, Reading
 
 SAMPLES = 8
 RUNS = 3

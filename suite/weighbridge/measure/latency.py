@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from weighbridge import machine, stats
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.measure.calls import CallSample, clears, sample_calls
-from weighbridge.measure.cores import best_cores
-from weighbridge.measure.gauge import gauge_for
-from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
-from weighbridge.results import Measurement, Reading
+from weighbridge.core import stats
+from weighbridge.core.results import Measurement, Reading
+from weighbridge.environment import machine
+from weighbridge.measure.timing.calls import CallSample, clears, sample_calls
+from weighbridge.measure.timing.cores import best_cores
+from weighbridge.measure.timing.gauge import gauge_for
+from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
 
 if TYPE_CHECKING:
     import numpy as np

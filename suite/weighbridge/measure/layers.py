@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import MEASURES, Array, Measure, StoredTensor, Weighing
+from weighbridge.core.results import Artifact, Measurement
 from weighbridge.measure.parameters import weights
-from weighbridge.results import Artifact, Measurement
 
 MOST = 48
 """The largest layers are described; a report stays a file that opens."""

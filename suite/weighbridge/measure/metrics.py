@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import METRICS, Array, Metric
-from weighbridge.errors import StageError
-from weighbridge.references import resolve
+from weighbridge.core.errors import StageError
+from weighbridge.core.references import resolve
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.measure.parameters import weights
-from weighbridge.results import Artifact, Measurement, Reading
 
 
 def measure(weighing: Weighing) -> Measurement:

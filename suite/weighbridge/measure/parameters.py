@@ -19,8 +19,8 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.results import Artifact, Measurement, Reading
-from weighbridge.units import show
+from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.units import show
 
 
 def weights(artifact: Artifact) -> Iterator[StoredTensor]:

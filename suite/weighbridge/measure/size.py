@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.results import Artifact, Measurement, Reading
-from weighbridge.units import show
+from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.units import show
 
 _CHUNK = 1 << 20
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from weighbridge import machine
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.errors import StageError
-from weighbridge.measure.cores import best_cores
-from weighbridge.measure.gauge import gauge_for
-from weighbridge.measure.limits import CONFIDENCE, BenchLimit, with_threads
-from weighbridge.measure.paired import SpeedSample, compare
-from weighbridge.measure.profile import explain
-from weighbridge.results import Measurement, Reading
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Measurement, Reading
+from weighbridge.engines.profile import explain
+from weighbridge.environment import machine
+from weighbridge.measure.timing.cores import best_cores
+from weighbridge.measure.timing.gauge import gauge_for
+from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
+from weighbridge.measure.timing.paired import SpeedSample, compare
 
 MOST_RATIOS = 4096
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.measure.calls import clears
+from weighbridge.core.results import Measurement, Reading
 from weighbridge.measure.latency import advise, candidate_calls, summary
-from weighbridge.measure.limits import CONFIDENCE, BenchLimit
-from weighbridge.results import Measurement, Reading
+from weighbridge.measure.timing.calls import clears
+from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit
 
 
 class ThroughputLimit(BenchLimit):

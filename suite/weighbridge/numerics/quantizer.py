@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from weighbridge.contracts import Requirement
+from weighbridge.core.registry import Registry
 from weighbridge.numerics.elements import Array
 from weighbridge.numerics.reference import Quotient
 from weighbridge.numerics.schemes import Parameters, Scheme
-from weighbridge.registry import Registry
 
 if TYPE_CHECKING:
     from weighbridge.numerics.trial import Trial

@@ -18,7 +18,7 @@ def torch_model(
     """An `nn.Sequential` in eval mode, and inputs of shape [batch, width] or [batch, 1, 6, 6]."""
     import torch
 
-    from weighbridge.quiet import quiet
+    from weighbridge.environment.quiet import quiet
 
     def tensor(array: Array) -> Any:
         return torch.nn.Parameter(torch.from_numpy(array))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.contracts import THRESHOLDS
-from weighbridge.units import SCALES, show
+from weighbridge.core.units import SCALES, show
 
 COLUMNS = ("accuracy", "size", "nonzero", "speed")
 MARKS = {"pass": "✓", "fail": "✗", "error": "✗", "inconclusive": "?", "skip": "–", "xfail": "x"}

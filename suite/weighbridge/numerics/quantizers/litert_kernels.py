@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from weighbridge.contracts import Requirement
+from weighbridge.environment.quiet import quiet
 from weighbridge.numerics.elements import Array
 from weighbridge.numerics.quantizer import QUANTIZERS, KnownDifference
 from weighbridge.numerics.reference import SMALLEST_SCALE, Quotient
 from weighbridge.numerics.schemes import Parameters, Scheme
-from weighbridge.quiet import quiet
 
 if TYPE_CHECKING:
     from weighbridge.numerics.trial import Trial

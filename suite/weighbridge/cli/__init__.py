@@ -1,0 +1,1 @@
+"""The `weighbridge` command, one verb a file."""

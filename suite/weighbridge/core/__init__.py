@@ -1,0 +1,1 @@
+"""What everybody may know, and what knows nobody: errors, units, statistics, registries, results, data."""

@@ -1,0 +1,12 @@
+"""What numbers come in: an array, and a batch for a model. Imports no numpy, so that the contracts stay light."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
+Inputs: TypeAlias = "tuple[Array, ...] | dict[str, Array]"
+"""A batch for a model: positional, or by the names of its inputs. The first axis is the batch."""

@@ -1,0 +1,92 @@
+"""`model.py:cnn` and `package.module:callable`: finding the user's own code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from weighbridge.core.errors import StageError, did_you_mean
+
+
+def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
+    """The object that `reference` names, files being relative to `folder`; raises `StageError`.
+
+    A file is loaded under a name of its own, so that `model.py` in two folders are two modules.
+    """
+    location, _, name = reference.rpartition(":")
+    if not location:
+        raise StageError(
+            stage, f"'{reference}' names no callable; write file.py:callable or package.module:callable"
+        )
+    try:
+        module = _load_file(folder / location) if location.endswith(".py") else _load_module(location, folder)
+    except StageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise StageError(stage, f"importing {location} raised {type(error).__name__}: {error}") from error
+    target: Any = module
+    for part in name.split("."):
+        if not hasattr(target, part):
+            known = (
+                [key for key in vars(target) if not key.startswith("_")]
+                if hasattr(target, "__dict__")
+                else []
+            )
+            raise StageError(stage, f"{location} has no '{part}'{did_you_mean(part, known[:30])}")
+        target = getattr(target, part)
+    return target
+
+
+def call(reference: str, folder: Path, stage: str = "load") -> Any:
+    """The result of calling what `reference` names without arguments; raises `StageError`."""
+    target = resolve(reference, folder, stage)
+    if not callable(target):
+        raise StageError(stage, f"{reference} is a {type(target).__name__}, not a callable")
+    try:
+        return target()
+    except (Exception, SystemExit) as error:
+        raise StageError(stage, f"{reference}() raised {type(error).__name__}: {error}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    name = f"_weighbridge_{hashlib.sha1(str(path).encode()).hexdigest()[:10]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise StageError("load", f"no file {path}{did_you_mean(path.name, siblings)}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _importable(path.parent):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _load_module(name: str, folder: Path) -> ModuleType:
+    with _importable(folder):
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the user's file import its siblings, without leaving the folder on the path."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))

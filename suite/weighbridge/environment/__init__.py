@@ -1,0 +1,1 @@
+"""What is installed, what the machine is, and how libraries are kept quiet."""

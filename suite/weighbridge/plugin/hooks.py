@@ -1,0 +1,112 @@
+"""pytest's hooks, and nothing else. Imports no torch; everything heavy is imported when the first case is collected."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weighbridge.plugin.options import YAML, Settings, add_options
+
+NAME = "weighbridge-session"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if config.getoption("weighbridge_bench") and config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "--bench cannot go with -n: cases that run side by side slow each other down, and a speedup "
+            "measured so means nothing. Leave out -n, or run the two one after the other."
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile", None):
+        from weighbridge.numerics.hunt import register_profiles
+
+        register_profiles()  # before Hypothesis' own plugin loads the profile
+    config.pluginmanager.register(Session(config), NAME)
+
+
+class Session:
+    """One test session: which files are cases, and what became of them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = Settings.from_config(config)
+        self.parts: list[dict[str, Any]] = []
+        self.written: list[Path] = []
+        self.trouble = ""
+
+    @property
+    def controls(self) -> bool:
+        """False in an xdist worker, whose rows travel to the controller with the test reports."""
+        return not hasattr(self.config, "workerinput")
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        if file_path.suffix not in YAML or not (
+            parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)
+        ):
+            return None
+        from weighbridge.plugin.items import PROGRESS, SETTINGS, CaseFile
+        from weighbridge.plugin.progress import Progress
+
+        self.config.stash.setdefault(SETTINGS, self.settings)
+        self.config.stash.setdefault(PROGRESS, Progress(self.config))
+        return CaseFile.from_parent(parent, path=file_path)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """Add the quantizers that the user registered, unless single items were asked for."""
+        if "weighbridge.numerics.quantizer" in sys.modules and not any(
+            "::" in arg for arg in self.config.args
+        ):
+            from weighbridge.plugin.quantizers import collect_quantizers
+
+            items += collect_quantizers(session)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Keep the items of a case together, so that its recipe runs once."""
+        if config.getoption("dist") not in ("load", "worksteal"):
+            return None
+        from weighbridge.plugin.xdist import CaseScheduling
+
+        return CaseScheduling(config, log)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if hasattr(item, "row"):
+            from weighbridge.plugin.reporting import attach
+
+            attach(item, call, report)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.controls and hasattr(report, "weighbridge"):
+            self.parts.append(report.weighbridge)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        if self.controls and self.parts:
+            from weighbridge.plugin.reporting import write_reports
+
+            self.written, self.trouble = write_reports(self.parts, self.settings)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.controls and self.parts:
+            from weighbridge.plugin.reporting import show
+
+            show(terminalreporter, self.parts, self.settings, self.written, self.trouble)

@@ -1,0 +1,98 @@
+"""What flags and ini options become, once. pytest's config stops here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+YAML = (".yaml", ".yml")
+DEFAULT_REPORT = "markdown"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The run's settings. Paths are absolute."""
+
+    root: Path
+    bench: bool
+    bench_inconclusive: str
+    strict_requirements: bool
+    case_patterns: tuple[str, ...]
+    reports: Path
+    formats: tuple[str, ...]
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Settings:
+        formats = tuple(
+            name.strip() for name in config.getoption("weighbridge_report").split(",") if name.strip()
+        )
+        if formats != (DEFAULT_REPORT,):
+            _check_formats(formats)
+        return cls(
+            root=config.rootpath,
+            bench=config.getoption("weighbridge_bench"),
+            bench_inconclusive=config.getoption("weighbridge_bench_inconclusive"),
+            strict_requirements=config.getoption("weighbridge_strict_requirements"),
+            case_patterns=tuple(config.getini("weighbridge_cases")),
+            reports=config.rootpath / config.getini("weighbridge_reports"),
+            formats=formats,
+        )
+
+    def is_case_file(self, path: Path) -> bool:
+        """Whether a YAML file that was not named on the command line is a case file."""
+        if not path.is_relative_to(self.root):
+            return False
+        relative = path.relative_to(self.root).as_posix()
+        return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _check_formats(formats: tuple[str, ...]) -> None:
+    """Raise before anything runs. The registry is imported for an unusual wish only: it takes time."""
+    from weighbridge.contracts import REPORTS
+    from weighbridge.core.errors import UsageError
+
+    for name in formats:
+        try:
+            REPORTS.get(name)
+        except UsageError as error:
+            raise pytest.UsageError(f"--report: {error}") from None
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("weighbridge", "weighbridge: the gate for pruned and quantized models")
+    group.addoption(
+        "--bench",
+        dest="weighbridge_bench",
+        action="store_true",
+        help="measure speed too, one case at a time, through pytest-benchmark",
+    )
+    group.addoption(
+        "--bench-inconclusive",
+        dest="weighbridge_bench_inconclusive",
+        choices=("fail", "warn"),
+        default="fail",
+        help="what a speed verdict that the noise does not allow means (default: fail)",
+    )
+    group.addoption(
+        "--strict-requirements",
+        dest="weighbridge_strict_requirements",
+        action="store_true",
+        help="an absent requirement is an error, not a skip",
+    )
+    group.addoption(
+        "--report",
+        dest="weighbridge_report",
+        default=DEFAULT_REPORT,
+        metavar="FORMATS",
+        help="formats to write beside latest.json, comma-separated (default: markdown)",
+    )
+    parser.addini(
+        "weighbridge_cases",
+        "patterns of the case files, relative to the root directory",
+        "args",
+        default=[f"cases/*{suffix}" for suffix in YAML],
+    )
+    parser.addini("weighbridge_reports", "the folder that reports are written to", default="reports")

@@ -1,0 +1,1 @@
+"""A case is carried out, measured and judged."""

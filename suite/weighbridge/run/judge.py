@@ -1,0 +1,96 @@
+"""Measurements x thresholds -> verdicts. Pure."""
+
+from __future__ import annotations
+
+from weighbridge.case.model import ThresholdRef
+from weighbridge.contracts import THRESHOLDS, Limit
+from weighbridge.core.results import Measurement, Reading, Status, Verdict
+from weighbridge.core.units import digits_apart, show
+
+_ROUNDING = 1e-9  # of the limit: 0.98 - 0.97 is 0.010000000000000009
+
+
+def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
+    """The verdict on one threshold.
+
+    The point estimate decides where the quantity is exact or the test set is given; the interval decides where
+    the number itself is noise (speed), or where the case states a `confidence`.
+    """
+    threshold = THRESHOLDS.get(ref.name)
+    reading = threshold.read(measurement, ref.limit)
+    if reading.value != reading.value:
+        status, message = Status.FAIL, f"{ref.name} is NaN"
+    elif reading.interval is not None and (
+        threshold.decide == "interval" or ref.limit.confidence is not None
+    ):
+        status = _by_interval(ref.limit, reading.interval)
+        message = _sentence(ref, reading, threshold.unit, status)
+    else:
+        status = Status.PASS if _margin(ref.limit, reading.value) >= 0 else Status.FAIL
+        message = _sentence(ref, reading, threshold.unit, status)
+    advice = tuple(threshold.advise(measurement)) if threshold.advise and status is not Status.PASS else ()
+    return Verdict(
+        threshold=ref.name,
+        status=status,
+        limit=str(ref.limit),
+        measured=reading.value,
+        interval=reading.interval,
+        confidence=reading.confidence,
+        sure=1.0 if reading.interval is None and reading.sure is None else reading.sure,
+        margin=_margin(ref.limit, reading.value),
+        unit=threshold.unit,
+        advice=advice,
+        message=message,
+    )
+
+
+def _margin(limit: Limit, value: float) -> float:
+    """The distance to the nearest bound; negative when it is missed."""
+    margins = []
+    if limit.min is not None:
+        margins.append(value - limit.min)
+    if limit.max is not None:
+        margins.append(limit.max - value)
+    if limit.equals is not None:
+        margins.append(-abs(value - limit.equals))
+    margin = min(margins, default=0.0)
+    bounds = [abs(bound) for bound in (limit.min, limit.max, limit.equals) if bound is not None]
+    return 0.0 if abs(margin) <= _ROUNDING * max(bounds, default=0.0) else margin
+
+
+def _by_interval(limit: Limit, interval: tuple[float, float]) -> Status:
+    margins = [_margin(limit, end) for end in interval]
+    if limit.equals is None:
+        if min(margins) >= 0:
+            return Status.PASS
+        low, high = interval
+        missed = (limit.min is not None and high < limit.min) or (limit.max is not None and low > limit.max)
+        return Status.FAIL if missed else Status.INCONCLUSIVE
+    return (
+        Status.FAIL
+        if not interval[0] <= limit.equals <= interval[1]
+        else Status.PASS
+        if min(margins) >= 0
+        else Status.INCONCLUSIVE
+    )
+
+
+def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) -> str:
+    bounds = [
+        (words, value)
+        for words, value in (
+            ("at least", ref.limit.min),
+            ("at most", ref.limit.max),
+            ("exactly", ref.limit.equals),
+        )
+        if value is not None
+    ]
+    digits = max((digits_apart(reading.value, value, unit) for _, value in bounds), default=3)
+    limit = " and ".join(f"{words} {show(value, unit, digits)}" for words, value in bounds)
+    interval = ""
+    if reading.interval is not None and reading.confidence is not None:
+        low, high = (show(end, unit) for end in reading.interval)
+        interval = f" ({reading.confidence:.0%} interval {low} to {high})"
+    what = f"{ref.name} is {show(reading.value, unit, digits)}{interval}, the limit is {limit}"
+    what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
+    return f"{what}; the interval does not clear the limit" if status is Status.INCONCLUSIVE else what

@@ -1,0 +1,1 @@
+"""Steps that make weights share a few values."""

@@ -1,0 +1,165 @@
+"""ai-edge-quantizer on any `.tflite`: weight-only, dynamic and static, without TensorFlow or torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Step
+from weighbridge.core.data import count
+from weighbridge.core.errors import StageError
+from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
+from weighbridge.environment.quiet import quiet
+
+if TYPE_CHECKING:
+    from weighbridge.contracts import Array
+
+_EVERYTHING = ".*"
+_STATIC_ONLY = {"activations", "calibration", "io", "samples"}
+
+
+class LiteRTQuantizeOptions(Options):
+    """`weight_only` computes in float, `dynamic` scales activations while running, `static` beforehand."""
+
+    mode: Literal["weight_only", "dynamic", "static"]
+    bits: Literal[8, 4] = Field(8, description="Bits of a weight.")
+    per_channel: bool = True
+    block_size: Literal[32, 64, 128, 256] | None = Field(
+        None, description="One scale for so many weights of a row; fully connected layers only."
+    )
+    activations: Literal["int8", "int16"] = Field("int8", description="Of `mode: static`.")
+    io: Literal["float", "integer"] = Field(
+        "float", description="What the file takes and gives; `mode: static`."
+    )
+    calibration: Literal["minmax", "moving_average"] = Field(
+        "minmax",
+        description="The range of all samples, or ai-edge-quantizer's own average, which clamps outliers.",
+    )
+    samples: int = Field(256, ge=1, description="At most so many samples of the calibration split.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LiteRTQuantizeOptions:
+        if self.mode != "static" and _STATIC_ONLY & self.model_fields_set:
+            raise ValueError(f"{', '.join(sorted(_STATIC_ONLY))} belong to mode: static; "
+                             f"{self.mode} leaves activations in float")  # fmt: skip
+        if self.mode == "static" and (self.bits != 8 or self.block_size):
+            raise ValueError("mode: static has 8-bit weights without blocks")
+        if self.block_size and not self.per_channel:
+            raise ValueError("block_size is finer than per_channel; leave per_channel on")
+        if self.mode == "dynamic" and not self.per_channel:
+            raise ValueError("LiteRT's dynamic kernels read one scale a channel and give garbage without "
+                             "(seen in 2.3.0); leave per_channel on, or use mode: weight_only")  # fmt: skip
+        return self
+
+
+def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> Model:
+    """The file with its weights (and for `static` its activations) quantized.
+
+    Raises `StageError` where ai-edge-quantizer refuses the model.
+    """
+    with quiet():
+        quantizer = load(LITERT_QUANTIZER, "ai_edge_quantizer.quantizer")
+    try:
+        with quiet():
+            work = quantizer.Quantizer(bytearray(model.value))
+            _configure(work, options)
+            statistics = _calibrate(work, model, options, context) if work.need_calibration else None
+            result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    except StageError:
+        raise
+    except Exception as error:  # the quantizer raises whatever its passes raise
+        raise StageError("quantize", f"ai-edge-quantizer raised {type(error).__name__}: {error}") from error
+    return Model("tflite", bytes(result.quantized_model), model.source)
+
+
+def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    name = (
+        f"BLOCKWISE_{options.block_size}"
+        if options.block_size
+        else "CHANNELWISE"
+        if options.per_channel
+        else "TENSORWISE"
+    )
+    granularity = qtyping.QuantGranularity[name]
+    if options.mode == "weight_only":
+        work.add_weight_only_config(_EVERYTHING, every, options.bits, granularity)
+    elif options.mode == "dynamic":
+        work.add_dynamic_config(_EVERYTHING, every, options.bits, granularity)
+    else:
+        activation_bits = int(options.activations.removeprefix("int"))
+        work.add_static_config(_EVERYTHING, every, activation_bits, options.bits, granularity)
+        if options.io == "float":
+            for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+                work.update_quantization_recipe(_EVERYTHING, border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context: Context) -> Any:
+    """The ranges of every activation over the calibration split, one sample (or fixed batch) at a time."""
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    signature, feeds = _feeds(model, options, context)
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(work.get_quantization_recipe())
+    update = qsv_utils.min_max_update if options.calibration == "minmax" else qsv_utils.moving_average_update
+    observer = calibrator.Calibrator(bytes(model.value), num_threads=1, qsv_update_func=update)
+    observer.calibrate({signature: feeds}, manager)
+    return observer.get_model_qsvs()
+
+
+def _feeds(
+    model: Model, options: LiteRTQuantizeOptions, context: Context
+) -> tuple[str, list[dict[str, Array]]]:
+    """The signature to calibrate, and one mapping of named inputs an invocation."""
+    engine = ENGINES.get("litert")
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        artifact = FORMATS.get("tflite").save(model, Path(folder), "float")
+        session: Any = engine.open(artifact, engine.options())
+        if session.signature is None:
+            raise StageError(
+                "quantize",
+                "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
+            )
+        feeds: list[dict[str, Array]] = []
+        seen = 0
+        for inputs, _ in context.data.split("calibration").batches(1):
+            feeds += session.feeds(inputs)
+            seen += count(inputs)
+            if seen >= options.samples:
+                break
+    return session.signature, feeds
+
+
+def scheme(options: LiteRTQuantizeOptions) -> Mapping[str, Any]:
+    """What the options promise about weights: signed and symmetric in every mode."""
+    promise: dict[str, Any] = {
+        "bits": options.bits,
+        "signed": True,
+        "symmetric": True,
+        "per_channel": options.per_channel,
+    }
+    return {**promise, "group_size": options.block_size} if options.block_size else promise
+
+
+STEPS.add(
+    "quantize:litert",
+    Step(
+        "quantize",
+        "litert",
+        ("tflite",),
+        LiteRTQuantizeOptions,
+        quantize,
+        must="quantize",
+        splits=("calibration",),
+        requires=(LITERT, LITERT_QUANTIZER),
+        scheme=scheme,
+    ),
+)

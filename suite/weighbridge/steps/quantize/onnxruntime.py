@@ -1,0 +1,301 @@
+"""ONNX Runtime's post-training quantization: dynamic, and static in QDQ form."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from weighbridge.contracts import STEPS, Array, Context, Model, Options, Step
+from weighbridge.core.data import Split, count
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.environment.quiet import quiet
+
+_TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
+_OPSET = 13
+"""The first with an axis on QuantizeLinear and DequantizeLinear."""
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+
+
+class DynamicOptions(Options):
+    per_channel: bool = False
+    weights: Literal["int8", "uint8"] = "int8"
+    reduce_range: bool = Field(False, description="7-bit weights, for x86 processors without VNNI.")
+    exclude: list[str] = Field(
+        default_factory=list, description="Name patterns of nodes, weights or layers to leave in float."
+    )
+
+
+class StaticOptions(DynamicOptions):
+    activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
+        "uint8", description="uint8 is the fast one on x86."
+    )
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
+    symmetric_activations: bool = False
+
+
+def dynamic(model: Model, options: DynamicOptions, context: Context) -> Model:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _workspace(context) as folder:
+        source = _prepared(model.value, folder, optimize=False)
+        with _quiet("quantize: dynamic"):
+            quantize_dynamic(
+                source,
+                folder / "quantized.onnx",
+                per_channel=options.per_channel,
+                reduce_range=options.reduce_range,
+                weight_type=QuantType[_TYPES[options.weights]],
+                nodes_to_exclude=_excluded(source, options.exclude),
+            )
+        return _result(folder, model)
+
+
+def static(model: Model, options: StaticOptions, context: Context) -> Model:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    with _workspace(context) as folder:
+        source = _prepared(model.value, folder, optimize=True)
+        reader = CalibrationReader(context.data.split("calibration"), source, options.samples)
+        extra: dict[str, Any] = {"ActivationSymmetric": options.symmetric_activations}
+        if options.calibration != "minmax":
+            extra["CalibStridedMinMax"] = (
+                reader.stride
+            )  # histograms keep every activation; by strides they are let go
+        with _quiet("quantize: static"):
+            quantize_static(
+                source,
+                folder / "quantized.onnx",
+                reader,
+                quant_format=QuantFormat.QDQ,
+                per_channel=options.per_channel,
+                reduce_range=options.reduce_range,
+                activation_type=QuantType[_TYPES[options.activations]],
+                weight_type=QuantType[_TYPES[options.weights]],
+                nodes_to_exclude=_excluded(source, options.exclude),
+                calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
+                extra_options=extra,
+            )
+        return _result(folder, model)
+
+
+class CalibrationReader:
+    """ONNX Runtime's `CalibrationDataReader` over a split: one batch at a time, never the whole split in memory."""
+
+    def __init__(self, split: Split, model: Path, samples: int) -> None:
+        from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+        self._split, self._samples = split, samples
+        session = OnnxRuntimeSession(str(model))
+        self._feed, self.whole = session.feed, session.batch
+        # ONNX Runtime refuses strides that leave a remainder
+        self.stride = session.batch or max(d for d in range(1, 33) if len(self) % d == 0)
+        self._range = (0, samples)
+        self._batches = self._iterate()
+
+    def __len__(self) -> int:
+        return min(self._samples, self._split.length or self._samples)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._range = (start_index, end_index)
+        self._batches = self._iterate()
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._batches, None)
+
+    def rewind(self) -> None:
+        self._batches = self._iterate()
+
+    def _iterate(self) -> Iterator[dict[str, Array]]:
+        seen, (start, stop) = 0, self._range
+        for inputs, _ in self._split.batches(self.stride):
+            size = count(inputs)
+            low, high = max(start - seen, 0), min(stop - seen, size)
+            seen += size
+            if low < high and (self.whole is None or high - low == self.whole):
+                yield {name: array[low:high] for name, array in self._feed(inputs).items()}
+            if seen >= stop:
+                return
+
+
+def _prepared(proto: Any, folder: Path, optimize: bool) -> Path:
+    """The model on disk with shapes inferred, weights as initializers; left as it is where ONNX Runtime's preparation fails."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
+    onnx.save(_constants_to_initializers(_modern(proto)), raw)
+    with quiet():
+        for skip_symbolic in (False, True):
+            with contextlib.suppress(
+                Exception
+            ):  # symbolic inference fails on valid graphs; the next way needs less
+                quant_pre_process(
+                    raw, prepared, skip_optimization=not optimize, skip_symbolic_shape=skip_symbolic
+                )
+                return prepared
+    return raw
+
+
+def _modern(proto: Any) -> Any:
+    """The model in an opset that has per-channel DequantizeLinear; as it is where it cannot be converted."""
+    import onnx
+
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
+    if opset >= _OPSET:
+        return proto
+    with contextlib.suppress(Exception):  # what the quantizer then makes of it is opened before it is weighed
+        return onnx.version_converter.convert_version(proto, _OPSET)
+    return proto
+
+
+def _constants_to_initializers(proto: Any) -> Any:
+    """A copy whose Constant nodes are initializers: the quantizers look for weights there only."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    kept = []
+    for node in copy.graph.node:
+        tensor = next(
+            (
+                attribute.t
+                for attribute in node.attribute
+                if attribute.name == "value" and attribute.HasField("t")
+            ),
+            None,
+        )
+        if node.op_type == "Constant" and tensor is not None:
+            initializer = copy.graph.initializer.add()
+            initializer.CopyFrom(tensor)
+            initializer.name = node.output[0]
+        else:
+            kept.append(node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
+def _excluded(model: Path, patterns: list[str]) -> list[str]:
+    """The names of the nodes to leave in float.
+
+    A pattern is held against a node's name and, since exporters number their nodes, against the names of the
+    weights it reads and of the layers these belong to: `fc1.weight` and `fc1`. The dynamic quantizer turns a Gemm into
+    a MatMul of another name, and would ignore the name that the Gemm had.
+    """
+    import onnx
+
+    if not patterns:
+        return []
+    graph = onnx.load(model, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    handles = {
+        node.name: {node.name}
+        | {part for name in node.input if name in weights for part in (name, name.rpartition(".")[0])}
+        for node in graph.node
+    }
+    known = sorted({handle for own in handles.values() for handle in own if handle})
+    for pattern in patterns:
+        if not any(fnmatchcase(handle, pattern) for handle in known):
+            raise StageError(
+                "quantize",
+                f"exclude: no node, weight or layer matches '{pattern}'{did_you_mean(pattern, known[:60])}",
+            )
+    excluded = [
+        name
+        for name, own in handles.items()
+        if any(fnmatchcase(handle, pattern) for handle in own for pattern in patterns)
+    ]
+    gemms = {node.name for node in graph.node if node.op_type == "Gemm"}
+    return [*excluded, *(f"{name}_MatMul" for name in excluded if name in gemms)]
+
+
+def _result(folder: Path, model: Model) -> Model:
+    import onnx
+
+    quantized = onnx.load(folder / "quantized.onnx")
+    left = _in_bodies(quantized)
+    note = f"ONNX Runtime quantizes nothing inside If, Loop and Scan: {left} weights there stay in float"
+    return Model("onnx", quantized, model.source, (note,) if left else ())
+
+
+def _in_bodies(model: Any) -> int:
+    """How many float matrices and filters stand in the bodies of control flow."""
+    import onnx
+
+    from weighbridge.formats.onnx_weights import graphs
+
+    _, *bodies = graphs(model)
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    tensors = [tensor for body in bodies for tensor in getattr(body, "initializer", ())]
+    return sum(tensor.data_type in kinds and len(tensor.dims) > 1 for tensor in tensors)
+
+
+@contextlib.contextmanager
+def _workspace(context: Context) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _quiet(step: str) -> Iterator[None]:
+    """The quantizers print and log; what they raise becomes a `StageError` that names the step."""
+    try:
+        with quiet():
+            yield
+    except StageError:
+        raise
+    except Exception as error:
+        text = str(error).strip().splitlines()
+        raise StageError(
+            "quantize",
+            f"ONNX Runtime raised {type(error).__name__}: {text[0] if text else '(no message)'}",
+            step,
+        ) from error
+
+
+def scheme(options: DynamicOptions) -> Mapping[str, Any]:
+    """What the options promise about weights. ONNX Runtime keeps int8 weights symmetric; uint8 ones have a zero point."""
+    promise: dict[str, Any] = {
+        "bits": 8,
+        "per_channel": options.per_channel,
+        "signed": options.weights == "int8",
+        "reduce_range": options.reduce_range,
+    }
+    return {**promise, "symmetric": True} if options.weights == "int8" else promise
+
+
+STEPS.add(
+    "quantize:dynamic@onnxruntime",
+    Step(
+        "quantize",
+        "dynamic",
+        ("onnx",),
+        DynamicOptions,
+        dynamic,
+        engine="onnxruntime",
+        must="quantize",
+        scheme=scheme,
+    ),
+)
+STEPS.add(
+    "quantize:static@onnxruntime",
+    Step(
+        "quantize",
+        "static",
+        ("onnx",),
+        StaticOptions,
+        static,
+        engine="onnxruntime",
+        must="quantize",
+        splits=("calibration",),
+        scheme=scheme,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Quantization-aware training through tfmot: the model is trained with int8 rounding in place, then
+converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from weighbridge.contracts import STEPS, Context, Model, Step
+from weighbridge.convert.keras_to_tflite import convert, make_converter
+from weighbridge.core.errors import StageError
+from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
+from weighbridge.environment.quiet import quiet
+from weighbridge.formats import tf_runtime
+from weighbridge.formats.keras_generations import to_tf_keras
+from weighbridge.steps.train.keras_fit import KerasTraining, fit, seed
+
+_SAMPLES = 8
+
+
+class QATOptions(KerasTraining):
+    preserve_sparsity: bool = Field(False, description="Keep the zeros of an earlier pruning.")
+
+
+def qat(model: Model, options: QATOptions, context: Context) -> Model:
+    """Train with int8 weights and activations; raises `StageError` where tfmot refuses a layer."""
+    toolkit = tf_runtime.tfmot()
+    seed(context)
+    source = to_tf_keras(model.value, context.data.sample(_SAMPLES), "quantize")
+    try:
+        with quiet():
+            if options.preserve_sparsity:
+                annotated = toolkit.quantization.keras.quantize_annotate_model(source)
+                scheme_ = toolkit.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
+                wrapped = toolkit.quantization.keras.quantize_apply(annotated, scheme_)
+            else:
+                wrapped = toolkit.quantization.keras.quantize_model(source)
+    except (ValueError, RuntimeError) as error:
+        raise StageError("quantize", f"tfmot refuses the model: {str(error)[:400]}") from error
+    fit(wrapped, options, context, "quantize")
+    converter = make_converter(Model("keras", wrapped))
+    converter.optimizations = [tf_runtime.tensorflow().lite.Optimize.DEFAULT]
+    return Model("tflite", convert(converter, "quantize"), notes=model.notes)
+
+
+def scheme(options: QATOptions) -> Mapping[str, Any]:
+    """tfmot's scheme is per-channel for convolutions and per-tensor for Dense layers, so neither is promised."""
+    return {"bits": 8, "signed": True, "symmetric": True}
+
+
+STEPS.add(
+    "quantize:qat@litert",
+    Step(
+        "quantize",
+        "qat",
+        ("keras",),
+        QATOptions,
+        qat,
+        engine="litert",
+        returns="tflite",
+        must="quantize",
+        splits=("train",),
+        requires=(TENSORFLOW, TF_KERAS, TFMOT),
+        scheme=scheme,
+    ),
+)
