@@ -315,7 +315,7 @@ class Measure:
     needs: tuple[Literal["baseline", "data", "metric", "inputs"], ...] = ()
     bench: bool = False
     on_demand: bool = False
-    """Taken only where a threshold asks for it: it runs the model in ways that nobody may have meant."""
+    """Taken only where a threshold or a report asks for it."""
 
 
 MEASURES: Registry[Measure] = Registry("measurement")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from weighbridge.contracts import Limit, Options, Requirement
+from weighbridge.core.units import parse
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class ThresholdRef:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a case may take of the machine before it is ended: seconds, and bytes resident in all its processes."""
+
+    time: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """One model, one recipe (or finished candidate, or neither), and what it is held to."""
 
@@ -60,7 +69,7 @@ class Case:
     recipe: tuple[StepRef, ...] = ()
     candidate: ModelRef | None = None
     data: str | None = None
-    inputs: Any = None
+    inputs: tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | None = None
     metric: str | None = None
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +80,7 @@ class Case:
     skip: str | None = None
     marks: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def folder(self) -> Path:
@@ -94,6 +104,20 @@ class RequirementSpec(Options):
     path: str | None = None
     engine: str | None = None
     install: str = ""
+
+
+def _quantity(unit: str) -> Any:
+    """A field that takes a number in `unit`, or text such as `5m`."""
+
+    def read(value: Any) -> Any:
+        return parse(value, unit) if isinstance(value, str) else value
+
+    return BeforeValidator(read, json_schema_input_type=float | str)
+
+
+class LimitsSpec(Options):
+    time: Annotated[float, _quantity("s"), Field(gt=0)] | None = None
+    memory: Annotated[float, _quantity("bytes"), Field(gt=0)] | None = None
 
 
 class CaseSpec(Options):
@@ -131,4 +155,7 @@ class CaseSpec(Options):
     marks: list[str] = Field(default_factory=list, description="pytest markers.")
     requires: list[dict[str, Any]] = Field(
         default_factory=list, description="What must be present; absent means skipped."
+    )
+    limits: LimitsSpec | None = Field(
+        None, description="What the case may take before it is ended: `time: 5m`, `memory: 4 GB`."
     )

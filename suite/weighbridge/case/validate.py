@@ -8,7 +8,7 @@ from typing import Any
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
 from weighbridge.case.limits import check_possible, read_thresholds
-from weighbridge.case.model import Case, CaseSpec, ModelRef, RequirementSpec, StepRef
+from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef
 from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
 from weighbridge.contracts import ENGINES, FORMATS, METRICS, Requirement, Step
@@ -72,6 +72,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         skip=spec.skip,
         marks=tuple(spec.marks),
         requires=requires,
+        limits=Limits(spec.limits.time, spec.limits.memory) if spec.limits else Limits(),
     )
 
 
@@ -161,7 +162,7 @@ def _xfail(reasons: dict[str, str], thresholds: list[str], fault: Faulter) -> No
             )
 
 
-def _shapes(inputs: Any) -> Any:
+def _shapes(inputs: Any) -> tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | None:
     if isinstance(inputs, dict):
         return {name: tuple(shape) for name, shape in inputs.items()}
     return None if inputs is None else tuple(tuple(shape) for shape in inputs)

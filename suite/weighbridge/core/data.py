@@ -99,6 +99,12 @@ class Data:
         have = count(inputs)
         return inputs if have >= n else apply(inputs, lambda array: np.resize(array, (n, *array.shape[1:])))
 
+    def digest(self, splits: tuple[str, ...]) -> str:
+        return ",".join(digest(self.split(name).arrays()[0]) for name in splits)
+
+    def restricted(self, splits: tuple[str, ...]) -> Data:
+        return self
+
     def _draw(self, n: int, purpose: str) -> Inputs:
         """Standard normal samples; another seed for each split, so that calibration never sees the test's."""
         random = np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])

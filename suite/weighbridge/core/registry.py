@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -24,8 +26,25 @@ ROOMS = (
     "engines",
     "measure",
     "report",
+    "run.executors",
     "numerics.quantizers",
 )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The module outside of Weighbridge that registered something; `file` is empty where it has none."""
+
+    module: str
+    file: str
+
+
+_origins: dict[Origin, None] = {}
+
+
+def origins() -> tuple[Origin, ...]:
+    """Every module that extended Weighbridge so far, in order: another process has to import them too."""
+    return tuple(_origins)
 
 
 class Registry(Generic[T]):
@@ -37,6 +56,7 @@ class Registry(Generic[T]):
     def __init__(self, what: str) -> None:
         self.what = what
         self._entries: dict[str, T] = {}
+        self._files: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> T:
         """Register `entry`; raises `UsageError` when the name is taken."""
@@ -45,7 +65,16 @@ class Registry(Generic[T]):
                 f"{self.what} '{name}' is registered twice: {self._entries[name]!r} and {entry!r}"
             )
         self._entries[name] = entry
+        caller = sys._getframe(1).f_globals
+        module, file = str(caller.get("__name__", "")), str(caller.get("__file__") or "")
+        if module.partition(".")[0] != __name__.partition(".")[0]:
+            _origins.setdefault(Origin(module, file))
+            self._files[name] = file
         return entry
+
+    def file_of(self, name: str) -> str | None:
+        """The file outside of Weighbridge that registered `name`; None for what Weighbridge brings itself."""
+        return self._files.get(name)
 
     def get(self, name: str) -> T:
         """The entry called `name`; raises `UsageError` with the candidates when there is none."""

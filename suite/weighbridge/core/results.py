@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Status(StrEnum):
@@ -21,6 +21,8 @@ class Status(StrEnum):
     ERROR = "error"
     SKIP = "skip"
     XFAIL = "xfail"
+    UNMEASURED = "unmeasured"
+    """Of a case: none of its thresholds was decided, as without `--bench` where all are about speed."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A threshold, judged. `limit` is written as the case means it, for example `<= 0.01`."""
+    """A threshold, judged. `limit` is what the case states, by name: `{"max": 0.01, "confidence": 0.9}`.
+
+    `line` and `column` are the threshold's place in the case file; of an error, the line that could not be
+    carried out.
+    """
 
     threshold: str
     status: Status
-    limit: str
+    limit: Mapping[str, Any] = field(default_factory=dict)
     measured: float | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
@@ -68,6 +74,8 @@ class Verdict:
     unit: str = ""
     advice: tuple[str, ...] = ()
     message: str = ""
+    line: int = 1
+    column: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,31 +110,112 @@ class Census:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """A step that was carried out: its name, its options, its cost, and what it changed."""
+    """A step that was carried out, or read from the store: what it is, its cost, and what it changed."""
 
+    key: str
+    """Its name in the registry, `quantize:static@onnxruntime`."""
     step: str
+    """As the case file writes it, `quantize: static`."""
+    options: Mapping[str, Any]
     seconds: float
     before: Census
     after: Census
     notes: tuple[str, ...] = ()
+    cached: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What running a plan gave: artifacts on disk and measurements, or the stage that failed and why."""
+class FileRecord:
+    """A file that would ship."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """What of an artifact stands in the row: its format and every file of it."""
+
+    format: str
+    files: tuple[FileRecord, ...]
+
+    @property
+    def path(self) -> str:
+        """The file that an engine opens."""
+        return self.files[0].path
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of a case: one row of the report contract."""
 
     case: str
+    """The node id, `cases/digits/cnn.yaml::int8`."""
+    name: str
+    path: str
+    line: int
     status: Status
     stage: str = "done"
+    """The stage that failed, or `done`."""
     message: str = ""
     seconds: float = 0.0
-    baseline: Artifact | None = None
-    candidate: Artifact | None = None
+    key: str | None = None
+    """What the candidate is called in the store: the same key, the same artifact."""
+    engine: str | None = None
+    inputs: str = "none"
+    """`data`, `random` where the samples were made up, or `none`."""
     steps: tuple[StepRecord, ...] = ()
+    artifacts: Mapping[str, ArtifactRecord | None] = field(default_factory=dict)
+    """`baseline` and `candidate`."""
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
-    failed: Mapping[str, str] = field(default_factory=dict)
-    """Why a measurement could not be taken, by its name: it concerns the thresholds that read it and no others."""
+
+    def row(self) -> dict[str, Any]:
+        """As JSON data."""
+        row: dict[str, Any] = to_json(self)
+        row["artifacts"] = {side: row["artifacts"].get(side) for side in ("baseline", "candidate")}
+        for measurement in row["measurements"].values():
+            del measurement["name"]
+        return row
+
+    def verdict(self, threshold: str) -> Verdict | None:
+        return next((one for one in self.verdicts if one.threshold == threshold), None)
+
+
+def read_result(row: Mapping[str, Any]) -> CaseResult:
+    """The result that gave `row`. What was not finite comes back as NaN."""
+
+    def artifact(data: Mapping[str, Any] | None) -> ArtifactRecord | None:
+        if data is None:
+            return None
+        return ArtifactRecord(data["format"], tuple(FileRecord(**one) for one in data["files"]))
+
+    def step(data: Mapping[str, Any]) -> StepRecord:
+        before, after = Census(**data["before"]), Census(**data["after"])
+        return StepRecord(**{**data, "before": before, "after": after, "notes": tuple(data["notes"])})
+
+    def measurement(name: str, data: Mapping[str, Any]) -> Measurement:
+        candidate = math.nan if data["candidate"] is None else data["candidate"]
+        return Measurement(name, data["unit"], candidate, data["baseline"], data["details"])
+
+    def verdict(data: Mapping[str, Any]) -> Verdict:
+        interval = data["interval"] and tuple(data["interval"])
+        status, advice = Status(data["status"]), tuple(data["advice"])
+        return Verdict(**{**data, "status": status, "interval": interval, "advice": advice})
+
+    return CaseResult(
+        **{
+            **row,
+            "status": Status(row["status"]),
+            "steps": tuple(step(one) for one in row["steps"]),
+            "artifacts": {side: artifact(data) for side, data in row["artifacts"].items()},
+            "measurements": {name: measurement(name, data) for name, data in row["measurements"].items()},
+            "verdicts": tuple(verdict(one) for one in row["verdicts"]),
+            "notes": tuple(row["notes"]),
+        }
+    )
 
 
 def to_json(value: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 
 SCALES: dict[str, dict[str, float]] = {
     "bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30},
+    "s": {"ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600},
     "ms": {"us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
     "fraction": {"%": 0.01, "pp": 0.01},
     "ratio": {"x": 1, "%": 0.01},

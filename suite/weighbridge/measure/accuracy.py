@@ -24,6 +24,7 @@ from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import isa
+from weighbridge.formats.opened import opened
 
 QUANTILES = 401
 RESAMPLES = 1000
@@ -133,7 +134,7 @@ def _overflows(weighing: Weighing) -> bool:
         and tensor.quantization is not None
         and tensor.array.size > 0
         and int(np.abs(tensor.array.astype(np.int16)).max()) > 64
-        for tensor in format_.tensors(format_.open(weighing.candidate))
+        for tensor in format_.tensors(opened(weighing.candidate))
     )
 
 

@@ -58,7 +58,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
     ]
 
 
-MEASURES.add("fidelity", Measure("fidelity", measure, needs=("baseline", "inputs")))
+MEASURES.add("fidelity", Measure("fidelity", measure, needs=("baseline", "inputs"), on_demand=True))
 THRESHOLDS.add(
     "fidelity",
     Threshold(

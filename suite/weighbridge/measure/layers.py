@@ -89,4 +89,4 @@ def _histogram(after: Array, before: Array | None) -> dict[str, Any] | None:
     }
 
 
-MEASURES.add("layers", Measure("layers", measure))
+MEASURES.add("layers", Measure("layers", measure, on_demand=True))

@@ -21,12 +21,13 @@ from weighbridge.contracts import (
 )
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
+from weighbridge.formats.opened import opened
 
 
 def weights(artifact: Artifact) -> Iterator[StoredTensor]:
     """The tensors of `artifact` that are weights."""
     format_ = FORMATS.get(artifact.format)
-    for tensor in format_.tensors(format_.open(artifact)):
+    for tensor in format_.tensors(opened(artifact)):
         if tensor.quantization is not None or tensor.array.dtype.kind == "f":
             yield tensor
 
@@ -63,7 +64,7 @@ def advise_largest(measurement: Measurement) -> Sequence[str]:
     ]
 
 
-MEASURES.add("parameters", Measure("parameters", measure))
+MEASURES.add("parameters", Measure("parameters", measure, on_demand=True))
 THRESHOLDS.add(
     "parameters",
     Threshold(

@@ -9,6 +9,7 @@ from typing import Any
 from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
+from weighbridge.formats.opened import opened
 
 _CHUNK = 1 << 20
 
@@ -26,7 +27,7 @@ def weigh(artifact: Artifact) -> dict[str, int]:
     return {
         "file": sum(path.stat().st_size for path in artifact.files),
         "gzip": sum(_gzip_bytes(path) for path in artifact.files),
-        "weights": sum(tensor.stored_bytes for tensor in format_.tensors(format_.open(artifact))),
+        "weights": sum(tensor.stored_bytes for tensor in format_.tensors(opened(artifact))),
     }
 
 

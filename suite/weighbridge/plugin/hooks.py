@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.settings = Settings.from_config(config)
-        self.parts: list[dict[str, Any]] = []
+        self.started = float(getattr(config, "workerinput", {}).get("weighbridge_started", time.time()))
+        self.rows: dict[str, dict[str, Any]] = {}
         self.written: list[Path] = []
         self.trouble = ""
 
@@ -56,22 +58,39 @@ class Session:
             parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)
         ):
             return None
-        from weighbridge.plugin.items import PROGRESS, SETTINGS, CaseFile
-        from weighbridge.plugin.progress import Progress
+        from weighbridge.plugin.items import CaseFile
+        from weighbridge.plugin.runner import RUNNER, Runner
 
-        self.config.stash.setdefault(SETTINGS, self.settings)
-        self.config.stash.setdefault(PROGRESS, Progress(self.config))
+        if RUNNER not in self.config.stash:
+            before = self.started if self.settings.fresh else 0.0
+            self.config.stash[RUNNER] = Runner(self.config, self.settings, before)
         return CaseFile.from_parent(parent, path=file_path)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Add the quantizers that the user registered, unless single items were asked for."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Add the quantizers that the user registered, unless single items were asked for; keep broken files.
+
+        A broken case file has no names that -k or -m could speak of, so leaving it out would turn a run green.
+        """
         if "weighbridge.numerics.quantizer" in sys.modules and not any(
             "::" in arg for arg in self.config.args
         ):
             from weighbridge.plugin.quantizers import collect_quantizers
 
             items += collect_quantizers(session)
+        collected = list(items)
+        yield
+        if "weighbridge.plugin.items" in sys.modules:
+            from weighbridge.plugin.items import FaultItem
+
+            items += [item for item in collected if isinstance(item, FaultItem) and item not in items]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: what --fresh means to one worker it means to all."""
+        node.workerinput["weighbridge_started"] = self.started
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
@@ -87,26 +106,34 @@ class Session:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        if hasattr(item, "row"):
+        if "weighbridge.plugin.items" in sys.modules:
             from weighbridge.plugin.reporting import attach
 
             attach(item, call, report)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self.controls and hasattr(report, "weighbridge"):
-            self.parts.append(report.weighbridge)
+        row = getattr(report, "weighbridge", None)
+        if self.controls and row is not None:
+            from weighbridge.plugin.reporting import worse
+
+            self.rows[row["case"]] = worse(self.rows.get(row["case"]), row)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        if self.controls and self.parts:
+        if "weighbridge.plugin.runner" in sys.modules:
+            from weighbridge.plugin.runner import RUNNER
+
+            if (runner := self.config.stash.get(RUNNER, None)) is not None:
+                runner.close()
+        if self.controls and self.rows:
             from weighbridge.plugin.reporting import write_reports
 
-            self.written, self.trouble = write_reports(self.parts, self.settings)
+            self.written, self.trouble = write_reports(list(self.rows.values()), self.settings, self.started)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.controls and self.parts:
+        if self.controls and self.rows:
             from weighbridge.plugin.reporting import show
 
-            show(terminalreporter, self.parts, self.settings, self.written, self.trouble)
+            show(terminalreporter, list(self.rows.values()), self.settings, self.written, self.trouble)

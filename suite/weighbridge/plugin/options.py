@@ -10,6 +10,7 @@ import pytest
 
 YAML = (".yaml", ".yml")
 DEFAULT_REPORT = "markdown"
+DEFAULT_EXECUTOR = "process"
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Settings:
     case_patterns: tuple[str, ...]
     reports: Path
     formats: tuple[str, ...]
+    executor: str
+    fresh: bool
+    store: Path
+    store_size: float
+    time_limit: float | None
+    memory_limit: float | None
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -39,6 +46,12 @@ class Settings:
             case_patterns=tuple(config.getini("weighbridge_cases")),
             reports=config.rootpath / config.getini("weighbridge_reports"),
             formats=formats,
+            executor=_executor(config),
+            fresh=config.getoption("weighbridge_fresh"),
+            store=config.rootpath / config.getini("weighbridge_store"),
+            store_size=_quantity(config, "weighbridge_store_size", "bytes") or 0.0,
+            time_limit=_quantity(config, "weighbridge_limit_time", "s"),
+            memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
         )
 
     def is_case_file(self, path: Path) -> bool:
@@ -47,6 +60,26 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _executor(config: pytest.Config) -> str:
+    """A debugger wants the case in its own process."""
+    stated: str | None = config.getoption("weighbridge_executor")
+    debugging = config.getoption("usepdb", False) or config.getoption("trace", False)
+    return stated or ("inline" if debugging else DEFAULT_EXECUTOR)
+
+
+def _quantity(config: pytest.Config, name: str, unit: str) -> float | None:
+    """An option, or the ini value of the same name, such as `5m` or `4 GB`; None where neither is given."""
+    from weighbridge.core.units import parse
+
+    text = config.getoption(name, None) or config.getini(name)
+    if not text:
+        return None
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else parse(text, unit)
+    except ValueError as error:
+        raise pytest.UsageError(f"{name}: {error}") from None
 
 
 def _check_formats(formats: tuple[str, ...]) -> None:
@@ -89,6 +122,34 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FORMATS",
         help="formats to write beside latest.json, comma-separated (default: markdown)",
     )
+    group.addoption(
+        "--executor",
+        dest="weighbridge_executor",
+        metavar="NAME",
+        help="where cases are carried out: process (default: a worker, so that a crash costs one case) or inline",
+    )
+    group.addoption(
+        "--fresh",
+        dest="weighbridge_fresh",
+        action="store_true",
+        help="make everything anew, whatever the store holds",
+    )
+    group.addoption(
+        "--limit-time",
+        dest="weighbridge_limit_time",
+        metavar="TIME",
+        help="end a case that takes longer, such as 5m, where it states no `limits` itself",
+    )
+    group.addoption(
+        "--limit-memory",
+        dest="weighbridge_limit_memory",
+        metavar="BYTES",
+        help="end a case whose processes hold more, such as '4 GB', where it states no `limits` itself",
+    )
+    parser.addini("weighbridge_limit_time", "as --limit-time", default="")
+    parser.addini("weighbridge_limit_memory", "as --limit-memory", default="")
+    parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")
+    parser.addini("weighbridge_store_size", "how large that folder may grow", default="10 GB")
     parser.addini(
         "weighbridge_cases",
         "patterns of the case files, relative to the root directory",

@@ -1,10 +1,11 @@
-"""From pytest's reports to ours: the status of an item, the rows, the files, the table."""
+"""From pytest's reports to ours: the rows, the files, the table."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,76 +13,80 @@ from typing import Any
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.core.errors import Inconclusive, ThresholdMissed, WeighbridgeError
+from weighbridge.core.errors import ThresholdMissed, WeighbridgeError
 from weighbridge.core.results import Status
+from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
+from weighbridge.report.contract import make_report
 from weighbridge.report.github import announce
-from weighbridge.run.rows import make_report
+
+_SEVERITY = (
+    Status.ERROR,
+    Status.FAIL,
+    Status.INCONCLUSIVE,
+    Status.XFAIL,
+    Status.PASS,
+    Status.UNMEASURED,
+    Status.SKIP,
+)
 
 
-def attach(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Hang the item's row on the report that decides it; xdist carries it to the controller."""
-    status = _status(call, report)
-    if status is None:
+def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Hang the row of the item's case on the first report of it; xdist carries it to the controller."""
+    if not isinstance(item, CaseItem | FaultItem):
         return
-    judged = getattr(item, "verdict", None)
-    if (
-        status is Status.PASS and judged is not None
-    ):  # let through by --bench-inconclusive=warn, and not passed
-        status = judged.status
-    text = getattr(report, "wasxfail", "") if status is Status.XFAIL else ""
-    if status in (Status.SKIP, Status.ERROR) and call.excinfo is not None:
-        text = str(getattr(call.excinfo.value, "msg", "") or call.excinfo.value)
-    if (
-        report.failed
-        and call.excinfo is not None
-        and call.excinfo.errisinstance((ThresholdMissed, WeighbridgeError))
-    ):
+    if call.excinfo is not None and call.excinfo.errisinstance((ThresholdMissed, WeighbridgeError)):
         report.longrepr = str(
             call.excinfo.value
         )  # written for the user: our own traceback would only hide it
-    row = item.row(status, text)
-    report.weighbridge = row  # type: ignore[attr-defined]
-    verdict = row["verdicts"][0]
-    for key in ("limit", "measured", "interval", "sure"):
-        if verdict[key] is not None:
-            item.user_properties.append(
-                (key, str(verdict[key]))
-            )  # JUnit takes them from the teardown's report
+    if isinstance(item, FaultItem):
+        if report.when == "call":
+            report.weighbridge = item.result.row()  # type: ignore[attr-defined]
+        return
+    if "result" not in item.parent.__dict__:  # skipped by another plugin, or interrupted: nothing is known
+        return
+    if not item.parent.reported:
+        item.parent.reported = True
+        report.weighbridge = item.parent.result.row()  # type: ignore[attr-defined]
+    if report.when == "setup":
+        for key in ("limit", "measured", "interval", "sure"):
+            value = getattr(item.verdict, key)
+            if value:  # JUnit takes them from the teardown's report
+                item.user_properties.append((key, json.dumps(value) if key == "limit" else str(value)))
 
 
-def _status(call: pytest.CallInfo[None], report: pytest.TestReport) -> Status | None:
-    """None for a phase that does not decide."""
-    if report.skipped:
-        return Status.XFAIL if hasattr(report, "wasxfail") else Status.SKIP
-    if report.failed:
-        if call.excinfo is None:  # passed, though a strict xfail says it must not
-            return Status.FAIL
-        if call.excinfo.errisinstance(Inconclusive):
-            return Status.INCONCLUSIVE
-        return Status.FAIL if call.excinfo.errisinstance(ThresholdMissed) else Status.ERROR
-    if report.when != "call":
-        return None
-    return Status.PASS
+def worse(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """Of two rows of one case, which several workers carried out, the one that a gate must go by."""
+    if one is None:
+        return other
+    return min(one, other, key=lambda row: _SEVERITY.index(Status(row["status"])))
 
 
-def write_reports(parts: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[list[Path], str]:
+def write_reports(
+    rows: Sequence[Mapping[str, Any]], settings: Settings, started: float
+) -> tuple[list[Path], str]:
     """Write `latest.json`, then every format asked for; gives the files, and what kept the rest from being written.
 
-    A full disk costs the report, not the run.
+    A full disk costs the report, not the run. Where another run has written its report since `started`, that one is
+    left alone and this one gets a name of its own.
     """
-    report = make_report(parts, {"bench": settings.bench})
+    report = make_report(rows, {"bench": settings.bench}, settings.root, uuid.uuid4().hex)
+    trouble, stem = "", "latest"
+    latest = settings.reports / "latest.json"
+    if latest.is_file() and latest.stat().st_mtime > started:
+        stem = f"run-{report['run'][:8]}"
+        trouble = f"another run wrote {latest} while this one ran; this run's report is {stem}.json beside it"
     written: list[Path] = []
     for name in dict.fromkeys(["json", *settings.formats]):
         writer = REPORTS.get(name)
-        path = settings.reports / f"latest{writer.suffix}"
+        path = settings.reports / f"{stem}{writer.suffix}"
         try:
             settings.reports.mkdir(parents=True, exist_ok=True)
             _replace(path, writer.render(report))
         except OSError as error:
             return written, f"{path} could not be written: {error.strerror or error}"
         written.append(path)
-    return written, ""
+    return written, trouble
 
 
 def _replace(path: Path, text: str) -> None:
@@ -98,7 +103,7 @@ def _replace(path: Path, text: str) -> None:
 
 def show(
     terminal: Any,
-    parts: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     settings: Settings,
     written: Sequence[Path],
     trouble: str,
@@ -106,9 +111,9 @@ def show(
     from weighbridge.report.terminal import render
 
     report = (
-        json.loads((settings.reports / "latest.json").read_text(encoding="utf-8"))
+        json.loads(written[0].read_text(encoding="utf-8"))
         if written
-        else make_report(parts, {"bench": settings.bench})
+        else make_report(rows, {"bench": settings.bench}, settings.root)
     )
     terminal.section("weighbridge")
     terminal.write(render(report, color=terminal.hasmarkup, width=terminal._tw.fullwidth))

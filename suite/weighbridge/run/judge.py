@@ -6,6 +6,7 @@ from weighbridge.case.model import ThresholdRef
 from weighbridge.contracts import THRESHOLDS, Limit
 from weighbridge.core.results import Measurement, Reading, Status, Verdict
 from weighbridge.core.units import digits_apart, show
+from weighbridge.run.job import stated
 
 _ROUNDING = 1e-9  # of the limit: 0.98 - 0.97 is 0.010000000000000009
 
@@ -32,7 +33,7 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
     return Verdict(
         threshold=ref.name,
         status=status,
-        limit=str(ref.limit),
+        limit=stated(ref.limit),
         measured=reading.value,
         interval=reading.interval,
         confidence=reading.confidence,
@@ -41,6 +42,8 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
         unit=threshold.unit,
         advice=advice,
         message=message,
+        line=ref.line,
+        column=ref.column,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from weighbridge.case.model import Case, StepRef
-from weighbridge.case.steps import path_between
+from weighbridge.case.steps import path_between, promising
 from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, THRESHOLDS, Requirement
 from weighbridge.core.errors import StageError
 
@@ -23,17 +24,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done for a case. Plain data."""
+    """What will be done for a case. Plain data: `wire.py` makes JSON of it."""
 
     case: Case
     stages: tuple[Stage, ...]
     baseline: tuple[str, ...]
     """The formats that the original is carried through, to stand beside the candidate."""
-    format: str
     engine: str
     baseline_engine: str
+    wanted: tuple[str, ...]
+    """The thresholds and round trips that will be judged."""
     measures: tuple[str, ...]
-    bench: tuple[str, ...]
+    """What is measured, in order; what reads a clock comes last."""
     requirements: tuple[Requirement, ...]
 
 
@@ -41,8 +43,14 @@ def converter_key(source: str, target: str) -> str:
     return f"{source}->{target}"
 
 
-def make_plan(case: Case) -> Plan:
-    """The plan of `case`; raises `StageError` when no chain of formats leads to the engine."""
+def make_plan(
+    case: Case, wanted: Collection[str] | None = None, bench: bool = True, also: Collection[str] = ()
+) -> Plan:
+    """The plan of `case`; raises `StageError` when no chain of formats leads to the engine.
+
+    `wanted` are the thresholds and round trips to judge (all, without it), `bench` tells whether what reads a clock
+    is measured, and `also` names measurements that a report shows though no threshold asks for them.
+    """
     stages: list[Stage] = []
     current = case.candidate.format if case.candidate else case.model.format
     for ref in case.recipe:
@@ -59,25 +67,31 @@ def make_plan(case: Case) -> Plan:
     baseline = path_between(case.model.format, [final])
     baseline_format = final if baseline is not None else case.model.format
     baseline_engine = engine if baseline_format in served else FORMATS.get(baseline_format).engine
-    needed = dict.fromkeys(THRESHOLDS.get(ref.name).measure for ref in case.thresholds)
+    names = [*(ref.name for ref in case.thresholds), *promising(case.recipe)]
+    judged = tuple(name for name in names if wanted is None or name in wanted)
+    asked = {THRESHOLDS.get(name).measure for name in judged if name in THRESHOLDS}
     taken = [
-        measure.name
+        measure
         for measure in MEASURES
-        if not measure.bench
-        and (measure.name in needed or not measure.on_demand)
+        if (measure.name in asked or measure.name in also or not (measure.on_demand or measure.bench))
+        and (bench or not measure.bench)
         and _possible(case, measure.needs)
     ]
     return Plan(
         case=case,
         stages=tuple(stages),
         baseline=tuple(baseline or ()),
-        format=final,
         engine=engine,
         baseline_engine=baseline_engine,
-        measures=tuple(taken),
-        bench=tuple(name for name in needed if MEASURES.get(name).bench),
+        wanted=judged,
+        measures=tuple(measure.name for measure in sorted(taken, key=lambda measure: measure.bench)),
         requirements=_requirements(case, stages, final, engine, baseline or []),
     )
+
+
+def impossible_plan(case: Case, wanted: Collection[str]) -> Plan:
+    """The plan of a case that has none: it only knows what was to be judged."""
+    return Plan(case, (), (), "", "", tuple(wanted), (), ())
 
 
 def _path(source: str, targets: tuple[str, ...], what: str) -> list[str]:

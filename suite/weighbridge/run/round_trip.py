@@ -1,26 +1,29 @@
 """What a quantize step promises about the weights, and whether its arithmetic and the artifact keep it.
 
-Before each quantize step the pipeline puts the float weights aside; once the artifact stands, it is opened afresh,
-read back, and compared with them and with what the recipe asked for.
+Once the artifact stands it is opened afresh, read back, and compared with the float weights of the model that the
+step took, and with what the recipe asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.case.model import StepRef
 from weighbridge.case.steps import promising
-from weighbridge.contracts import FORMATS, STEPS, Model, Step
+from weighbridge.contracts import FORMATS, STEPS, Array, Model, Step
 from weighbridge.core.errors import ThresholdMissed
-from weighbridge.core.results import Artifact
+from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.environment.requirements import missing
+from weighbridge.formats.opened import opened
+from weighbridge.run.artifacts import Shipped
+from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.job import Job
+from weighbridge.run.keys import make_key, surroundings
 
 if TYPE_CHECKING:
-    from weighbridge.case.model import Case, StepRef
-    from weighbridge.contracts import Array
     from weighbridge.numerics.quantizer import Quantizer
     from weighbridge.numerics.round_trip import ReadBack
     from weighbridge.numerics.schemes import Scheme
@@ -36,19 +39,45 @@ class PromiseBroken(ThresholdMissed):
     """The artifact, or the arithmetic that made it, is not what the recipe asked for."""
 
 
-def keep_weights(position: int, model: Model, workdir: Path) -> None:
-    """Put the float matrices and filters aside, as they are before step `position` of the recipe."""
-    import numpy as np
+def check_round_trips(
+    job: Job, shop: Workshop, chain: Chain, candidate: Shipped
+) -> tuple[dict[str, Verdict], tuple[str, ...]]:
+    """A verdict for each quantize step that the plan wants looked at, and what could not be compared, a line each."""
+    case = job.plan.case
+    found: dict[str, Verdict] = {}
+    said: list[str] = []
+    for name, ref in promising(case.recipe).items():
+        if name not in job.plan.wanted:
+            continue
+        shop.enter("round trip", f"{name} of {ref}", ref.line)
+        status, message, notes = _stored_round_trip(job, shop, chain, candidate, ref)
+        found[name] = Verdict(name, status, message=message, line=ref.line)
+        said += notes
+    return found, tuple(said)
 
-    names, arrays = [], []
-    for tensor in FORMATS.get(model.format).tensors(model):
-        if tensor.quantization is None and tensor.array.ndim >= 2 and tensor.array.dtype.kind == "f":
-            names.append(tensor.name)
-            arrays.append(tensor.array)
-    np.savez(_kept(position, workdir), *arrays, names=np.array(names, dtype=str))
+
+def _stored_round_trip(
+    job: Job, shop: Workshop, chain: Chain, candidate: Shipped, ref: StepRef
+) -> tuple[Status, str, Sequence[str]]:
+    """Status, message and notes, from the store where the same artifact was looked at before."""
+    recipe = job.plan.case.recipe
+    key = make_key(
+        "round trip", candidate.key, recipe.index(ref), job.options.hypothesis_profile, surroundings()
+    )
+    entry = shop.store.find(f"result-{key}")
+    if entry is None:
+        try:
+            notes = check_round_trip(ref, _floats(chain, recipe, ref), candidate.artifact)
+            facts: dict[str, Any] = {"status": Status.PASS, "message": "", "notes": notes}
+        except PromiseBroken as broken:
+            facts = {"status": Status.FAIL, "message": str(broken), "notes": ()}
+        except (Exception, SystemExit) as error:  # of this check, and of no other
+            return Status.ERROR, f"round trip: {type(error).__name__}: {error}", ()
+        entry = shop.store.keep(f"result-{key}", facts)
+    return Status(entry.facts["status"]), entry.facts["message"], entry.facts["notes"]
 
 
-def check_round_trip(case: Case, ref: StepRef, artifact: Artifact, workdir: Path) -> tuple[str, ...]:
+def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact) -> tuple[str, ...]:
     """Hold one quantize step to its promise; what could not be compared is returned, a line each.
 
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
@@ -59,9 +88,8 @@ def check_round_trip(case: Case, ref: StepRef, artifact: Artifact, workdir: Path
     step = STEPS.get(ref.key)
     assert step.scheme is not None
     promise = step.scheme(ref.options)
-    floats, partial = _floats(case, ref, workdir)
     format_ = FORMATS.get(artifact.format)
-    result = read_back(format_.tensors(format_.open(artifact)), floats, promise, partial)
+    result = read_back(format_.tensors(opened(artifact)), floats.weights, promise, floats.partial)
     if result.findings:
         lines = [
             f"{ref}: the artifact is not what was asked for",
@@ -147,20 +175,27 @@ def _another(axis: int | None, rank: int) -> int:
     return 0 if axis is not None and axis % rank != 0 else rank - 1
 
 
-def _floats(case: Case, ref: StepRef, workdir: Path) -> tuple[dict[str, Array], bool]:
-    """The weights that this step met in float, less those that a later quantize step still met so."""
-    import numpy as np
+@dataclass(frozen=True)
+class Floats:
+    """The matrices and filters that a quantize step met in float, by name."""
 
-    loaded: list[dict[str, Array]] = []
-    for position, each in enumerate(case.recipe):
-        if STEPS.get(each.key).scheme is not None and (loaded or each is ref):
-            with np.load(_kept(position, workdir)) as kept:
-                loaded.append({name: kept[f"arr_{i}"] for i, name in enumerate(kept["names"].tolist())})
-    later = set().union(*loaded[1:])
-    return {name: array for name, array in loaded[0].items() if name not in later}, len(
-        promising(case.recipe)
-    ) > 1
+    weights: Mapping[str, Array]
+    partial: bool
+    """Whether another quantize step of the recipe has its share of the model."""
 
 
-def _kept(position: int, workdir: Path) -> Path:
-    return workdir / f"before-step-{position}.npz"
+def _floats(chain: Chain, recipe: Sequence[StepRef], ref: StepRef) -> Floats:
+    """What `ref` met in float, less what a later quantize step still met so."""
+    quantizing = [number for number, each in enumerate(recipe) if STEPS.get(each.key).scheme is not None]
+    own = recipe.index(ref)
+    later = {name for number in quantizing if number > own for name in _matrices(chain.input_of(number))}
+    met = _matrices(chain.input_of(own))
+    return Floats({name: met[name] for name in met if name not in later}, len(quantizing) > 1)
+
+
+def _matrices(model: Model) -> dict[str, Array]:
+    return {
+        tensor.name: tensor.array
+        for tensor in FORMATS.get(model.format).tensors(model)
+        if tensor.quantization is None and tensor.array.ndim >= 2 and tensor.array.dtype.kind == "f"
+    }

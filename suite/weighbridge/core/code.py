@@ -1,0 +1,140 @@
+"""The code that a stage runs, as a hash: the user's files, transitively, and the versions of the packages they import.
+
+A result in the store may only be used while the code that made it is the same. A file's imports are read from its
+syntax tree and followed as far as they lie in the project; everything else is an installed package, and stands for
+itself by its version.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from importlib import metadata
+from pathlib import Path
+
+
+def code_digest(files: Sequence[Path], root: Path) -> str:
+    """Of `files` and every file under `root` that they import, directly or not; and of the packages' versions."""
+    sha, packages = hashlib.sha256(), set[str]()
+    seen: dict[Path, str] = {}
+    pending = [path.resolve() for path in files]
+    while pending:
+        path = pending.pop()
+        if path in seen or not path.is_file():
+            continue
+        stat = path.stat()
+        seen[path], names = _read(path, stat.st_mtime_ns, stat.st_size)
+        for name in names:
+            found = list(_locate(name, path, root.resolve()))
+            pending += found
+            if not found and not name.startswith("."):
+                packages.add(name.partition(".")[0])
+    for digest in sorted(seen.values()):
+        sha.update(digest.encode())
+    for package in sorted(packages - sys.stdlib_module_names):
+        sha.update(f"{package} {version_of(package)}".encode())
+    return sha.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...]]:
+    """A file's hash and the modules it imports, as written; relative ones begin with their dots.
+
+    Time and size only tell whether the file has to be read again.
+    """
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # importing it will say so
+        return digest, ()
+    return digest, tuple(dict.fromkeys(_imports(tree)))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield base
+            joint = "" if base.endswith(".") else "."
+            yield from (f"{base}{joint}{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and _is_import_module(node.func) and node.args:
+            argument = node.args[0]
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.value
+
+
+def _is_import_module(function: ast.expr) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name in ("import_module", "__import__")
+
+
+def _locate(name: str, importer: Path, root: Path) -> Iterator[Path]:
+    """The files of the project that importing `name` from `importer` runs: each package on the way, and the module."""
+    dots = len(name) - len(name.lstrip("."))
+    parts = name.lstrip(".").split(".") if name.strip(".") else []
+    if dots:
+        folders = [importer.parents[dots - 1]] if dots <= len(importer.parents) else []
+    else:
+        folders = [importer.parent, *(Path(entry) for entry in sys.path if entry), root]
+    for folder in folders:
+        if not _in_project(folder.resolve(), root):
+            continue
+        found = list(_below(folder, parts))
+        if found:
+            yield from found
+            return
+
+
+def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    for depth in range(len(parts) + 1):
+        place = folder.joinpath(*parts[:depth])
+        if depth and place.with_suffix(".py").is_file():
+            yield place.with_suffix(".py").resolve()
+        if (place / "__init__.py").is_file() and (depth or not parts):
+            yield (place / "__init__.py").resolve()
+
+
+def _in_project(folder: Path, root: Path) -> bool:
+    """Installed packages may lie inside the project's folder, in a virtual environment."""
+    installed = Path(sys.prefix).resolve()
+    return (
+        folder.is_relative_to(root)
+        and not (installed != root and folder.is_relative_to(installed))
+        and "site-packages" not in folder.parts
+    )
+
+
+@cache
+def version_of(package: str) -> str:
+    """Of an installed package, by the name under which it is imported; empty where that is unknown."""
+    module = sys.modules.get(package)
+    known = getattr(module, "__version__", None)
+    if isinstance(known, str):
+        return known
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        names = _distributions().get(package, [])
+        return metadata.version(names[0]) if names else ""
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+@cache
+def own_digest() -> str:
+    """Of Weighbridge's own source: another version, or an edited checkout, computes anew."""
+    package = Path(__file__).parents[1]
+    sha = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        sha.update(path.relative_to(package).as_posix().encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()

@@ -1,0 +1,74 @@
+"""A pytest session's cases, handed to its executor one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from weighbridge.case.model import Limits
+from weighbridge.contracts import REPORTS
+from weighbridge.core.registry import origins
+from weighbridge.core.results import CaseResult, Status
+from weighbridge.plugin.options import Settings
+from weighbridge.plugin.progress import Progress
+from weighbridge.run.events import Event, Said, StageEntered, Timed
+from weighbridge.run.executors.base import EXECUTORS
+from weighbridge.run.job import Job, RunOptions, unjudged
+from weighbridge.run.plan import impossible_plan, make_plan
+
+if TYPE_CHECKING:
+    from weighbridge.plugin.items import CaseNode
+
+RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
+
+
+class Runner:
+    """Made when the first case is collected; `close` ends its workers."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, before: float) -> None:
+        self.settings = settings
+        self._progress = Progress(config)
+        self._executor = EXECUTORS.get(settings.executor)()
+        self._also = {name for report in settings.formats for name in _shown_by(report)}
+        self._options = RunOptions(
+            root=settings.root,
+            store=settings.store,
+            artifacts=settings.reports / "artifacts",
+            before=before,
+            bench=settings.bench,
+            strict_requirements=settings.strict_requirements,
+            expect_failures=not config.getoption("runxfail"),
+            hypothesis_profile=config.getoption("--hypothesis-profile", None) or "default",
+            limits=Limits(settings.time_limit, settings.memory_limit),
+        )
+
+    def carry_out(self, node: CaseNode, names: Sequence[str]) -> CaseResult:
+        """Carry the case out and judge what is called `names`."""
+        from weighbridge.plugin.items import shown_path
+
+        path = shown_path(node)
+        try:
+            plan = make_plan(node.case, names, self.settings.bench, self._also)
+        except Exception as error:
+            job = Job(node.nodeid, path, impossible_plan(node.case, names), self._options)
+            return unjudged(job, Status.ERROR, "plan", str(error))
+        job = Job(node.nodeid, path, plan, self._options, origins())
+        with self._progress.showing(node.nodeid) as say:
+
+            def listen(event: Event) -> None:
+                if isinstance(event, StageEntered | Said):
+                    say(event.text)
+                elif isinstance(event, Timed):
+                    node.timings.setdefault(event.measure, {})[event.side] = event.seconds
+
+            return self._executor.run(job, listen)
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+def _shown_by(report: str) -> Sequence[str]:
+    """The measurements that a report shows though no threshold asks for them."""
+    return getattr(REPORTS.get(report), "measures", ())

@@ -1,0 +1,68 @@
+"""The files that would ship: in the store, and laid out where people look for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from weighbridge.core.results import Artifact, ArtifactRecord, FileRecord
+from weighbridge.run.chain import Chain
+from weighbridge.run.store import file_digest
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An artifact on disk, what the row says of it, and what it is called in the store."""
+
+    artifact: Artifact
+    record: ArtifactRecord
+    key: str
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return tuple(file.sha256 for file in self.record.files)
+
+
+def ship(chain: Chain, folder: Path | None, root: Path) -> Shipped:
+    """The artifact at the end of `chain`, with its files laid out in `folder` (None leaves them where they are)."""
+    artifact = chain.artifact()
+    if folder is not None and not chain.finished:
+        artifact = _lay_out(artifact, folder)
+    paths = [artifact.path, *(path for path in artifact.files if path != artifact.path)]
+    files = tuple(FileRecord(_shown(path, root), path.stat().st_size, file_digest(path)) for path in paths)
+    return Shipped(artifact, ArtifactRecord(artifact.format, files), chain.key)
+
+
+def case_folder(artifacts: Path, case: str) -> Path:
+    """The folder of a node id, `cases/a.yaml::name`: no two node ids share one."""
+    path, _, name = case.rpartition("::")
+    parts = [f"_{part}" if set(part) <= {"."} else part for part in PurePosixPath(path).parts if part != "/"]
+    absolute = ["_root"] if path.startswith("/") else []
+    return artifacts.joinpath(*absolute, *parts, f"_{name}" if set(name) <= {"."} else name)
+
+
+def _lay_out(artifact: Artifact, folder: Path) -> Artifact:
+    """The same files under `folder`, which they replace; linked where the file system can, copied elsewhere."""
+    root = artifact.path.parent
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    for path in artifact.files:
+        target = aside / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another process laid out the same case
+        aside.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    moved = tuple(folder / path.relative_to(root) for path in artifact.files)
+    return replace(artifact, path=folder / artifact.path.name, files=moved)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

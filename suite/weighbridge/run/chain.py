@@ -1,0 +1,284 @@
+"""The models along a recipe, each made when somebody asks for it: from memory, from the store, or by its stage."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from weighbridge.case.model import Case, ModelRef
+from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
+from weighbridge.core.code import code_digest
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError, WeighbridgeError
+from weighbridge.core.observed import files_opened
+from weighbridge.core.results import Artifact, Census, StepRecord
+from weighbridge.formats.finished import finished_file
+from weighbridge.run.census import check_changed, take_census
+from weighbridge.run.inputs import make_data
+from weighbridge.run.keys import (
+    data_key,
+    extension_code,
+    file_key,
+    make_key,
+    model_key,
+    stage_seed,
+    surroundings,
+)
+from weighbridge.run.plan import Stage, converter_key
+from weighbridge.run.store import Entry, Store, file_digest
+
+WORTH_KEEPING_S = 0.05
+"""A stage that took less is carried out again sooner than its result is read."""
+Enter = Callable[[str, str, int | None], None]
+"""Takes the stage, a text for people, and the line of the case file."""
+
+
+@dataclass
+class Workshop:
+    """What the chains of one case share: its data, the store, and the models made so far."""
+
+    case: Case
+    store: Store
+    root: Path
+    workdir: Path
+    enter: Enter
+    say: Callable[[str], None]
+    models: dict[str, Model] = field(default_factory=dict)
+    censuses: dict[str, Census] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    """The keys of the stages that were carried out here."""
+
+    @cached_property
+    def data(self) -> Data:
+        self.enter("data", "data", None)
+        return make_data(self.case)
+
+    def context(self, splits: Sequence[str], seed: int) -> Context:
+        return Context(self.case.folder, self.workdir, seed, self.data.restricted(tuple(splits)), self.say)
+
+    def census(self, key: str, model: Model) -> Census:
+        if key not in self.censuses:
+            self.censuses[key] = take_census(model)
+        return self.censuses[key]
+
+
+class Chain:
+    """One model carried through stages. `models` and `artifact` are made on demand; `key` names the last of them."""
+
+    def __init__(self, shop: Workshop, ref: ModelRef, stages: Sequence[Stage]) -> None:
+        self._shop, self._ref, self._stages = shop, ref, tuple(stages)
+        shop.enter("load", "load", ref.line)
+        seed_everything(shop.case.seed)
+        loaded, self._own_file, first = _load(ref, shop.case.folder, shop.root)
+        self._keys, self._seeds = [first], [shop.case.seed]
+        self._formats = [loaded.format]
+        shop.models[first] = loaded
+        said: list[Any] = []
+        for stage in self._stages:
+            said.append(_described(stage))
+            self._seeds.append(stage_seed(shop.case.seed, said))
+            self._keys.append(self._next_key(stage))
+            self._formats.append(_format_after(stage, self._formats[-1]))
+
+    @property
+    def key(self) -> str:
+        return self._keys[-1]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the artifact is a file of the user's own."""
+        return not self._stages and self._own_file is not None
+
+    def model(self, position: int = -1) -> Model:
+        """The model after `position` stages; 0 is the original."""
+        position %= len(self._keys)
+        key = self._keys[position]
+        if key not in self._shop.models:
+            entry = self._shop.store.find(f"model-{key}")
+            self._shop.models[key] = self._open(entry) if entry else self._make(position)
+        return self._shop.models[key]
+
+    def input_of(self, number: int) -> Model:
+        """The model that step `number` of the recipe takes."""
+        positions = [index for index, stage in enumerate(self._stages) if stage.step]
+        return self.model(positions[number])
+
+    def artifact(self) -> Artifact:
+        """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
+        if self.finished and self._own_file is not None:
+            return self._own_file
+        entry = self._shop.store.find(f"model-{self.key}")
+        if entry is None:
+            model = self.model()
+            entry = self._shop.store.find(f"model-{self.key}") or self._keep(self.key, model)
+        return self._artifact(entry)
+
+    def records(self) -> tuple[StepRecord, ...]:
+        """What each step did; of a step that another run carried out, as it was recorded then."""
+        steps = [position for position, stage in enumerate(self._stages, 1) if stage.step is not None]
+        return tuple(self._record(position) for position in steps)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was said of the last model."""
+        if self.key in self._shop.models:
+            return self._shop.models[self.key].notes
+        entry = self._shop.store.find(f"model-{self.key}")
+        return tuple(entry.facts["notes"]) if entry else self.model().notes
+
+    def _record(self, position: int) -> StepRecord:
+        key = self._keys[position]
+        entry = self._shop.store.find(f"record-{key}")
+        if entry is None:
+            self._shop.models[key] = self._make(position, anew=True)
+            entry = self._shop.store.find(f"record-{key}")
+            assert entry is not None  # carrying out a step keeps its record
+        facts = entry.facts
+        return StepRecord(
+            **{
+                **facts,
+                "before": Census(**facts["before"]),
+                "after": Census(**facts["after"]),
+                "notes": tuple(facts["notes"]),
+                "cached": key not in self._shop.made,
+            }
+        )
+
+    def _next_key(self, stage: Stage) -> str:
+        shop = self._shop
+        splits = STEPS.get(stage.step.key).splits if stage.step else ()
+        name = stage.step.key if stage.step else converter_key(self._formats[-1], stage.target or "")
+        registry: Any = STEPS if stage.step else CONVERTERS
+        return make_key(
+            self._keys[-1],
+            _described(stage),
+            self._seeds[-1],
+            data_key(shop.data, splits),
+            extension_code(registry, name, shop.root),
+            surroundings(),
+        )
+
+    def _make(self, position: int, anew: bool = False) -> Model:
+        """Carry out the stage before `position`, unless another process has done so in the meantime."""
+        key, stage = self._keys[position], self._stages[position - 1]
+        with self._shop.store.making(f"model-{key}"):
+            entry = None if anew else self._shop.store.find(f"model-{key}")
+            if entry is not None:
+                return self._open(entry)
+            before = self.model(position - 1)
+            started = time.monotonic()
+            made = self._step(position, before) if stage.step else self._convert(position, before)
+            self._shop.made.add(key)
+            if position == len(self._stages) or time.monotonic() - started > WORTH_KEEPING_S:
+                self._keep(key, made)
+            return made
+
+    def _step(self, position: int, before: Model) -> Model:
+        shop, key, ref = self._shop, self._keys[position], self._stages[position - 1].step
+        assert ref is not None
+        step = STEPS.get(ref.key)
+        shop.enter(step.kind, str(ref), ref.line)
+        counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
+        seed_everything(self._seeds[position])
+        try:
+            made = step.apply(before, ref.options, shop.context(step.splits, self._seeds[position]))
+        except WeighbridgeError:
+            raise
+        except Exception as error:
+            raise StageError(ref.kind, f"{type(error).__name__}: {error}", str(ref)) from error
+        after = shop.census(key, made)
+        check_changed(step, counted, after)
+        options = ref.options.model_dump(mode="json", exclude_unset=True)
+        record = StepRecord(
+            ref.key, str(ref), options, time.monotonic() - started, counted, after, made.notes
+        )
+        shop.store.keep(f"record-{key}", vars(record))
+        return made
+
+    def _convert(self, position: int, before: Model) -> Model:
+        shop, target = self._shop, self._stages[position - 1].target or ""
+        shop.enter("export", f"convert to {target}", None)
+        seed_everything(self._seeds[position])
+        converter = CONVERTERS.get(converter_key(before.format, target))
+        return converter.convert(before, shop.context((), self._seeds[position]))
+
+    def _keep(self, key: str, model: Model) -> Entry:
+        """Write `model` to the store."""
+        self._shop.enter("save", "save", None)
+        facts: dict[str, Any] = {"format": model.format, "notes": model.notes}
+
+        def write(folder: Path) -> None:
+            artifact = FORMATS.get(model.format).save(model, folder, "model")
+            facts["files"] = [path.relative_to(folder).as_posix() for path in artifact.files]
+            facts["path"] = artifact.path.relative_to(folder).as_posix()
+            facts["source"] = artifact.source
+
+        return self._shop.store.keep(f"model-{key}", facts, write)
+
+    def _artifact(self, entry: Entry) -> Artifact:
+        """The artifact in `entry`; where the user's code lies is this case's affair, not the entry's."""
+        facts, source = entry.facts, dict(entry.facts["source"])
+        if "folder" in source:
+            source["folder"] = str(self._shop.case.folder)
+        files = tuple(entry.folder / name for name in facts["files"])
+        return Artifact(facts["format"], entry.folder / facts["path"], files, source)
+
+    def _open(self, entry: Entry) -> Model:
+        model = FORMATS.get(entry.facts["format"]).open(self._artifact(entry))
+        return replace(model, notes=tuple(entry.facts["notes"]))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and, where it is loaded, torch: what a stage draws does not depend on the stage before."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+
+
+def _load(ref: ModelRef, folder: Path, root: Path) -> tuple[Model, Artifact | None, str]:
+    """The model that a case names, the finished file that it is (None where code builds it), and its key."""
+    with files_opened() as opened:
+        model = FORMATS.get(ref.format).load(
+            ref.reference, folder / ref.weights if ref.weights else None, folder
+        )
+    own_file = finished_file(model, folder / ref.reference)
+    if own_file is not None:
+        return model, own_file, file_key(own_file.files)
+    location = ref.reference.rpartition(":")[0]
+    code = code_digest([folder / location] if location.endswith(".py") else [], root)
+    return model, None, model_key(model, code, _project_files(opened, root))
+
+
+def _project_files(opened: set[str], root: Path) -> dict[str, str]:
+    """The data among the files that were opened: those of the project that are no code and no result."""
+    found = {}
+    for path in sorted(Path(name).resolve() for name in opened):
+        if not path.is_relative_to(root):
+            continue
+        shown = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in shown.parts)
+        if not hidden and path.suffix not in (".py", ".pyc") and path.is_file():
+            found[shown.as_posix()] = file_digest(path)
+    return found
+
+
+def _described(stage: Stage) -> list[Any]:
+    """A stage as JSON data: what it is called, and its options."""
+    if stage.step is None:
+        return ["convert", stage.target]
+    return [stage.step.key, stage.step.options.model_dump(mode="json")]
+
+
+def _format_after(stage: Stage, before: str) -> str:
+    if stage.step is None:
+        return stage.target or before
+    return STEPS.get(stage.step.key).returns or before

@@ -1,0 +1,27 @@
+"""Cases in this very process: for a debugger, and where a worker cannot import what was registered."""
+
+from __future__ import annotations
+
+from weighbridge.core.results import CaseResult
+from weighbridge.environment.process_state import ProcessState
+from weighbridge.run.events import Listener
+from weighbridge.run.executors.base import EXECUTORS
+from weighbridge.run.job import Job
+from weighbridge.run.pipeline import run_case
+
+
+class Inline:
+    """Nothing protects the run from a case that ends or hangs its process."""
+
+    def run(self, job: Job, listen: Listener) -> CaseResult:
+        state = ProcessState.capture()
+        try:
+            return run_case(job, listen)
+        finally:
+            state.restore()
+
+    def close(self) -> None:
+        pass
+
+
+EXECUTORS.add("inline", Inline)

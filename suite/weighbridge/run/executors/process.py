@@ -1,0 +1,188 @@
+"""Cases in a worker: whatever a case does to its process, the run and the other cases go on.
+
+The worker is started by spawning, since a fork after torch has started its threads is unsafe, and is used again while
+it is healthy. One that dies, hangs or takes more than its limits gives its case an error that names the stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.results import CaseResult, Status, read_result
+from weighbridge.core.units import show
+from weighbridge.run.events import Listener, StageEntered, event_from_json
+from weighbridge.run.executors.base import EXECUTORS
+from weighbridge.run.executors.worker import READY, REFUSED, RESULT
+from weighbridge.run.job import Job, job_to_json, unjudged
+
+POLL_S = 0.1
+"""How often memory is looked at, where a case has a limit of it."""
+TAIL = 4000
+"""Characters of its last output that a dead worker's case brings along."""
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from weighbridge.run.executors.worker import main; main()"
+
+
+class Process:
+    """One worker, replaced when it is lost."""
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+
+    def run(self, job: Job, listen: Listener) -> CaseResult:
+        where = StageEntered("start", "start", job.plan.case.line)
+        try:
+            if self._worker is None:
+                self._worker = _Worker()
+            worker = self._worker
+            worker.send(job)
+            limits, began = job.limits, time.monotonic()
+            while True:
+                answer = worker.receive(None if limits.time is None else began + limits.time, limits.memory)
+                if answer["event"] == RESULT:
+                    self._release(answer)
+                    return read_result(answer["row"])
+                if answer["event"] == REFUSED:
+                    self._release(answer)
+                    return unjudged(job, Status.ERROR, "plan", answer["message"])
+                event = event_from_json(answer)
+                where = event if isinstance(event, StageEntered) else where
+                listen(event)
+        except _Lost as lost:
+            said = self._worker.tail() if self._worker else ""
+            self.close()
+            message = f"{where.stage} ({where.text}): {lost}"
+            lines = said.splitlines()
+            if lines:
+                message += "; its last output: " + " | ".join(line.strip() for line in lines[-3:])
+            return unjudged(job, Status.ERROR, where.stage, message, where.line)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def _release(self, answer: Mapping[str, Any]) -> None:
+        """Keep the worker for the next case, unless this one has left it changed."""
+        if not answer["healthy"]:
+            self.close()
+
+
+class _Lost(WeighbridgeError):
+    """The worker is gone, or had to be ended."""
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile("ab+")  # noqa: SIM115 (closed in `kill`)
+        paths = json.dumps([path for path in sys.path if path] or [str(Path.cwd())])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+            encoding="utf-8",
+        )
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True, name="weighbridge-worker").start()
+        self._began = 0
+
+    def send(self, job: Job) -> None:
+        """Hand over a job; raises `_Lost`."""
+        assert self._process.stdin is not None
+        self._began = os.fstat(self._log.fileno()).st_size
+        data = {**job_to_json(job), "folder": str(Path.cwd()), "sys_path": sys.path}
+        try:
+            self._process.stdin.write(json.dumps(data) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _Lost(self._how_it_ended()) from error
+
+    def receive(self, deadline: float | None, memory: float | None) -> dict[str, Any]:
+        """The next answer; raises `_Lost` at the deadline, over the memory limit, or when the process has ended."""
+        while True:
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise _Lost("it ran past its limit of time, and was ended")
+            if memory is not None and (taken := self._memory()) > memory:
+                raise _Lost(
+                    f"it took {show(taken, 'bytes')} of memory, past its limit of {show(memory, 'bytes')}, and was ended"
+                )
+            waits = [POLL_S] if memory is not None else []
+            waits += [deadline - now] if deadline is not None else []
+            try:
+                answer = self._answers.get(timeout=min(waits, default=None))
+            except queue.Empty:
+                continue
+            if answer is None:
+                raise _Lost(self._how_it_ended())
+            if answer["event"] != READY:
+                return answer
+
+    def tail(self) -> str:
+        """The end of what this job has printed."""
+        size = os.fstat(self._log.fileno()).st_size
+        start = max(self._began, size - TAIL)
+        return os.pread(self._log.fileno(), size - start, start).decode(errors="replace").strip()
+
+    def kill(self) -> None:
+        """End the process and whatever it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._log):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                try:
+                    self._answers.put(json.loads(line))
+                except ValueError:  # cut off by the end of the process
+                    break
+        self._answers.put(None)
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "its process closed its channel and does not end"
+        if code >= 0:
+            return f"its process ended by itself, with exit status {code}"
+        with contextlib.suppress(ValueError):
+            return f"its process was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"its process was killed by signal {-code}"
+
+    def _memory(self) -> int:
+        """Bytes resident in the worker and everything that it started."""
+        import psutil
+
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            worker = psutil.Process(self._process.pid)
+            for process in (worker, *worker.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
+
+EXECUTORS.add("process", Process)

@@ -1,0 +1,151 @@
+"""The other end of the `process` executor: a process that carries out one job after the other.
+
+Jobs come as lines of JSON on standard input; events and results go out the same way on what was standard output.
+Whatever a case prints goes to standard error, which the parent keeps in a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from weighbridge.core.errors import StageError, WeighbridgeError
+from weighbridge.core.registry import Origin, discover
+from weighbridge.environment.process_state import ProcessState
+
+READY, RESULT, REFUSED = "ready", "result", "refused"
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Work until the parent is gone, or until a case has left the process in a state that cannot be mended."""
+    die_with_parent()
+    jobs, answers = _channels()
+    _send(answers, {"event": READY})
+    while (line := jobs.get()) is not None:
+        data = json.loads(line)
+        _preload(data)
+        state = ProcessState.capture()
+        answer = _answer(data, answers)
+        healthy = state.restore()
+        _send(answers, {**answer, "healthy": healthy})
+        if not healthy:
+            return
+
+
+def die_with_parent() -> None:
+    """Linux: be killed when the parent is, however that ends. Elsewhere the closed standard input says it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # where memory runs out, this process goes and not the run
+            Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _channels() -> tuple[queue.Queue[str | None], IO[str]]:
+    """Jobs and answers; standard input and output are then the case's own, and lead nowhere and to the log."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    jobs: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in requests:
+            jobs.put(line)
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # the parent is gone: so is whatever this process started
+
+    threading.Thread(target=read, daemon=True, name="weighbridge-jobs").start()
+    return jobs, answers
+
+
+def _answer(data: Mapping[str, Any], answers: IO[str]) -> dict[str, Any]:
+    from weighbridge.run.events import event_to_json
+    from weighbridge.run.job import job_from_json
+    from weighbridge.run.pipeline import run_case
+
+    try:
+        with _rooted(data):
+            for origin in data["origins"]:
+                load_extension(Origin(**origin))
+            job = job_from_json(data)
+            _load_profile(job.options.hypothesis_profile)
+            result = run_case(job, lambda event: _send(answers, event_to_json(event)))
+    except WeighbridgeError as error:
+        return {"event": REFUSED, "message": str(error)}
+    return {"event": RESULT, "row": result.row()}
+
+
+def load_extension(origin: Origin) -> None:
+    """Import the module that registered something in the parent; raises `StageError` where it has no file."""
+    discover()
+    if origin.module in sys.modules:
+        return
+    path = Path(origin.file)
+    if not path.is_file():
+        raise StageError(
+            "plan",
+            f"the module '{origin.module}' extends Weighbridge, and no worker can import it; "
+            "put it into a file, or run with --executor=inline",
+        )
+    spec = importlib.util.spec_from_file_location(origin.module, path)
+    assert spec is not None and spec.loader is not None  # noqa: PT018 (a .py file has both)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[origin.module] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[origin.module]
+        raise StageError("plan", f"importing {path} raised {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+@contextlib.contextmanager
+def _rooted(data: Mapping[str, Any]) -> Iterator[None]:
+    """In the parent's working directory, with the parent's import path."""
+    os.chdir(data["folder"])
+    sys.path[:] = data["sys_path"]
+    yield
+
+
+def _preload(data: Mapping[str, Any]) -> None:
+    """Import torch before the state is taken down, where the case will: its settings cannot be put back otherwise."""
+    case = data["plan"]["case"]
+    folder = Path(case["path"]).parent
+    named = [case["model"]["reference"], case.get("data"), case.get("metric")]
+    files = [folder / name.rpartition(":")[0] for name in named if isinstance(name, str) and ".py:" in name]
+    if "torch" not in sys.modules and (
+        case["model"]["format"] in ("torch", "exported")
+        or any(b"torch" in path.read_bytes() for path in files if path.is_file())
+    ):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("torch")
+    importlib.import_module("numpy")
+
+
+def _load_profile(name: str) -> None:
+    if name != "default":
+        from hypothesis import settings
+
+        from weighbridge.numerics.hunt import register_profiles
+
+        register_profiles()
+        settings.load_profile(name)
+
+
+def _send(answers: IO[str], data: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(data) + "\n")
+    answers.flush()

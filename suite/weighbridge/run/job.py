@@ -1,0 +1,116 @@
+"""What a driver is handed: a plan, what the case is called, and what holds for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from weighbridge.case.model import Case, Limits
+from weighbridge.case.steps import promising
+from weighbridge.contracts import THRESHOLDS, Limit
+from weighbridge.core.registry import Origin
+from weighbridge.core.results import CaseResult, Status, Verdict
+from weighbridge.run.plan import Plan
+from weighbridge.run.wire import plan_from_json, plan_to_json
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What holds for every case of a run. Paths are absolute."""
+
+    root: Path
+    """The project: its files are the code that a result depends on."""
+    store: Path
+    artifacts: Path | None = None
+    """Where the artifacts are laid out for people, a folder a case; None leaves them in the store."""
+    before: float = 0.0
+    """Results older than this time, in seconds since 1970, are made anew."""
+    bench: bool = True
+    strict_requirements: bool = False
+    expect_failures: bool = True
+    """False judges as if no case stated `xfail`."""
+    hypothesis_profile: str = "default"
+    limits: Limits = field(default_factory=Limits)
+    """Of a case that states none itself."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to carry out, measure and judge."""
+
+    case: str
+    """Its node id."""
+    path: str
+    """Its file, as it is shown."""
+    plan: Plan
+    options: RunOptions
+    origins: tuple[Origin, ...] = ()
+    """The modules that extended Weighbridge, which a worker imports first."""
+
+    @property
+    def limits(self) -> Limits:
+        own, common = self.plan.case.limits, self.options.limits
+        return Limits(own.time or common.time, own.memory or common.memory)
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    options = {**vars(job.options), "limits": vars(job.options.limits)}
+    for name in ("root", "store", "artifacts"):
+        options[name] = options[name] and str(options[name])
+    return {
+        "case": job.case,
+        "path": job.path,
+        "plan": plan_to_json(job.plan),
+        "options": options,
+        "origins": [vars(origin) for origin in job.origins],
+    }
+
+
+def job_from_json(data: Mapping[str, Any]) -> Job:
+    """The job; raises `UsageError` where its plan names what is not registered here."""
+    options = dict(data["options"])
+    for name in ("root", "store", "artifacts"):
+        options[name] = options[name] and Path(options[name])
+    options["limits"] = Limits(**options["limits"])
+    origins = tuple(Origin(**origin) for origin in data["origins"])
+    return Job(data["case"], data["path"], plan_from_json(data["plan"]), RunOptions(**options), origins)
+
+
+def unjudged(job: Job, status: Status, stage: str, message: str, line: int | None = None) -> CaseResult:
+    """The result of a case that came to no verdict: every threshold has the same status and message.
+
+    `line` is where the case file says what could not be carried out.
+    """
+    case = job.plan.case
+    verdicts = tuple(
+        blank_verdict(case, name, status, message, None if status is Status.SKIP else line)
+        for name in job.plan.wanted
+    )
+    return CaseResult(job.case, case.name, job.path, case.line, status, stage, message, verdicts=verdicts)
+
+
+def blank_verdict(case: Case, name: str, status: Status, message: str, line: int | None = None) -> Verdict:
+    """The verdict on a threshold or round trip that was not judged."""
+    place = {name: (Limit(), ref.line, 1) for name, ref in promising(case.recipe).items()}
+    place |= {ref.name: (ref.limit, ref.line, ref.column) for ref in case.thresholds}
+    limit, own_line, column = place.get(name, (Limit(), case.line, 1))
+    return Verdict(
+        name,
+        status,
+        stated(limit),
+        unit=THRESHOLDS.get(name).unit if name in THRESHOLDS else "",
+        message=message,
+        line=line or own_line,
+        column=1 if line else column,
+    )
+
+
+def stated(limit: Limit) -> dict[str, Any]:
+    """What a case says of a limit, without the defaults that it leaves as they are."""
+    return {
+        key: value
+        for key, value in limit.model_dump(mode="json", exclude_unset=True).items()
+        if value is not None
+    }

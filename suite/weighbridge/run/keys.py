@@ -1,0 +1,89 @@
+"""What a stage is called in the store: a hash of everything that its result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from weighbridge.contracts import FORMATS, Model
+from weighbridge.core.code import code_digest, own_digest, version_of
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.core.registry import Registry
+from weighbridge.core.results import to_json
+from weighbridge.run.store import file_digest
+
+PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "numpy",
+    "scipy",
+    "torchao",
+    "litert_torch",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "tensorflow",
+    "tensorflow_model_optimization",
+    "tf_keras",
+)
+"""What steps, conversions and engines call: another version of one of them may give another result."""
+SAMPLES = 16
+"""What a conversion looks at."""
+
+
+def make_key(*parts: Any) -> str:
+    """A key of 32 hexadecimal digits; JSON data, in order."""
+    text = json.dumps([to_json(part) for part in parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def surroundings() -> str:
+    """Our own code and the versions of the packages that it calls."""
+    return make_key(own_digest(), [version_of(package) for package in PACKAGES])
+
+
+def extension_code(registry: Registry[Any], name: str, root: Path) -> str:
+    """The code of what a user registered; empty for what Weighbridge brings itself."""
+    file = registry.file_of(name)
+    return code_digest([Path(file)], root) if file else ""
+
+
+def file_key(files: Sequence[Path]) -> str:
+    """Of finished files: their names, which one may hold of another, and their contents."""
+    return make_key("file", [(path.name, file_digest(path)) for path in files])
+
+
+def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
+    """Of a model that code built: every weight, its structure as it prints itself, the code, and files that it read."""
+    import numpy as np
+
+    format_, sha = FORMATS.get(model.format), hashlib.sha256()
+    for tensor in format_.tensors(model):
+        sha.update(f"{tensor.name} {tensor.dtype} {tensor.array.shape}".encode())
+        sha.update(np.ascontiguousarray(tensor.array).data)
+    structure = repr(model.value) if model.format == "torch" else dict(format_.operators(model))
+    return make_key("model", model.format, sha.hexdigest(), structure, code, dict(opened))
+
+
+def data_key(data: Data, splits: Sequence[str]) -> list[str]:
+    """The content of the splits that a stage declares, and of the samples that any stage may look at."""
+    try:
+        sample = data.sample(SAMPLES)
+    except StageError:  # nothing to look at: a stage that needs it says so
+        return []
+    from weighbridge.core.data import digest
+
+    return [digest(sample), *([data.digest(tuple(splits))] if splits else [])]
+
+
+def stage_seed(seed: int, chain: Sequence[Any]) -> int:
+    """The seed of a stage: of the case's seed and the recipe up to it.
+
+    Neither versions nor code nor data are in it, so that an edited comment or a new package trains as before.
+    """
+    return int(make_key(seed, *chain)[:8], 16)

@@ -1,0 +1,233 @@
+"""What was made once: results and artifacts by the hash of everything they depend on.
+
+An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and
+renamed, so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make
+what the others wait for. An entry that is not what was written is said to be damaged, and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from weighbridge.core.results import FileRecord, to_json
+
+SIZE_LIMIT = 10e9
+"""Bytes that a store may hold unless the project says otherwise."""
+IN_USE_S = 3600
+"""An entry that was used this lately is not evicted: somebody may still be reading it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry that was found, and whose files are what was written."""
+
+    key: str
+    folder: Path
+    facts: Mapping[str, Any]
+    files: tuple[FileRecord, ...]
+
+
+class Store:
+    """Entries under `folder`. `before`: entries older than this time (seconds since 1970) are made anew."""
+
+    def __init__(
+        self, folder: Path, say: Callable[[str], None] = lambda text: None, before: float = 0.0
+    ) -> None:
+        self.folder = folder
+        self._say = say
+        self._before = before
+        self._verified: set[tuple[str, int, int]] = set()
+        for part in ("store", "making", "locks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            with contextlib.suppress(OSError):
+                ignore.write_text("*\n")
+        self._clear_abandoned()
+
+    def find(self, key: str) -> Entry | None:
+        """The entry called `key`, once its files are found to be as they were written."""
+        folder = self._place(key)
+        try:
+            facts, files, created = self._read_meta(folder)
+            if created < self._before:
+                return None
+            self._verify(folder, files)
+        except FileNotFoundError:
+            if folder.exists():
+                self._discard(folder, "it is incomplete")
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            self._discard(folder, str(error))
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(folder / "meta.json")  # eviction goes by the time of the last use
+        return Entry(key, folder, facts, files)
+
+    def keep(
+        self,
+        key: str,
+        facts: Mapping[str, Any],
+        write: Callable[[Path], None] = lambda folder: None,
+    ) -> Entry:
+        """Make the entry `key`: `write` puts its files into a folder, and may still add to `facts`.
+
+        Raises `OSError` on a full disk.
+        """
+        making = self._aside()
+        making.mkdir()
+        try:
+            write(making)
+            plain = to_json(facts)
+            files = [
+                FileRecord(path.relative_to(making).as_posix(), path.stat().st_size, file_digest(path))
+                for path in sorted(making.rglob("*"))
+                if path.is_file()
+            ]
+            meta = {
+                "created": time.time(),
+                "facts": plain,
+                "facts_sha256": _text_digest(plain),
+                "files": to_json(files),
+            }
+            (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            place = self._place(key)
+            if place.exists():  # stale, or made by another process in the meantime
+                self._remove(place)
+            with contextlib.suppress(OSError):  # another process was faster; its entry is as good
+                making.rename(place)
+            return Entry(key, place, plain, tuple(files))
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def making(self, key: str) -> Iterator[None]:
+        """Inside, no other process makes the entry `key`."""
+        path = self.folder / "locks" / key
+        with FileLock(path):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def workdir(self) -> Iterator[Path]:
+        """A folder for what is needed only for a while; cleared by a later run where this process is killed."""
+        folder = self._aside()
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def entries(self) -> Iterator[tuple[str, int, float]]:
+        """Key, bytes and time of the last use, of every entry."""
+        for folder in sorted((self.folder / "store").iterdir()):
+            with contextlib.suppress(OSError):
+                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                yield folder.name, size, (folder / "meta.json").stat().st_mtime
+
+    def prune(self, limit: float = SIZE_LIMIT) -> tuple[int, int]:
+        """Remove what was not used for longest until `limit` bytes are left; gives entries and bytes removed."""
+        entries = sorted(self.entries(), key=lambda entry: entry[2])
+        total, count, freed = sum(size for _, size, _ in entries), 0, 0
+        for key, size, used in entries:
+            if total - freed <= limit or time.time() - used < IN_USE_S:
+                break
+            self._remove(self._place(key))
+            count, freed = count + 1, freed + size
+        return count, freed
+
+    def verify(self) -> list[str]:
+        """Look at every file of every entry; damaged entries are removed, and named with the reason."""
+        damaged: list[str] = []
+        told, self._say = self._say, damaged.append
+        self._verified.clear()
+        try:
+            for key, _, _ in list(self.entries()):
+                self.find(key)
+        finally:
+            self._say = told
+        return damaged
+
+    def clear(self) -> int:
+        """Remove every entry; gives their number."""
+        keys = [key for key, _, _ in self.entries()]
+        for key in keys:
+            self._remove(self._place(key))
+        return len(keys)
+
+    def _place(self, key: str) -> Path:
+        return self.folder / "store" / key
+
+    def _aside(self) -> Path:
+        """A new name outside of the entries that tells whose it is."""
+        return self.folder / "making" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex[:8]}"
+
+    def _read_meta(self, folder: Path) -> tuple[Mapping[str, Any], tuple[FileRecord, ...], float]:
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError("meta.json is no JSON") from error
+        if _text_digest(meta["facts"]) != meta["facts_sha256"]:
+            raise ValueError("meta.json was altered")
+        return meta["facts"], tuple(FileRecord(**file) for file in meta["files"]), float(meta["created"])
+
+    def _verify(self, folder: Path, files: tuple[FileRecord, ...]) -> None:
+        """Raise `ValueError` for a file that is not as it was written; each is read once a process."""
+        for file in files:
+            path = folder / file.path
+            stat = path.stat()
+            seen = (str(path), stat.st_mtime_ns, stat.st_size)
+            if seen in self._verified:
+                continue
+            if stat.st_size != file.bytes or file_digest(path) != file.sha256:
+                raise ValueError(f"{file.path} is not what was written")
+            self._verified.add(seen)
+
+    def _discard(self, folder: Path, why: str) -> None:
+        self._say(f"the stored entry {folder.name} is damaged ({why}); it is made again")
+        self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        """By renaming first, so that nobody finds half of it."""
+        aside = self._aside()
+        with contextlib.suppress(OSError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _clear_abandoned(self) -> None:
+        """What processes of this machine that are gone left half made."""
+        import psutil
+
+        for path in (self.folder / "making").iterdir():
+            pid, _, rest = path.name.partition("@")
+            if (
+                rest.startswith(f"{socket.gethostname()}@")
+                and pid.isdigit()
+                and not psutil.pid_exists(int(pid))
+            ):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text_digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,72 @@
+"""Every threshold and round trip of a case -> verdicts. Skip, xfail and failed measurements are settled here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.core.results import Measurement, Status, Verdict
+from weighbridge.run.job import Job, blank_verdict
+from weighbridge.run.judge import judge
+
+_SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.XFAIL, Status.PASS)
+
+
+def judge_all(
+    job: Job,
+    measurements: Mapping[str, Measurement],
+    failed: Mapping[str, str],
+    round_trips: Mapping[str, Verdict],
+) -> tuple[Verdict, ...]:
+    """A verdict for everything that the plan wants judged, in the order of the file.
+
+    `failed` tells why a measurement could not be taken, `round_trips` has the verdicts on quantize steps.
+    """
+    case = job.plan.case
+    found = []
+    for name in job.plan.wanted:
+        verdict = round_trips.get(name) or _judge_threshold(job, name, measurements, failed)
+        found.append(_expected(verdict, case.xfail) if job.options.expect_failures else verdict)
+    return tuple(sorted(found, key=lambda verdict: (verdict.line, verdict.column)))
+
+
+def overall(verdicts: Iterable[Verdict]) -> Status:
+    """The status of a case: the worst of its verdicts; `unmeasured` where none was decided."""
+    found = {verdict.status for verdict in verdicts}
+    return next((status for status in _SEVERITY if status in found), Status.UNMEASURED)
+
+
+def _judge_threshold(
+    job: Job, name: str, measurements: Mapping[str, Measurement], failed: Mapping[str, str]
+) -> Verdict:
+    case = job.plan.case
+    ref = next(ref for ref in case.thresholds if ref.name == name)
+    measure = THRESHOLDS.get(name).measure
+    if measure in failed:
+        return blank_verdict(case, name, Status.ERROR, failed[measure])
+    if measure in measurements:
+        return judge(ref, measurements[measure])
+    if MEASURES.get(measure).bench and not job.options.bench:
+        again = f"pytest --bench '{job.case}::{name}'"
+        return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only: {again}")
+    why = f"measure: '{name}' needs samples to run the model on; give `data` or `inputs`"
+    return blank_verdict(case, name, Status.ERROR, why)
+
+
+def _expected(verdict: Verdict, reasons: Mapping[str, str]) -> Verdict:
+    """The verdict in the light of the case's `xfail`.
+
+    It expects a threshold to be missed: an error stays one. A reason that names its threshold is strict, so that
+    a failure that is gone is noticed; a reason for the whole case is not.
+    """
+    own = reasons.get(verdict.threshold)
+    reason = own if own is not None else reasons.get("*")
+    if reason is None:
+        return verdict
+    if verdict.status in (Status.FAIL, Status.INCONCLUSIVE):
+        return replace(verdict, status=Status.XFAIL, message=f"{reason} ({verdict.message})")
+    if verdict.status is Status.PASS and own is not None:
+        message = f"{verdict.threshold} passes, though it is expected to fail: {reason}"
+        return replace(verdict, status=Status.FAIL, message=message, advice=("remove its `xfail`",))
+    return verdict

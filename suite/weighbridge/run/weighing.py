@@ -1,0 +1,122 @@
+"""Both artifacts on the scales: what was measured, from the store or now, and why the rest could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.case.steps import path_between
+from weighbridge.contracts import ENGINES, MEASURES, METRICS, THRESHOLDS, Weighing
+from weighbridge.core.code import code_digest
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact, Measurement
+from weighbridge.measure.metrics import find_metric
+from weighbridge.run.artifacts import Shipped
+from weighbridge.run.chain import Chain, Workshop, seed_everything
+from weighbridge.run.events import Timed
+from weighbridge.run.job import Job
+from weighbridge.run.keys import data_key, extension_code, make_key, surroundings
+from weighbridge.run.plan import Stage
+
+
+class Scales:
+    """What one case is weighed with."""
+
+    def __init__(
+        self,
+        job: Job,
+        shop: Workshop,
+        candidate: Shipped,
+        baseline: Shipped | None,
+        tell: Callable[[Timed], None],
+    ) -> None:
+        self._job, self._shop, self._tell = job, shop, tell
+        self._candidate, self._baseline = candidate, baseline
+        plan, case = job.plan, job.plan.case
+        engine = ENGINES.get(plan.engine)
+        self.weighing = Weighing(
+            candidate=candidate.artifact,
+            baseline=baseline.artifact if baseline else None,
+            engine=engine,
+            engine_options=engine.options.model_validate(dict(case.engine_options)),
+            data=shop.data,
+            metric=find_metric(case.metric, case.folder),
+            folder=case.folder,
+            allow_chance=case.allow_chance,
+            say=shop.say,
+            original=self._original,
+            baseline_engine=None
+            if plan.baseline_engine == plan.engine
+            else ENGINES.get(plan.baseline_engine),
+        )
+
+    def open_candidate(self) -> None:
+        """No size makes up for a file that nobody can load; raises `StageError`."""
+        key = make_key("opens", self._candidate.key, *self._engine_key())
+        if self._shop.store.find(f"result-{key}") is None:
+            self._shop.enter("open", "open the candidate", None)
+            self.weighing.engine.open(self.weighing.candidate, self.weighing.engine_options)
+            self._shop.store.keep(f"result-{key}", {"opens": True})
+
+    def measure(self, name: str) -> Measurement:
+        """The measurement `name`; what reads a clock is always taken anew, the rest may stand in the store."""
+        measure, case = MEASURES.get(name), self._job.plan.case
+        self._shop.enter("measure", f"measure {name}", None)
+        seed_everything(case.seed)
+        limits = tuple(
+            ref.limit
+            for ref in case.thresholds
+            if THRESHOLDS.get(ref.name).measure == name and ref.name in self._job.plan.wanted
+        )
+        if measure.bench:
+            return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name)))
+        key = make_key("measurement", name, *self._measurement_key(measure.needs, name))
+        entry = self._shop.store.find(f"result-{key}")
+        if entry is None:
+            taken = measure.run(replace(self.weighing, limits=limits))
+            self._shop.store.keep(f"result-{key}", vars(taken))
+            return taken
+        return Measurement(**entry.facts)
+
+    def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
+        case, shop = self._job.plan.case, self._shop
+        parts: list[Any] = [
+            self._candidate.key,
+            self._baseline.key if self._baseline else None,
+            *self._engine_key(),
+            extension_code(MEASURES, name, shop.root),
+            surroundings(),
+        ]
+        if {"data", "metric", "inputs"} & set(needs):
+            splits = ("test",) if shop.data.labelled else ()
+            parts += [data_key(shop.data, splits), shop.data.labelled]
+        if "metric" in needs:
+            parts += [case.metric, self._metric_code(), case.allow_chance]
+        return parts
+
+    def _engine_key(self) -> list[Any]:
+        plan, root = self._job.plan, self._shop.root
+        options = self.weighing.engine_options.model_dump(mode="json")
+        engines = (plan.engine, plan.baseline_engine)
+        return [*engines, options, *(extension_code(ENGINES, name, root) for name in engines)]
+
+    def _metric_code(self) -> str:
+        name, folder, root = self._job.plan.case.metric, self._job.plan.case.folder, self._shop.root
+        if name is None or ":" not in name:
+            return extension_code(METRICS, name or "accuracy", root)
+        location = name.rpartition(":")[0]
+        return code_digest([folder / location], root) if location.endswith(".py") else location
+
+    def _keeper(self, name: str) -> Callable[[str, Sequence[float]], None]:
+        return lambda side, seconds: self._tell(Timed(name, side, tuple(seconds)))
+
+    def _original(self, formats: Sequence[str], folder: Path) -> Artifact:
+        """The original in one of `formats`, for an engine that does not serve the baseline's."""
+        model = self._job.plan.case.model
+        path = path_between(model.format, formats)
+        if path is None:
+            wanted = " or ".join(formats)
+            raise StageError("measure", f"no conversion leads from {model.format} to {wanted}")
+        return Chain(self._shop, model, [Stage(target=target) for target in path]).artifact()
