@@ -20,6 +20,7 @@ from weighbridge.core.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
+    from weighbridge.core.tally import Tally
 
 
 class Options(BaseModel):
@@ -370,8 +371,8 @@ class Metric(Protocol):
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float: ...
 
-    def chance(self, targets: Array) -> float | None:
-        """The score of a model that ignores its input (the majority class), or None where unknown."""
+    def tally(self) -> Tally:
+        """A fresh count of targets, from which the score of guessing is told without holding them all."""
         ...
 
 

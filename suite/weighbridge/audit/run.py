@@ -10,8 +10,9 @@ from weighbridge.case.model import Case, ThresholdRef
 from weighbridge.contracts import MEASURES, THRESHOLDS
 from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.results import Measurement, Outcome, Status, Verdict
+from weighbridge.run.inputs import make_data
 from weighbridge.run.judge import judge
-from weighbridge.run.pipeline import execute, make_data, weighing
+from weighbridge.run.pipeline import execute, weighing
 from weighbridge.run.plan import Plan, make_plan
 from weighbridge.run.rows import make_report, make_row
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import MEASURES
 from weighbridge.core.results import Measurement
-from weighbridge.run.pipeline import make_data, weighing
+from weighbridge.run.inputs import make_data
+from weighbridge.run.pipeline import weighing
 
 if TYPE_CHECKING:
     from weighbridge.plugin.items import ThresholdItem

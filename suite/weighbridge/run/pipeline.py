@@ -22,13 +22,14 @@ from weighbridge.contracts import (
     Model,
     Weighing,
 )
-from weighbridge.core.data import Data, load_data
+from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.results import Artifact, Measurement, Outcome, Status, StepRecord
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import check_changed, take_census
+from weighbridge.run.inputs import make_data
 from weighbridge.run.plan import Plan, converter_key
 from weighbridge.run.round_trip import keep_weights
 
@@ -189,16 +190,6 @@ def _original(case: Case, formats: Sequence[str], context: Context) -> Artifact:
     for target in path:
         model = convert(model, target)
     return _ship(case.model, model, not path, case.folder, context.workdir, "original")
-
-
-def make_data(case: Case) -> Data:
-    """The case's data; without any, seeded samples of the stated shapes, or of the shapes that the model's file declares."""
-    if case.data is not None:
-        return load_data(case.data, case.folder, case.seed)
-    if case.inputs is not None:
-        return Data(shapes=case.inputs, seed=case.seed)
-    shapes, dtypes = FORMATS.get(case.model.format).inputs(_load(case.model, case.folder))
-    return Data(shapes=shapes, dtypes=dtypes, seed=case.seed)
 
 
 def _seed(case: Case) -> None:

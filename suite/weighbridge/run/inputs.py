@@ -1,0 +1,26 @@
+"""The data of a case: what it names, or invented samples."""
+
+from __future__ import annotations
+
+from weighbridge.case.model import Case
+from weighbridge.contracts import FORMATS
+from weighbridge.core.data import Data, load_data
+from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Layout
+
+
+def make_data(case: Case) -> Data:
+    """The case's data; without any, samples of the stated shapes, or of the shapes that the model's file declares."""
+    layout = Layout(case.targets, case.batch)
+    if case.data is not None:
+        return load_data(case.data, case.folder, case.seed, layout)
+    if case.inputs is not None and case.inputs != "random":
+        return Data(shapes=case.inputs, seed=case.seed, layout=layout)
+    if case.batch:
+        raise StageError(
+            "data", "`batch` needs `data`, or `inputs` with the shapes by name, without the batch axis"
+        )
+    format_, ref = FORMATS.get(case.model.format), case.model
+    model = format_.load(ref.reference, case.folder / ref.weights if ref.weights else None, case.folder)
+    shapes, dtypes = format_.inputs(model)
+    return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
