@@ -20,6 +20,7 @@ from weighbridge.core.results import Artifact, Measurement, Reading
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
+    from weighbridge.core.tally import Tally
 
 
 class Options(BaseModel):
@@ -254,6 +255,16 @@ STEPS: Registry[Step] = Registry("step")
 # ----------------------------------------------------------------------------------- measurements, thresholds
 
 
+class Kept(Protocol):
+    """Where a measurement may keep what it learned of one artifact alone, `baseline` or `candidate`."""
+
+    def find(self, side: str) -> Path | None:
+        """The folder of what was kept, or None."""
+        ...
+
+    def keep(self, side: str, write: Callable[[Path], None]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Weighing:
     """The two artifacts on the scales. `baseline` is None when a release is judged by absolute budgets."""
@@ -273,19 +284,24 @@ class Weighing:
     say: Callable[[str], None] = lambda text: None
     keep: Callable[[str, Sequence[float]], None] = lambda side, seconds: None
     """Takes the raw timings of `baseline` or `candidate`, seconds a call, for pytest-benchmark's statistics."""
-    original: Callable[[Sequence[str], Path], Artifact] | None = None
-    """The original in one of these formats, written under a folder: a baseline for another engine."""
+    original: Callable[[Sequence[str]], Artifact] | None = None
+    """The original in one of these formats: a baseline for another engine."""
+    kept: Kept | None = None
+    """What earlier runs of the same measurement have kept of each side."""
 
     def sessions(self) -> tuple[Session | None, Session]:
         """Baseline and candidate, opened afresh."""
-        engine = self.baseline_engine or self.engine
-        options = (
-            self.engine_options
-            if engine is self.engine
-            else engine.options(threads=self.engine_options.threads)
-        )
-        baseline = engine.open(self.baseline, options) if self.baseline else None
-        return baseline, self.engine.open(self.candidate, self.engine_options)
+        return self.session("baseline") if self.baseline else None, self.session("candidate")
+
+    def session(self, side: str) -> Session:
+        """`baseline` or `candidate`, opened afresh."""
+        if side == "candidate":
+            return self.engine.open(self.candidate, self.engine_options)
+        engine, options = self.baseline_engine or self.engine, self.engine_options
+        if engine is not self.engine:
+            options = engine.options(threads=self.engine_options.threads)
+        assert self.baseline is not None  # who asks for it needs one
+        return engine.open(self.baseline, options)
 
 
 class Limit(Options):
@@ -370,8 +386,8 @@ class Metric(Protocol):
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float: ...
 
-    def chance(self, targets: Array) -> float | None:
-        """The score of a model that ignores its input (the majority class), or None where unknown."""
+    def tally(self) -> Tally:
+        """A fresh count of targets, from which the score of guessing is told without holding them all."""
         ...
 
 

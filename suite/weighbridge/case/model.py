@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -69,7 +69,12 @@ class Case:
     recipe: tuple[StepRef, ...] = ()
     candidate: ModelRef | None = None
     data: str | None = None
-    inputs: tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | None = None
+    inputs: tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | str | None = None
+    """Shapes of one sample by position or by name, or `random`: shapes as the model's file declares them."""
+    targets: str | int | None = None
+    batch: Mapping[str, int | None] = field(default_factory=dict)
+    """The batch axis by input name, None for an input without one; axis 0 for what is not named."""
+    sequence: bool = False
     metric: str | None = None
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -133,10 +138,23 @@ class CaseSpec(Options):
     )
     candidate: dict[str, Any] | None = Field(None, description="A finished artifact, in place of a recipe.")
     data: str | None = Field(
-        None, description="file.py:callable that gives the splits test, calibration, train."
+        None, description="file.py:callable that gives the splits test, calibration, train; or an .npz."
     )
-    inputs: list[list[int]] | dict[str, list[int]] | None = Field(
-        None, description="Shapes of one sample, without the batch axis, where there is no data."
+    inputs: list[list[int]] | dict[str, list[int]] | Literal["random"] | None = Field(
+        None,
+        description="Where there is no data: shapes of one sample, without the batch axis, to draw random ones of; or "
+        "`random`, for the shapes that the model's file declares.",
+    )
+    targets: str | int | None = Field(
+        None, description="The targets' key in a mapping, or their position in a tuple, counted from 0."
+    )
+    batch: dict[str, int | None] = Field(
+        default_factory=dict,
+        description="The batch axis by input name, null for an input without one; 0 for those not named.",
+    )
+    sequence: bool = Field(
+        False,
+        description="A sample is a sequence: the model is fed step by step, its state reset between samples.",
     )
     metric: str | None = Field(
         None, description="A registered metric, or file.py:function(outputs, targets)."

@@ -63,6 +63,9 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         candidate=candidate,
         data=spec.data,
         inputs=_shapes(spec.inputs),
+        targets=spec.targets,
+        batch=spec.batch,
+        sequence=spec.sequence,
         metric=spec.metric,
         engine=engine,
         engine_options=engine_options,
@@ -165,7 +168,7 @@ def _xfail(reasons: dict[str, str], thresholds: list[str], fault: Faulter) -> No
 def _shapes(inputs: Any) -> tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | None:
     if isinstance(inputs, dict):
         return {name: tuple(shape) for name, shape in inputs.items()}
-    return None if inputs is None else tuple(tuple(shape) for shape in inputs)
+    return inputs if inputs is None or inputs == "random" else tuple(tuple(shape) for shape in inputs)
 
 
 def _requirements(data: Any, fault: Faulter) -> tuple[Requirement, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from weighbridge.contracts import (
     Limit,
     Measure,
     Metric,
-    Session,
     Threshold,
     Weighing,
 )
@@ -25,6 +23,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import isa
 from weighbridge.formats.opened import opened
+from weighbridge.measure.evaluation import Evaluation, evaluate
 
 QUANTILES = 401
 RESAMPLES = 1000
@@ -36,89 +35,78 @@ def measure(weighing: Weighing) -> Measurement:
     """The metric on the split `test`; raises `StageError` when the baseline is no better than guessing."""
     metric = weighing.metric
     assert metric is not None  # `needs` says so
-    baseline, candidate = weighing.sessions()
-    ours, targets = _run(candidate, weighing, "candidate")
-    theirs = _run(baseline, weighing, "baseline")[0] if baseline else None
+    found = _evaluations(weighing, metric)
+    return compare(metric, found["candidate"], found.get("baseline"), weighing)
+
+
+def _evaluations(weighing: Weighing, metric: Metric) -> Mapping[str, Evaluation]:
+    """Each model on the test split: as it was kept, where it was fed the same samples, else in one pass over them."""
+    split, kept = weighing.data.split("test"), weighing.kept
+    sides = ("candidate",) if weighing.baseline is None else ("baseline", "candidate")
+    known = {
+        side: Evaluation.load(folder) for side in sides if kept and (folder := kept.find(side)) is not None
+    }
+    known = {side: found for side, found in known.items() if found.digest == split.digest()}
+    missing = [side for side in sides if side not in known]
+    if missing:
+        made = evaluate({side: weighing.session(side) for side in missing}, split, metric, weighing.say)
+        if any(made[side].digest != found.digest for side in missing for found in known.values()):
+            # The loader gave other samples this time: only one pass over them compares like with like.
+            made = evaluate({side: weighing.session(side) for side in sides}, split, metric, weighing.say)
+        for side, evaluation in made.items():
+            if kept:
+                kept.keep(side, evaluation.save)
+        known |= made
+    return known
+
+
+def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighing: Weighing) -> Measurement:
+    """Candidate against baseline, both evaluated on the same samples; see `measure`."""
     details: dict[str, Any] = {
         "metric": metric.name,
-        "n": len(targets),
+        "n": ours.n,
         "higher_is_better": metric.higher_is_better,
         "overflows": _overflows(weighing),
     }
-    for name, outputs in (("candidate", ours), ("baseline", theirs)):
-        broken = _not_finite(outputs or (), len(targets))
-        if broken and (name == "baseline" or not metric.binary):
+    for name, found in (("candidate", ours), ("baseline", theirs)):
+        broken = found.not_finite if found else 0
+        if found and broken and (name == "baseline" or not metric.binary):
             raise StageError(
-                "measure", f"the {name}'s outputs are NaN or infinite on {broken} of {len(targets)} samples"
+                "data" if found.blind == broken else "measure",
+                f"the {name}'s outputs are NaN or infinite on {broken} of {found.n} samples{_blind(found)}",
             )
         if broken:
             details["not_finite"] = broken
-    scores, reference = _scores(metric, ours, targets), _scores(metric, theirs, targets) if theirs else None
-    value = _value(metric, scores, ours, targets, "candidate")
-    baseline_value = None if theirs is None else _value(metric, reference, theirs, targets, "baseline")
-    if baseline_value is not None:  # without one there is no drop, and the floor that is asked for decides
-        _check_chance(metric, baseline_value, targets, weighing)
-    if metric.binary and scores is not None:
-        details["right"] = int(scores.sum())
-    if scores is not None and reference is not None:
-        details |= _paired(metric, reference, scores)
+    if ours.blind_inputs:
+        details["not_finite_inputs"] = ours.blind_inputs
+    value = _value(metric, ours, "candidate")
+    baseline_value = None if theirs is None else _value(metric, theirs, "baseline")
+    if theirs is not None and baseline_value is not None:
+        # without a baseline there is no drop, and the floor that is asked for decides
+        _check_chance(metric, baseline_value, theirs, weighing)
+    if metric.binary and ours.scores is not None:
+        details["right"] = int(ours.scores.sum())
+    if theirs is not None and ours.scores is not None and theirs.scores is not None:
+        details |= _paired(metric, theirs.scores, ours.scores)
     elif theirs is not None:
-        details |= _resampled(metric, theirs, ours, targets)
+        details |= _resampled(metric, theirs, ours)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 
-def _run(session: Session, weighing: Weighing, who: str) -> tuple[tuple[Array, ...], Array]:
-    """The outputs for every test sample, shape [N, ...] each, and the targets.
-
-    Outputs whose first axis is not the batch (the state of a recurrent model) are left out; the first must have it.
-    """
-    outputs, targets = [], []
-    for inputs, wanted in weighing.data.split("test").batches():
-        if wanted is None:
-            raise StageError("measure", "the test split has no targets, so there is no accuracy to measure")
-        found, n = session.run(inputs), len(wanted)
-        if not found or found[0].shape[:1] != (n,):
-            what = f"its first output has shape {found[0].shape}" if found else "it has no output"
-            raise StageError("measure", f"the {who} was given {n} samples, and {what}")
-        outputs.append([output for output in found if output.shape[:1] == (n,)])
-        targets.append(wanted)
-        weighing.say(f"accuracy: {who}, {sum(map(len, targets))} samples")
-    return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True)), np.concatenate(targets)
+def _blind(found: Evaluation) -> str:
+    """Whose fault an output that is not finite is, where the data's own numbers tell."""
+    if not found.blind:
+        return ""
+    if found.blind == found.not_finite:
+        return ": these samples hold NaN or infinity themselves, so it is the data and not the model"
+    return f"; {found.blind} of these samples hold NaN or infinity themselves"
 
 
-def _not_finite(outputs: tuple[Array, ...], n: int) -> int:
-    """How many of the `n` samples have an output that is not finite."""
-    numbers = (output.reshape(n, -1) for output in outputs if output.dtype.kind == "f")
-    return max((int((~np.isfinite(output)).any(1).sum()) for output in numbers), default=0)
-
-
-def _scores(metric: Metric, outputs: tuple[Array, ...], targets: Array) -> Array | None:
-    with _named(metric):
-        return metric.per_sample(outputs, targets)
-
-
-def _value(
-    metric: Metric, scores: Array | None, outputs: tuple[Array, ...], targets: Array, who: str
-) -> float:
-    if scores is None:
-        with _named(metric):
-            value = metric.whole(outputs, targets)
-    else:
-        value = float(scores.mean())
+def _value(metric: Metric, found: Evaluation, who: str) -> float:
+    value = found.value(metric)
     if not np.isfinite(value):
         raise StageError("measure", f"metric {metric.name} gave {value} for the {who}")
     return value
-
-
-@contextmanager
-def _named(metric: Metric) -> Iterator[None]:
-    """What a user's metric raises names the metric."""
-    try:
-        yield
-    except StageError:
-        raise
-    except Exception as error:
-        raise StageError("measure", f"metric {metric.name} raised {type(error).__name__}: {error}") from error
 
 
 def _overflows(weighing: Weighing) -> bool:
@@ -138,12 +126,17 @@ def _overflows(weighing: Weighing) -> bool:
     )
 
 
-def _check_chance(metric: Metric, value: float, targets: Array, weighing: Weighing) -> None:
+def _check_chance(metric: Metric, value: float, found: Evaluation, weighing: Weighing) -> None:
     """A model that guesses drops by nothing: its drop means nothing either."""
-    chance = metric.chance(targets)
+    chance, n = found.chance, found.n
     if chance is None or weighing.allow_chance:
         return
-    n = len(targets)
+    if found.classes == 1:
+        raise StageError(
+            "data",
+            f"all {n} targets of the test split are the same, so always giving this one answer is right; it needs "
+            "samples of every class",
+        )
     if metric.binary:
         low, _ = stats.wilson_interval(round(value * n), n, 0.95)
         poor, how = (
@@ -172,17 +165,19 @@ def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
     return {"drop": float(sign * (reference - scores).mean()), "quantiles": _quantiles(bootstrap.replicates)}
 
 
-def _resampled(
-    metric: Metric, theirs: tuple[Array, ...], ours: tuple[Array, ...], targets: Array
-) -> dict[str, Any]:
+def _resampled(metric: Metric, theirs: Evaluation, ours: Evaluation) -> dict[str, Any]:
     """A paired bootstrap of a metric that does not decompose: the same resampled samples for both models."""
-    random = np.random.default_rng(0)
+    assert theirs.outputs is not None  # a metric decomposes for both models or for neither
+    assert ours.outputs is not None
+    assert ours.targets is not None
+    random, targets = np.random.default_rng(0), ours.targets
+    baseline, candidate = theirs.outputs, ours.outputs
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def drop(rows: Any) -> float:
         return sign * (
-            metric.whole(tuple(o[rows] for o in theirs), targets[rows])
-            - metric.whole(tuple(o[rows] for o in ours), targets[rows])
+            metric.whole(tuple(o[rows] for o in baseline), targets[rows])
+            - metric.whole(tuple(o[rows] for o in candidate), targets[rows])
         )
 
     drops = [drop(random.integers(0, len(targets), len(targets))) for _ in range(RESAMPLES)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Inputs, Limit, Measure, Threshold, Weighing
+from weighbridge.core.batches import count, not_finite, take
+from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 
@@ -15,22 +17,31 @@ IDENTICAL = 200.0  # dB: float32 cannot tell more apart
 
 
 def measure(weighing: Weighing) -> Measurement:
-    """10 log10(sum(reference^2) / sum((reference - output)^2)) over all outputs of up to 256 samples."""
+    """10 log10(sum(reference^2) / sum((reference - output)^2)) over all outputs of up to 256 samples, batch by batch."""
     baseline, candidate = weighing.sessions()
     assert baseline is not None  # `needs` says so
-    inputs = (
-        weighing.data.sample(SAMPLES)
-        if not weighing.data.labelled
-        else weighing.data.split("test").arrays(SAMPLES)[0]
-    )
-    theirs, ours = baseline.run(inputs), candidate.run(inputs)
-    if [a.shape for a in theirs] != [a.shape for a in ours]:
-        raise StageError(
-            "measure",
-            f"the candidate's outputs have shapes {[a.shape for a in ours]}, the baseline's {[a.shape for a in theirs]}",
+    signal = noise = 0.0
+    samples = blind = 0
+    for inputs in _batches(weighing.data):
+        theirs, ours = baseline.run(inputs), candidate.run(inputs)
+        if [a.shape for a in theirs] != [a.shape for a in ours]:
+            raise StageError(
+                "measure",
+                f"the candidate's outputs have shapes {[a.shape for a in ours]}, the baseline's "
+                f"{[a.shape for a in theirs]}",
+            )
+        signal += sum(float(np.square(a, dtype=np.float64).sum()) for a in theirs)
+        noise += sum(
+            float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(theirs, ours, strict=True)
         )
-    signal = sum(float(np.square(a, dtype=np.float64).sum()) for a in theirs)
-    noise = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(theirs, ours, strict=True))
+        samples += count(inputs)
+        blind += int(not_finite(inputs).sum())
+    if not np.isfinite(signal) and blind:
+        raise StageError(
+            "data",
+            f"{blind} of {samples} samples hold NaN or infinity, and so do the baseline's outputs; there is no "
+            "signal to compare with",
+        )
     if not np.isfinite(signal) or signal == 0:
         raise StageError(
             "measure",
@@ -43,11 +54,26 @@ def measure(weighing: Weighing) -> Measurement:
         if not np.isfinite(noise)
         else min(10 * float(np.log10(signal / noise)), IDENTICAL)
     )
-    return Measurement("fidelity", "dB", value, None, {"samples": len(theirs[0]), "identical": noise == 0})
+    details = {"samples": samples, "identical": noise == 0, "inputs": weighing.data.kind}
+    return Measurement("fidelity", "dB", value, None, details)
+
+
+def _batches(data: Data) -> Iterator[Inputs]:
+    if data.invented:
+        yield data.sample(SAMPLES)
+        return
+    seen = 0
+    for inputs, _ in data.split("test").batches():
+        yield take(inputs, slice(SAMPLES - seen))
+        seen += count(inputs)
+        if seen >= SAMPLES:
+            return
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
-    return Reading(measurement.candidate)
+    """Noise is no data: a figure on random inputs says so beside its verdict."""
+    drawn = measurement.details.get("inputs") == "random"
+    return Reading(measurement.candidate, note="measured on random inputs, not on data" if drawn else "")
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

@@ -12,6 +12,14 @@ import numpy as np
 from weighbridge.contracts import METRICS, Array, Metric
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
+from weighbridge.measure.tallies import (
+    AbsoluteTally,
+    ClassTally,
+    NoTally,
+    SquareTally,
+    class_numbers,
+    numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,13 @@ class TopK:
                 "measure",
                 f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
             )
-        wanted = targets.reshape(len(targets), -1)
-        labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0].astype(np.int64)
+        labels, classes = class_numbers(targets, self.name), scores.shape[1]
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+            raise StageError(
+                "data",
+                f"the targets run from {labels.min()} to {labels.max()}, and the model has {classes} classes, "
+                f"0 to {classes - 1}; do the targets count from 1, or hold a mark for 'ignore'?",
+            )
         top = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
         return np.asarray(right, dtype=np.float64)
@@ -41,11 +54,8 @@ class TopK:
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
 
-    def chance(self, targets: Array) -> float:
-        """The share of the k most frequent classes."""
-        wanted = targets.reshape(len(targets), -1)
-        labels = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0]
-        return float(np.sort(np.unique(labels, return_counts=True)[1])[-self.k :].sum() / len(labels))
+    def tally(self) -> ClassTally:
+        return ClassTally(self.name, self.k)
 
 
 @dataclass(frozen=True)
@@ -58,17 +68,21 @@ class Error:
     binary: bool = False
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
-        error = outputs[0].astype(np.float64).reshape(len(targets), -1) - targets.reshape(len(targets), -1)
-        return np.asarray((np.abs(error) ** self.power).mean(1))
+        found, wanted = (array.reshape(len(array), -1) for array in (outputs[0], numbers(targets, self.name)))
+        if found.shape[1] != wanted.shape[1]:
+            raise StageError(
+                "data",
+                f"metric '{self.name}' subtracts targets from outputs of the same shape; a sample's output is "
+                f"{list(outputs[0].shape[1:])}, its target {list(targets.shape[1:])}"
+                + ("; for class numbers say `metric: accuracy`" if wanted.shape[1] == 1 else ""),
+            )
+        return np.asarray((np.abs(found.astype(np.float64) - wanted) ** self.power).mean(1))
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
 
-    def chance(self, targets: Array) -> float:
-        """The error of the best constant: the mean (the median, for absolute error)."""
-        flat = targets.reshape(len(targets), -1).astype(np.float64)
-        constant = flat.mean(0) if self.power == 2 else np.median(flat, axis=0)
-        return float((np.abs(flat - constant) ** self.power).mean())
+    def tally(self) -> SquareTally | AbsoluteTally:
+        return SquareTally() if self.power == 2 else AbsoluteTally()
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,8 @@ class UserMetric:
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(np.mean(self._call(outputs, targets)))
 
-    def chance(self, targets: Array) -> None:
-        return None
+    def tally(self) -> NoTally:
+        return NoTally()
 
 
 def find_metric(name: str | None, folder: Path) -> Metric:

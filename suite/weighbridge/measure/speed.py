@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
@@ -32,8 +30,7 @@ def measure(weighing: Weighing) -> Measurement:
     limits = [limit for limit in weighing.limits if isinstance(limit, SpeedupLimit)]
     options = limits[0] if limits else SpeedupLimit()
     weighing = with_threads(weighing, options.threads)
-    with TemporaryDirectory() as folder:
-        return _measure(_against(weighing, options.against, Path(folder)), limits, options)
+    return _measure(_against(weighing, options.against), limits, options)
 
 
 def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: SpeedupLimit) -> Measurement:
@@ -90,7 +87,7 @@ def summary(sample: SpeedSample) -> dict[str, Any]:
     }
 
 
-def _against(weighing: Weighing, name: str | None, folder: Path) -> Weighing:
+def _against(weighing: Weighing, name: str | None) -> Weighing:
     """The same weighing with the baseline on the engine `name`, in a format that this engine serves."""
     if name is None or weighing.baseline is None:
         return weighing
@@ -98,7 +95,7 @@ def _against(weighing: Weighing, name: str | None, folder: Path) -> Weighing:
     if baseline.format not in engine.formats:
         if weighing.original is None:
             raise StageError("measure", f"engine '{name}' does not run a {baseline.format} baseline")
-        baseline = weighing.original(engine.formats, folder)
+        baseline = weighing.original(engine.formats)
     return replace(weighing, baseline=baseline, baseline_engine=engine)
 
 

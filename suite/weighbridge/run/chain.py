@@ -39,6 +39,15 @@ Enter = Callable[[str, str, int | None], None]
 """Takes the stage, a text for people, and the line of the case file."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model that a case names, the finished file that it is (None where code builds it), and its key."""
+
+    model: Model
+    file: Artifact | None
+    key: str
+
+
 @dataclass
 class Workshop:
     """What the chains of one case share: its data, the store, and the models made so far."""
@@ -53,11 +62,21 @@ class Workshop:
     censuses: dict[str, Census] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
     """The keys of the stages that were carried out here."""
+    _loaded: dict[ModelRef, Loaded] = field(default_factory=dict)
 
     @cached_property
     def data(self) -> Data:
         self.enter("data", "data", None)
-        return make_data(self.case)
+        seed_everything(self.case.seed)
+        return make_data(self.case, lambda: self.load(self.case.model).model)
+
+    def load(self, ref: ModelRef) -> Loaded:
+        """The model that the case names; each is loaded once."""
+        if ref not in self._loaded:
+            self.enter("load", "load", ref.line)
+            seed_everything(self.case.seed)
+            self._loaded[ref] = _load(ref, self.case.folder, self.root)
+        return self._loaded[ref]
 
     def context(self, splits: Sequence[str], seed: int) -> Context:
         return Context(self.case.folder, self.workdir, seed, self.data.restricted(tuple(splits)), self.say)
@@ -72,13 +91,12 @@ class Chain:
     """One model carried through stages. `models` and `artifact` are made on demand; `key` names the last of them."""
 
     def __init__(self, shop: Workshop, ref: ModelRef, stages: Sequence[Stage]) -> None:
-        self._shop, self._ref, self._stages = shop, ref, tuple(stages)
-        shop.enter("load", "load", ref.line)
-        seed_everything(shop.case.seed)
-        loaded, self._own_file, first = _load(ref, shop.case.folder, shop.root)
-        self._keys, self._seeds = [first], [shop.case.seed]
-        self._formats = [loaded.format]
-        shop.models[first] = loaded
+        self._shop, self._stages = shop, tuple(stages)
+        loaded = shop.load(ref)
+        self._own_file = loaded.file
+        self._keys, self._seeds = [loaded.key], [shop.case.seed]
+        self._formats = [loaded.model.format]
+        shop.models[loaded.key] = loaded.model
         said: list[Any] = []
         for stage in self._stages:
             said.append(_described(stage))
@@ -244,18 +262,17 @@ def seed_everything(seed: int) -> None:
         torch.manual_seed(seed)
 
 
-def _load(ref: ModelRef, folder: Path, root: Path) -> tuple[Model, Artifact | None, str]:
-    """The model that a case names, the finished file that it is (None where code builds it), and its key."""
+def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
     with files_opened() as opened:
         model = FORMATS.get(ref.format).load(
             ref.reference, folder / ref.weights if ref.weights else None, folder
         )
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
-        return model, own_file, file_key(own_file.files)
+        return Loaded(model, own_file, file_key(own_file.files))
     location = ref.reference.rpartition(":")[0]
     code = code_digest([folder / location] if location.endswith(".py") else [], root)
-    return model, None, model_key(model, code, _project_files(opened, root))
+    return Loaded(model, None, model_key(model, code, _project_files(opened, root)))
 
 
 def _project_files(opened: set[str], root: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, Model
+from weighbridge.core.batches import Fingerprint
 from weighbridge.core.code import code_digest, own_digest, version_of
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -33,7 +34,9 @@ PACKAGES = (
 )
 """What steps, conversions and engines call: another version of one of them may give another result."""
 SAMPLES = 16
-"""What a conversion looks at."""
+"""What a step or a conversion looks at without declaring a split."""
+MOST_SAMPLES = 256
+"""What a measurement looks at without declaring a split."""
 
 
 def make_key(*parts: Any) -> str:
@@ -70,15 +73,15 @@ def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
     return make_key("model", model.format, sha.hexdigest(), structure, code, dict(opened))
 
 
-def data_key(data: Data, splits: Sequence[str]) -> list[str]:
+def data_key(data: Data, splits: Sequence[str], samples: int = SAMPLES) -> list[str]:
     """The content of the splits that a stage declares, and of the samples that any stage may look at."""
     try:
-        sample = data.sample(SAMPLES)
+        looked_at = data.sample(samples)
     except StageError:  # nothing to look at: a stage that needs it says so
         return []
-    from weighbridge.core.data import digest
-
-    return [digest(sample), *([data.digest(tuple(splits))] if splits else [])]
+    fingerprint = Fingerprint()
+    fingerprint.add(looked_at, None)
+    return [fingerprint.hexdigest(), *([data.digest(splits)] if splits else [])]
 
 
 def stage_seed(seed: int, chain: Sequence[Any]) -> int:

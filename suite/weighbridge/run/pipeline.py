@@ -116,7 +116,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
         status=overall(verdicts),
         key=candidate.key,
         engine=plan.engine,
-        inputs="data" if shop.data.labelled else "random" if shop.data.shapes else "none",
+        inputs=shop.data.kind if shop.data.splits or shop.data.invented else "none",
         steps=records,
         artifacts={"baseline": baseline.record if baseline else None, "candidate": candidate.record},
         measurements=measurements,

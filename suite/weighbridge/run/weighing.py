@@ -17,7 +17,7 @@ from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop, seed_everything
 from weighbridge.run.events import Timed
 from weighbridge.run.job import Job
-from weighbridge.run.keys import data_key, extension_code, make_key, surroundings
+from weighbridge.run.keys import MOST_SAMPLES, data_key, extension_code, make_key, surroundings
 from weighbridge.run.plan import Stage
 
 
@@ -33,6 +33,7 @@ class Scales:
         tell: Callable[[Timed], None],
     ) -> None:
         self._job, self._shop, self._tell = job, shop, tell
+        self.store = shop.store
         self._candidate, self._baseline = candidate, baseline
         plan, case = job.plan, job.plan.case
         engine = ENGINES.get(plan.engine)
@@ -72,6 +73,8 @@ class Scales:
         )
         if measure.bench:
             return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name)))
+        if "metric" in measure.needs:  # keeps what it learned of each model alone
+            return measure.run(replace(self.weighing, limits=limits, kept=_Kept(self, name)))
         key = make_key("measurement", name, *self._measurement_key(measure.needs, name))
         entry = self._shop.store.find(f"result-{key}")
         if entry is None:
@@ -80,8 +83,23 @@ class Scales:
             return taken
         return Measurement(**entry.facts)
 
+    def side_key(self, side: str, name: str) -> str:
+        """What is known of one model under the metric; which samples it was fed, it says itself."""
+        plan, root = self._job.plan, self._shop.root
+        shipped = self._candidate if side == "candidate" else self._baseline
+        engine = plan.engine if side == "candidate" else plan.baseline_engine
+        options = self.weighing.engine_options.model_dump(mode="json")
+        code = (
+            extension_code(ENGINES, engine, root),
+            self._metric_code(),
+            extension_code(MEASURES, name, root),
+        )
+        return make_key(
+            name, shipped and shipped.key, engine, options, plan.case.metric, *code, surroundings()
+        )
+
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
-        case, shop = self._job.plan.case, self._shop
+        shop = self._shop
         parts: list[Any] = [
             self._candidate.key,
             self._baseline.key if self._baseline else None,
@@ -89,11 +107,8 @@ class Scales:
             extension_code(MEASURES, name, shop.root),
             surroundings(),
         ]
-        if {"data", "metric", "inputs"} & set(needs):
-            splits = ("test",) if shop.data.labelled else ()
-            parts += [data_key(shop.data, splits), shop.data.labelled]
-        if "metric" in needs:
-            parts += [case.metric, self._metric_code(), case.allow_chance]
+        if {"data", "inputs"} & set(needs):
+            parts += [data_key(shop.data, (), MOST_SAMPLES), shop.data.kind]
         return parts
 
     def _engine_key(self) -> list[Any]:
@@ -112,7 +127,7 @@ class Scales:
     def _keeper(self, name: str) -> Callable[[str, Sequence[float]], None]:
         return lambda side, seconds: self._tell(Timed(name, side, tuple(seconds)))
 
-    def _original(self, formats: Sequence[str], folder: Path) -> Artifact:
+    def _original(self, formats: Sequence[str]) -> Artifact:
         """The original in one of `formats`, for an engine that does not serve the baseline's."""
         model = self._job.plan.case.model
         path = path_between(model.format, formats)
@@ -120,3 +135,17 @@ class Scales:
             wanted = " or ".join(formats)
             raise StageError("measure", f"no conversion leads from {model.format} to {wanted}")
         return Chain(self._shop, model, [Stage(target=target) for target in path]).artifact()
+
+
+class _Kept:
+    """The store, for what a measurement learns of one model alone."""
+
+    def __init__(self, scales: Scales, name: str) -> None:
+        self._scales, self._name = scales, name
+
+    def find(self, side: str) -> Path | None:
+        entry = self._scales.store.find(f"side-{self._scales.side_key(side, self._name)}")
+        return entry.folder if entry else None
+
+    def keep(self, side: str, write: Callable[[Path], None]) -> None:
+        self._scales.store.keep(f"side-{self._scales.side_key(side, self._name)}", {}, write)

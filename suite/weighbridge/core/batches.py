@@ -1,0 +1,177 @@
+"""A batch of samples: its axes, its rows, its types, its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.errors import StageError
+
+Axes: TypeAlias = Mapping[str, int | None]
+"""The batch axis by input name; None for an input that has none. An input that is not named has axis 0."""
+
+
+class NamedInputs(dict[str, Array]):
+    """Inputs by name of which some do not have the batch on axis 0: recurrent state, scalars."""
+
+    def __init__(self, arrays: Mapping[str, Array], axes: Axes) -> None:
+        super().__init__(arrays)
+        self.axes = axes
+
+
+def axis_of(inputs: Inputs, name: str) -> int | None:
+    """The batch axis of one input."""
+    return inputs.axes.get(name, 0) if isinstance(inputs, NamedInputs) else 0
+
+
+def items(inputs: Inputs) -> Iterator[tuple[str, Array, int | None]]:
+    """Name (or position, as text), array and batch axis of each input."""
+    if isinstance(inputs, dict):
+        for name, array in inputs.items():
+            yield name, array, axis_of(inputs, name)
+    else:
+        for index, array in enumerate(inputs):
+            yield str(index), array, 0
+
+
+def rebuilt(inputs: Inputs, function: Callable[[str, Array, int | None], Array]) -> Inputs:
+    """`function(name, array, axis)` on each array of a batch."""
+    arrays = {name: function(name, array, axis) for name, array, axis in items(inputs)}
+    if isinstance(inputs, NamedInputs):
+        return NamedInputs(arrays, inputs.axes)
+    return arrays if isinstance(inputs, dict) else tuple(arrays.values())
+
+
+def apply(inputs: Inputs, function: Callable[[Array], Array]) -> Inputs:
+    """`function` on each array of a batch that has a batch axis."""
+    return rebuilt(inputs, lambda _, array, axis: array if axis is None else function(array))
+
+
+def count(inputs: Inputs) -> int:
+    """The number of samples in a batch."""
+    return next((array.shape[axis] for _, array, axis in items(inputs) if axis is not None), 1)
+
+
+def take(inputs: Inputs, rows: slice | Array) -> Inputs:
+    """Some of the samples of a batch, each array along its own batch axis."""
+
+    def rows_of(_: str, array: Array, axis: int | None) -> Array:
+        return array if axis is None else array[(slice(None),) * axis + (rows,)]
+
+    return rebuilt(inputs, rows_of)
+
+
+def shapes(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+    """The shape of one sample, input by input: what samples must share to stand in one batch."""
+    return tuple(
+        array.shape if axis is None else (*array.shape[:axis], *array.shape[axis + 1 :])
+        for _, array, axis in items(inputs)
+    )
+
+
+def join(batches: Sequence[Inputs]) -> Inputs:
+    """One batch of several. They agree in the shape of a sample; an input without batch axis is the first one's."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = [[array for _, array, _ in items(batch)] for batch in batches]
+    names = [name for name, _, _ in items(batches[0])]
+
+    def joined(name: str, array: Array, axis: int | None) -> Array:
+        at = names.index(name)
+        return array if axis is None else np.concatenate([column[at] for column in columns], axis)
+
+    return rebuilt(batches[0], joined)
+
+
+def nbytes(inputs: Inputs, targets: Array | None) -> int:
+    return sum(array.nbytes for _, array, _ in items(inputs)) + (0 if targets is None else targets.nbytes)
+
+
+def describe(inputs: Inputs) -> str:
+    """`ids int64 [64, 24] from 0 to 1999, mask float32 [64, 24] from 0 to 1`: what the data gives, for a sentence."""
+    return ", ".join(_described(name, array) for name, array, _ in items(inputs))
+
+
+def _described(name: str, array: Array) -> str:
+    text = f"{f'input {name}' if name.isdigit() else name} {array.dtype} {list(array.shape)}"
+    if not array.size or array.dtype.kind not in "biuf":
+        return text
+    low, high = array.min(), array.max()
+    return f"{text} with NaN" if low != low else f"{text} from {low:.6g} to {high:.6g}"
+
+
+def not_finite(inputs: Inputs) -> Array:
+    """Which samples hold NaN or infinity, shape [N], bool."""
+    found = np.zeros(count(inputs), dtype=bool)
+    for _, array, axis in items(inputs):
+        if array.dtype.kind == "f" and axis is not None:
+            rows = np.moveaxis(array, axis, 0).reshape(len(found), -1)
+            found |= ~np.isfinite(rows).all(1)
+    return found
+
+
+def cast(array: Array, dtype: str, name: str) -> Array:
+    """`array` as the type that an input wants, where every value survives; raises `StageError` where one would not.
+
+    A rounded float survives, a whole number as float too; a fraction, a number out of range or text does not.
+    """
+    wanted = np.dtype(dtype)
+    if array.dtype == wanted:
+        return array
+    if array.dtype.kind not in "biuf" or wanted.kind not in "biuf":
+        return _refuse(array, wanted, name, f"{array.dtype} is no number")
+    with np.errstate(all="ignore"):
+        converted = array.astype(wanted)
+        if wanted.kind == "f" and array.dtype.kind == "f":
+            lost = np.isfinite(array) & ~np.isfinite(converted)
+        else:
+            lost = converted.astype(array.dtype) != array
+            if wanted.kind in "iu" and array.dtype.kind in "iu":
+                lost |= (array < 0) != (converted < 0)
+    if lost.any():
+        return _refuse(array, wanted, name, f"{array[lost].flat[0]:.6g} does not survive that")
+    return converted
+
+
+def _refuse(array: Array, wanted: np.dtype[np.generic], name: str, why: str) -> Array:
+    what = f"input {name}" if name.isdigit() else f"input '{name}'"
+    raise StageError("data", f"{what} is {wanted} in the model and {array.dtype} in the data, and {why}")
+
+
+class Fingerprint:
+    """A hash over samples in their order, and one of each sample's inputs, taken in one pass."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self._rows: list[bytes] = []
+
+    def add(self, inputs: Inputs, targets: Array | None) -> None:
+        for name, array, axis in items(inputs):
+            self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
+            if axis is None:
+                self._sha.update(_bytes(array))
+        columns = [np.moveaxis(array, axis, 0) for _, array, axis in items(inputs) if axis is not None]
+        for row in range(count(inputs)):
+            of_row = hashlib.sha256()
+            for column in columns:
+                of_row.update(_bytes(column[row]))
+            self._rows.append(of_row.digest()[:8])
+            self._sha.update(of_row.digest())
+        if targets is not None:
+            self._sha.update(f"targets {targets.dtype} {targets.shape};".encode())
+            self._sha.update(_bytes(targets))
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()
+
+    def rows(self) -> Array:
+        """A hash of each sample's inputs, shape [N], uint64."""
+        return np.frombuffer(b"".join(self._rows), dtype=np.uint64)
+
+
+def _bytes(array: Array) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes()

@@ -1,0 +1,180 @@
+"""From what a user's data gives, one sample or one batch, to `(inputs, targets)` as numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.batches import Axes, NamedInputs, items
+from weighbridge.core.errors import StageError, did_you_mean
+
+LABELS = ("labels", "label", "targets", "target", "y")
+"""Keys of a mapping that hold the targets, unless the case names another."""
+
+Labelled: TypeAlias = "tuple[Inputs, Array | None]"
+"""Inputs and targets of a batch."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a case says about the form of its data.
+
+    `targets` is a key of a mapping, or the position in a tuple; by default one of `LABELS`, or the last. `axes` is the
+    batch axis of the inputs that do not have it at 0.
+    """
+
+    targets: str | int | None = None
+    axes: Axes = field(default_factory=dict)
+
+    def batch(self, value: Any, split: str) -> Labelled:
+        """`value` as a batch; raises `StageError` where its parts are no arrays or differ in length."""
+        inputs, targets = self._parts(value, split, lift=False)
+        lengths = {name: array.shape[axis] for name, array, axis in items(inputs) if axis is not None}
+        if targets is not None:
+            lengths["targets"] = len(targets)
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{_label(name)} {length}" for name, length in lengths.items())
+            raise StageError("data", f"split '{split}': inputs and targets differ in length: {found}")
+        return inputs, targets
+
+    def sample(self, value: Any, split: str) -> Labelled:
+        """`value`, one sample without a batch axis, as a batch of one."""
+        return self._parts(value, split, lift=True)
+
+    def is_sample(self, value: Any, split: str) -> bool:
+        """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row."""
+        raw_inputs, raw_targets = self._divide(value, split)
+        if raw_targets is None:
+            return False
+        targets, inputs = to_array(raw_targets, split), self._inputs(raw_inputs, split)
+        return targets.ndim == 0 or any(
+            array.ndim <= (axis or 0) or array.shape[axis] != len(targets)
+            for _, array, axis in items(inputs)
+            if axis is not None
+        )
+
+    def _parts(self, value: Any, split: str, lift: bool) -> Labelled:
+        raw_inputs, raw_targets = self._divide(value, split)
+        inputs = self._inputs(raw_inputs, split)
+        targets = None if raw_targets is None else to_array(raw_targets, split)
+        if lift:
+            targets = None if targets is None else targets[None]
+            lifted = {
+                name: array if axis is None else np.expand_dims(array, axis)
+                for name, array, axis in items(inputs)
+            }
+            return self._named(lifted) if isinstance(inputs, dict) else tuple(lifted.values()), targets
+        for name, array, axis in items(inputs):
+            if axis is not None and array.ndim <= axis:
+                raise StageError(
+                    "data",
+                    f"split '{split}': {_label(name)} has shape {list(array.shape)}, without a batch axis",
+                )
+        if targets is not None and targets.ndim == 0:
+            raise StageError(
+                "data", f"split '{split}': the targets are one {targets.dtype}, not one a sample"
+            )
+        return inputs, targets
+
+    def _divide(self, value: Any, split: str) -> tuple[Any, Any]:
+        """The inputs and the targets in `value`, as they came."""
+        if isinstance(value, Mapping):
+            return self._divide_mapping(value, split)
+        if not isinstance(value, tuple | list) or is_numbers(value):
+            return value, None
+        if len(value) == 1 or (len(value) == 2 and value[1] is None and isinstance(value[0], Mapping)):
+            return self._divide(value[0], split) if isinstance(value[0], Mapping) else (value[0], None)
+        at = len(value) - 1 if not isinstance(self.targets, int) else self.targets
+        if isinstance(self.targets, str):
+            raise StageError(
+                "data",
+                f"split '{split}': `targets: {self.targets}` names a key, and the data gives tuples of {len(value)}; "
+                "name the position, counted from 0",
+            )
+        if not -len(value) <= at < len(value):
+            raise StageError(
+                "data", f"split '{split}': `targets: {at}`, and the data gives tuples of {len(value)}"
+            )
+        rest = [part for index, part in enumerate(value) if index != at % len(value)]
+        return rest[0] if len(rest) == 1 else tuple(rest), value[at]
+
+    def _divide_mapping(self, value: Mapping[Any, Any], split: str) -> tuple[Any, Any]:
+        if isinstance(self.targets, int):
+            raise StageError(
+                "data",
+                f"split '{split}': `targets: {self.targets}` counts a tuple, and the data gives mappings of "
+                f"{', '.join(map(str, value))}; name the key",
+            )
+        if self.targets is not None and self.targets not in value:
+            raise StageError(
+                "data",
+                f"split '{split}' has no targets '{self.targets}'{did_you_mean(self.targets, map(str, value))}",
+            )
+        known = [self.targets] if self.targets is not None else [name for name in LABELS if name in value]
+        if len(known) > 1:
+            raise StageError(
+                "data",
+                f"split '{split}' holds {' and '.join(known)}; say which are the targets: `targets: {known[0]}`",
+            )
+        inputs = {str(name): part for name, part in value.items() if name not in known}
+        if not inputs:
+            raise StageError("data", f"split '{split}' holds {', '.join(map(str, value))} and no inputs")
+        return inputs, value[known[0]] if known else None
+
+    def _inputs(self, value: Any, split: str) -> Inputs:
+        if isinstance(value, Mapping):
+            return self._named({str(name): to_array(part, split, str(name)) for name, part in value.items()})
+        if self.axes:
+            raise StageError(
+                "data",
+                f"split '{split}': `batch` speaks of inputs by name ({', '.join(self.axes)}), and the data gives them "
+                "without names; give a mapping",
+            )
+        if isinstance(value, tuple | list) and not is_numbers(value):
+            if not value:
+                raise StageError("data", f"split '{split}' gives no inputs")
+            return tuple(to_array(part, split, str(index)) for index, part in enumerate(value))
+        return (to_array(value, split, "0"),)
+
+    def _named(self, arrays: dict[str, Array]) -> Inputs:
+        return NamedInputs(arrays, self.axes) if self.axes else arrays
+
+
+def is_numbers(value: Any) -> bool:
+    """Whether a list is an array in Python's own types, and not a list of arrays."""
+    while isinstance(value, tuple | list) and value:
+        value = value[0]
+    return isinstance(value, int | float | str | bool)
+
+
+def to_array(value: Any, split: str, name: str = "") -> Array:
+    """A tensor, an array or a list of numbers as numpy; raises `StageError` for anything else, lists of unequal rows too."""
+    what = f"split '{split}': {_label(name)}"
+    if isinstance(value, Mapping | set) or value is None:
+        raise StageError("data", f"{what} should be an array, not a {type(value).__name__}")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        value = value.to_dense() if value.is_sparse else value
+        return np.asarray(value.numpy())
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal length
+        raise StageError(
+            "data", f"{what} has rows of unequal length; pad them, or give one batch a length"
+        ) from error
+    if array.dtype.kind == "O":
+        raise StageError(
+            "data", f"{what} is a {type(value).__name__} of Python objects, not of numbers of one shape"
+        )
+    return array
+
+
+def _label(name: str) -> str:
+    return (
+        "the targets" if name in ("", "targets") else f"input {name}" if name.isdigit() else f"input '{name}'"
+    )

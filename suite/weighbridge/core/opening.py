@@ -1,0 +1,150 @@
+"""From what a user gave for a split to a `Split`: which of the known forms it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.core.arrays import Array
+from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.layout import LABELS, Layout, is_numbers
+from weighbridge.core.splits import KEEP, Arrays, Kept, Source, Split, Stream
+
+SPLITS = ("test", "calibration", "train")
+
+
+def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: bool) -> Split:
+    """The split in `value`; raises `StageError` for what is none. A function is called, at each reading anew."""
+    if isinstance(value, Arrays):
+        return Split(name, value, redrawn)
+    if isinstance(value, str | Path) and str(value).endswith(".npz"):
+        return Split(name, _arrays(name, read_npz(folder / value), layout))
+    if callable(value) and not hasattr(value, "__getitem__") and not hasattr(value, "__iter__"):
+        built = _built(name, value)
+        if not _is_iterator(built):
+            return open_split(name, built, layout, folder, redrawn)
+        # A function that gives a generator can be called again.
+        return Split(name, Stream(_again(name, value, built), layout, name), redrawn)
+    source = _source(name, value, layout)
+    if isinstance(source, Arrays) and source.length == 0:
+        raise StageError("data", f"split '{name}' is empty")
+    if _is_iterator(value):
+        source = _once(name, source)
+    return Split(name, source, redrawn)
+
+
+def _source(name: str, value: Any, layout: Layout) -> Source:
+    if isinstance(value, Mapping) or _is_array(value) or _is_columns(value):
+        return _arrays(name, value, layout)
+    if _is_samples(value):
+        return Stream(
+            lambda: (value[index] for index in range(len(value))), layout, name, len(value), single=True
+        )
+    if hasattr(value, "__iter__") and not isinstance(value, str | bytes):
+        loader = type(value).__name__ == "DataLoader" and getattr(value, "batch_size", None) is not None
+        return Stream(lambda: iter(value), layout, name, single=False if loader else None)
+    raise StageError(
+        "data",
+        f"split '{name}' is a {type(value).__name__}; expected (inputs, targets), a mapping of arrays, a Dataset, a "
+        "DataLoader, an iterable of batches, or an .npz",
+    )
+
+
+def _arrays(name: str, value: Any, layout: Layout) -> Arrays:
+    return Arrays(*layout.batch(value, name))
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _is_columns(value: Any) -> bool:
+    """Whether a tuple or list holds a whole split, `(inputs, ..., targets)`, and not batches or samples one by one.
+
+    A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings.
+    """
+    return isinstance(value, tuple | list) and any(
+        part is None
+        or _is_array(part)
+        or (isinstance(value, tuple) and isinstance(part, list) and is_numbers(part))
+        for part in value
+    )
+
+
+def _is_samples(value: Any) -> bool:
+    """A map-style Dataset. Of a list, the first element tells; an iterable dataset inherits a `__getitem__` that raises."""
+    return (
+        hasattr(value, "__getitem__")
+        and hasattr(value, "__len__")
+        and not isinstance(value, tuple | list | str | bytes)
+        and type(value).__name__ != "DataLoader"
+        and not hasattr(value, "on_epoch_end")  # Keras's sequences give batches
+        and not any(kind.__name__ == "IterableDataset" for kind in type(value).__mro__)
+    )
+
+
+def _is_iterator(value: Any) -> bool:
+    return hasattr(value, "__next__") and hasattr(value, "__iter__")
+
+
+def _built(name: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise StageError("data", f"building split '{name}' raised {type(error).__name__}: {error}") from error
+
+
+def _again(name: str, function: Callable[[], Any], first: Iterator[Any]) -> Callable[[], Iterator[Any]]:
+    waiting = [first]
+    return lambda: waiting.pop() if waiting else iter(_built(name, function))
+
+
+def _once(name: str, source: Source) -> Source:
+    """A generator, read now and kept: it could not be read a second time."""
+    kept = Kept(source)
+    for _ in kept.batches(64):
+        if kept.full:
+            raise StageError(
+                "data",
+                f"split '{name}' is a generator of more than {KEEP >> 20} MB, which can be read once only; give "
+                "something that can be read again: a Dataset, a DataLoader, or the function that makes the generator",
+            )
+    return kept
+
+
+def npz_splits(path: Path, layout: Layout) -> Mapping[str, Any]:
+    """The splits of an `.npz`: keys such as `test_x` and `test_y`, or without a split's name, for the split test."""
+    arrays = read_npz(path)
+    splits: dict[str, dict[str, Array]] = {}
+    for key, array in arrays.items():
+        named = re.fullmatch(rf"({'|'.join(SPLITS)})_(.+)", key)
+        splits.setdefault(named[1] if named else "test", {})[named[2] if named else key] = array
+    return {name: _by_position(name, columns, layout) or columns for name, columns in splits.items()}
+
+
+def _by_position(split: str, columns: dict[str, Array], layout: Layout) -> Arrays | None:
+    """Inputs of the keys `x`, or `x0`, `x1`, ...: these are positions, where every other key is an input's name."""
+    labels = [key for key in columns if key == layout.targets or (layout.targets is None and key in LABELS)]
+    inputs = sorted((key for key in columns if re.fullmatch(r"x\d*", key)), key=lambda key: int(key[1:] or 0))
+    if not inputs or len(inputs) + len(labels) != len(columns) or len(labels) > 1 or layout.axes:
+        return None
+    targets = columns[labels[0]] if labels else None
+    return Arrays(*Layout().batch((tuple(columns[key] for key in inputs), targets), split))
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz`, pickles refused; raises `StageError`."""
+    if not path.is_file():
+        siblings = [file.name for file in path.parent.glob("*.npz")] if path.parent.is_dir() else []
+        raise StageError("data", f"no file {path}{did_you_mean(path.name, siblings)}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:
+        raise StageError(
+            "data", f"{path.name} cannot be read as .npz: {str(error).splitlines()[0]}"
+        ) from error

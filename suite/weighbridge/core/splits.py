@@ -1,0 +1,233 @@
+"""One split of a case's data: batches of numpy arrays, whatever the user gave.
+
+What a user may give is in `docs/data.md`. It becomes one of three sources: arrays that are sliced, samples that are put
+into batches, and batches that stay as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.batches import Fingerprint, count, join, nbytes, shapes, take
+from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Labelled, Layout
+
+KEEP = 256 * 2**20
+"""Bytes: a split up to this size is read once and kept; a generator, which can be read once only, must be no larger."""
+
+
+class Source(Protocol):
+    length: int | None
+
+    def batches(self, size: int) -> Iterator[Labelled]: ...
+
+
+@dataclass
+class Split:
+    """The samples of one split. `length` is None where only iterating tells it.
+
+    What is not in memory is read once and kept, up to `KEEP`, so that a loader that shuffles gives everybody the same.
+    A split to train on (`redrawn`) is read anew each time, since it may shuffle and augment.
+    """
+
+    name: str
+    source: Source
+    redrawn: bool = False
+    _fingerprint: Fingerprint | None = field(default=None, repr=False)
+
+    @property
+    def length(self) -> int | None:
+        return self.source.length
+
+    def batches(self, size: int = 64) -> Iterator[Labelled]:
+        """`(inputs, targets)` in order, at most `size` samples each; a user's own batches keep their own size.
+
+        Samples of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
+        """
+        empty = True
+        for batch in self.source.batches(size):
+            empty = False
+            yield batch
+        if empty:
+            raise StageError("data", f"split '{self.name}' is empty")
+
+    def arrays(self, limit: int | None = None) -> Labelled:
+        """The first `limit` samples (all, without one) as one batch; raises `StageError` where their shapes differ."""
+        seen, parts = 0, []
+        for inputs, targets in self.batches():
+            parts.append((inputs, targets))
+            seen += count(inputs)
+            if limit is not None and seen >= limit:
+                break
+        inputs, targets = join_labelled(parts, self.name)
+        if limit is None or seen <= limit:
+            return inputs, targets
+        return take(inputs, slice(limit)), None if targets is None else targets[:limit]
+
+    def first(self, n: int) -> Inputs:
+        """The inputs of up to `n` samples from the start, as far as they have one shape."""
+        parts: list[Labelled] = []
+        seen = 0
+        for batch in self.batches(min(n, 64)):
+            if parts and _form(batch) != _form(parts[0]):
+                break
+            parts.append(batch)
+            seen += count(batch[0])
+            if seen >= n:
+                break
+        return take(_joined(parts)[0], slice(n))
+
+    def digest(self) -> str:
+        """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
+        return self._scanned().hexdigest()
+
+    def sample_hashes(self) -> Array:
+        """A hash of each sample's inputs, shape [N], uint64: tells which samples two splits share."""
+        return self._scanned().rows()
+
+    def _scanned(self) -> Fingerprint:
+        if self._fingerprint is None:
+            scan, kept = Fingerprint(), Kept(self.source)
+            keep = not self.redrawn and not isinstance(self.source, Arrays | Kept)
+            for inputs, targets in (kept if keep else self.source).batches(64):
+                scan.add(inputs, targets)
+            if keep and kept.complete:
+                self.source = kept
+            if self.redrawn and not isinstance(self.source, Arrays | Kept):
+                return scan  # the next reading may give something else
+            self._fingerprint = scan
+        return self._fingerprint
+
+
+@dataclass
+class Arrays:
+    """A whole split in memory."""
+
+    inputs: Inputs
+    targets: Array | None
+
+    def __post_init__(self) -> None:
+        self.length: int | None = count(self.inputs)
+
+    def batches(self, size: int) -> Iterator[Labelled]:
+        for start in range(0, self.length or 0, size):
+            rows = slice(start, start + size)
+            yield take(self.inputs, rows), None if self.targets is None else self.targets[rows]
+
+
+@dataclass
+class Stream:
+    """Samples or batches of an iterable. `open` gives a fresh iterator; `single` is None where the first element tells."""
+
+    open: Callable[[], Iterator[Any]]
+    layout: Layout
+    name: str
+    length: int | None = None
+    single: bool | None = None
+
+    def batches(self, size: int) -> Iterator[Labelled]:
+        elements = self.elements()
+        first = next(elements, None)
+        if first is None:
+            return
+        if self.single:
+            yield from _grouped(_chained(first, elements), size)
+        else:
+            yield from _chained(first, elements)
+
+    def elements(self) -> Iterator[Labelled]:
+        """Each element as a batch: of one, where it is a sample."""
+        try:
+            for value in self.open():
+                if self.single is None:
+                    self.single = self.layout.is_sample(value, self.name)
+                yield (self.layout.sample if self.single else self.layout.batch)(value, self.name)
+        except StageError:
+            raise
+        except Exception as error:  # the user's own code
+            raise StageError(
+                "data", f"reading split '{self.name}' raised {type(error).__name__}: {error}"
+            ) from error
+
+
+class Kept:
+    """What a stream gave at its first complete reading, in memory, as far as `KEEP` allows."""
+
+    def __init__(self, source: Source) -> None:
+        self._source: Any = source
+        self._elements: list[Labelled] | None = []
+        self.complete = False
+        self.length = source.length
+
+    @property
+    def full(self) -> bool:
+        """Whether the reading has gone beyond `KEEP`, so that nothing is kept."""
+        return self._elements is None
+
+    def batches(self, size: int) -> Iterator[Labelled]:
+        if not self.complete:
+            return self._first(size)
+        elements = iter(self._elements or ())
+        return _grouped(elements, size) if self._source.single else elements
+
+    def _first(self, size: int) -> Iterator[Labelled]:
+        self._elements = []
+        reading = self._remember(self._source.elements())
+        first = next(reading, None)
+        if first is not None:
+            chained = _chained(first, reading)
+            yield from _grouped(chained, size) if self._source.single else chained
+        self.complete = self._elements is not None
+
+    def _remember(self, elements: Iterator[Labelled]) -> Iterator[Labelled]:
+        held = 0
+        for inputs, targets in elements:
+            held += nbytes(inputs, targets)
+            if held > KEEP:
+                self._elements = None
+            if self._elements is not None:
+                self._elements.append((inputs, targets))
+            yield inputs, targets
+
+
+def _chained(first: Labelled, rest: Iterator[Labelled]) -> Iterator[Labelled]:
+    yield first
+    yield from rest
+
+
+def _grouped(samples: Iterable[Labelled], size: int) -> Iterator[Labelled]:
+    """Batches of up to `size` of consecutive samples that have one shape."""
+    group: list[Labelled] = []
+    for sample in samples:
+        if group and (len(group) == size or _form(sample) != _form(group[0])):
+            yield _joined(group)
+            group = []
+        group.append(sample)
+    if group:
+        yield _joined(group)
+
+
+def _form(batch: Labelled) -> tuple[Any, ...]:
+    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:]
+
+
+def _joined(batches: Sequence[Labelled]) -> Labelled:
+    targets = [targets for _, targets in batches if targets is not None]
+    return join([inputs for inputs, _ in batches]), np.concatenate(targets) if targets else None
+
+
+def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
+    """Several batches as one; raises `StageError` where their samples differ in shape."""
+    forms = list(dict.fromkeys(_form(batch) for batch in batches))
+    if len(forms) > 1:
+        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, _ in forms[:2])
+        raise StageError(
+            "data",
+            f"the samples of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
+        )
+    return _joined(batches)

@@ -1,0 +1,189 @@
+"""A split run through one or several models in one pass, and what is kept of it: little, as far as the metric allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.contracts import Array, Inputs, Metric, Session
+from weighbridge.core.batches import Fingerprint, count, not_finite
+from weighbridge.core.errors import StageError
+from weighbridge.core.splits import Split, join_labelled
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one split. `scores` for a metric that is a mean over samples, else `outputs` and `targets`.
+
+    `scores` has shape [n]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score of the best
+    model that ignores its inputs, None where unknown.
+    """
+
+    n: int
+    digest: str
+    """SHA-256 of the samples and targets that were fed, in their order."""
+    scores: Array | None = None
+    outputs: tuple[Array, ...] | None = None
+    targets: Array | None = None
+    chance: float | None = None
+    classes: int | None = None
+    """How many different answers the targets hold, where the metric has classes."""
+    not_finite: int = 0
+    """Samples with NaN or infinity in an output."""
+    blind: int = 0
+    """Of these, the samples that held NaN or infinity already."""
+    blind_inputs: int = 0
+    """Samples of the split that hold NaN or infinity."""
+
+    def value(self, metric: Metric) -> float:
+        """The metric over all samples; raises `StageError` where it is not finite."""
+        if self.scores is not None:
+            value = float(self.scores.mean())
+        else:
+            assert self.outputs is not None  # one of both is kept
+            assert self.targets is not None
+            with named(metric):
+                value = metric.whole(self.outputs, self.targets)
+        return value
+
+    def save(self, folder: Path) -> None:
+        """Write `evaluation.json` and `evaluation.npz` under `folder`."""
+        arrays: dict[str, Any] = {"scores": self.scores, "targets": self.targets}
+        arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
+        plain = {
+            name: getattr(self, name)
+            for name in ("n", "digest", "chance", "classes", "not_finite", "blind", "blind_inputs")
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            folder / "evaluation.npz", **{key: array for key, array in arrays.items() if array is not None}
+        )
+        (folder / "evaluation.json").write_text(json.dumps(plain), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Evaluation:
+        """What `save` wrote; raises `OSError` or `ValueError` where it is damaged."""
+        plain: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
+            outputs = tuple(
+                file[f"output_{index}"] for index in range(sum("output_" in key for key in file.files))
+            )
+            scores = file["scores"] if "scores" in file.files else None
+            targets = file["targets"] if "targets" in file.files else None
+        return cls(**plain, scores=scores, targets=targets, outputs=outputs or None)
+
+
+def evaluate(
+    sessions: Mapping[str, Session],
+    split: Split,
+    metric: Metric,
+    say: Callable[[str], None] = lambda text: None,
+) -> Mapping[str, Evaluation]:
+    """Each session on the same batches of `split`, read once; raises `StageError`.
+
+    Where the metric is a mean over samples, a batch's outputs are let go when they are scored.
+    """
+    fingerprint, tally = Fingerprint(), metric.tally()
+    runs = {who: _Run(who, session, metric) for who, session in sessions.items()}
+    n = blind_inputs = 0
+    for inputs, targets in split.batches():
+        if targets is None:
+            raise StageError(
+                "measure", f"the {split.name} split has no targets, so there is no {metric.name} to measure"
+            )
+        fingerprint.add(inputs, targets)
+        with named(metric):
+            tally.add(targets)
+        blind = not_finite(inputs)
+        for run in runs.values():
+            run.add(inputs, targets, blind)
+        n += count(inputs)
+        blind_inputs += int(blind.sum())
+        say(f"{metric.name}: {n} samples")
+    shared = Evaluation(
+        n=n,
+        digest=fingerprint.hexdigest(),
+        chance=tally.chance(),
+        classes=tally.classes,
+        blind_inputs=blind_inputs,
+    )
+    return {who: run.result(shared) for who, run in runs.items()}
+
+
+class _Run:
+    """One session's way through the split."""
+
+    def __init__(self, who: str, session: Session, metric: Metric) -> None:
+        self._who, self._session, self._metric = who, session, metric
+        self._scores: list[Array] = []
+        self._kept: list[tuple[tuple[Array, ...], Array]] = []
+        self._not_finite = self._blind = 0
+
+    def add(self, inputs: Inputs, targets: Array, blind: Array) -> None:
+        found, n = self._session.run(inputs), len(targets)
+        if not found or found[0].shape[:1] != (n,):
+            what = f"its first output has shape {list(found[0].shape)}" if found else "it has no output"
+            raise StageError("measure", f"the {self._who} was given {n} samples, and {what}")
+        # An output without the batch at axis 0, such as the state of a recurrent model, is no answer.
+        outputs = tuple(output for output in found if output.shape[:1] == (n,))
+        broken = _not_finite(outputs, n)
+        self._not_finite += int(broken.sum())
+        self._blind += int((broken & blind).sum())
+        if self._kept or (scores := self._score(outputs, targets)) is None:
+            self._kept.append((outputs, targets))
+        else:
+            self._scores.append(scores)
+
+    def _score(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
+        """A score a sample, or None where the metric does not decompose.
+
+        A metric that gives as many numbers as there happen to be samples, one a class for instance, gives it away: the
+        scores of a part are not the part of the scores.
+        """
+        with named(self._metric):
+            scores = self._metric.per_sample(outputs, targets)
+            if scores is None or self._scores:
+                if scores is None and self._scores:
+                    raise StageError(
+                        "measure",
+                        f"metric {self._metric.name} gives a score a sample, but not for every batch",
+                    )
+                return scores
+            half = (len(targets) + 1) // 2
+            part = self._metric.per_sample(tuple(output[:half] for output in outputs), targets[:half])
+        alike = part is not None and np.allclose(part, scores[:half], rtol=1e-5, atol=1e-8, equal_nan=True)
+        return scores if alike else None
+
+    def result(self, shared: Evaluation) -> Evaluation:
+        counted = replace(shared, not_finite=self._not_finite, blind=self._blind)
+        if not self._kept:
+            return replace(counted, scores=np.concatenate(self._scores))
+        outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")
+        assert isinstance(outputs, tuple)
+        return replace(counted, outputs=outputs, targets=targets)
+
+
+def _not_finite(outputs: tuple[Array, ...], n: int) -> Array:
+    """Which of the `n` samples have an output that is not finite."""
+    found = np.zeros(n, dtype=bool)
+    for output in outputs:
+        if output.dtype.kind == "f":
+            found |= ~np.isfinite(output.reshape(n, -1)).all(1)
+    return found
+
+
+@contextmanager
+def named(metric: Metric) -> Iterator[None]:
+    """What a metric raises names the metric."""
+    try:
+        yield
+    except StageError:
+        raise
+    except Exception as error:
+        raise StageError("measure", f"metric {metric.name} raised {type(error).__name__}: {error}") from error
