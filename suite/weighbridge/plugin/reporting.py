@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from weighbridge.core.errors import Inconclusive, ThresholdMissed, WeighbridgeEr
 from weighbridge.core.results import Status
 from weighbridge.plugin.options import Settings
 from weighbridge.report.github import announce
+from weighbridge.report.reading import upgrade
 from weighbridge.run.rows import make_report
 
 
@@ -70,30 +70,15 @@ def write_reports(parts: Sequence[Mapping[str, Any]], settings: Settings) -> tup
 
     A full disk costs the report, not the run.
     """
-    report = make_report(parts, {"bench": settings.bench})
+    report = upgrade(make_report(parts, {"bench": settings.bench}))
     written: list[Path] = []
     for name in dict.fromkeys(["json", *settings.formats]):
-        writer = REPORTS.get(name)
-        path = settings.reports / f"latest{writer.suffix}"
         try:
             settings.reports.mkdir(parents=True, exist_ok=True)
-            _replace(path, writer.render(report))
+            written += REPORTS.get(name).write(report, settings.reports)
         except OSError as error:
-            return written, f"{path} could not be written: {error.strerror or error}"
-        written.append(path)
+            return written, f"the {name} report could not be written: {error}"
     return written, ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write `path` whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def show(
@@ -108,7 +93,7 @@ def show(
     report = (
         json.loads((settings.reports / "latest.json").read_text(encoding="utf-8"))
         if written
-        else make_report(parts, {"bench": settings.bench})
+        else upgrade(make_report(parts, {"bench": settings.bench}))
     )
     terminal.section("weighbridge")
     terminal.write(render(report, color=terminal.hasmarkup, width=terminal._tw.fullwidth))
