@@ -398,15 +398,14 @@ METRICS: Registry[Metric] = Registry("metric")
 
 
 class Report(Protocol):
-    """A way to show a run. `render` takes the report contract (see design: `schema`, `rows`, ...)."""
+    """A way to show or to keep a run: a sink of the report contract. One text file is a `report.text.TextReport`."""
 
     @property
     def name(self) -> str: ...
 
-    @property
-    def suffix(self) -> str: ...
-
-    def render(self, report: Mapping[str, Any]) -> str: ...
+    def write(self, report: Mapping[str, Any], folder: Path, stem: str = "latest") -> list[Path]:
+        """Put the report away; gives the files written, under `folder` and named after `stem`. Raises `OSError`."""
+        ...
 
 
 REPORTS: Registry[Report] = Registry("report")

@@ -11,7 +11,7 @@ from typing import Any
 import networks
 import pytest
 
-from weighbridge.audit.record import PREDICATE, STATEMENT, checksum
+from weighbridge.audit.record import PREDICATE, STATEMENT, checksum, recorded_verdicts
 from weighbridge.audit.run import OVER, UNREADABLE, WITHIN
 from weighbridge.cli.main import main
 
@@ -109,6 +109,15 @@ def test_what_was_recorded_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     audited = Audited(tmp_path, signed=False, spoil="size")
     assert audited.verify() == WITHIN  # the record is good; what it records is not
     assert "recorded of net.onnx: size fail" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [("error", "error, nothing was decided"), ("pass", "kept all 0 lines of the budget")],
+)
+def test_a_result_without_verdicts_is_no_kept_budget(status: str, said: str) -> None:
+    row = {"name": "model.onnx", "status": status, "verdicts": []}
+    assert recorded_verdicts({"predicate": {"results": [row]}}) == [f"recorded of model.onnx: {said}"]
 
 
 def test_an_altered_artifact_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:

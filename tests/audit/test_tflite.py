@@ -77,7 +77,7 @@ def test_each_line_is_kept_and_missed(model: Path, name: str, kept: object, miss
         out = model.parent / "reports"
         assert main(["audit", str(model), "--budget", str(budget), "--out", str(out)]) == code
         (row,) = json.loads((out / "audit.json").read_text())["rows"]
-        assert (row["format"], row["status"]) == ("tflite", status)
+        assert (row["artifacts"]["candidate"]["format"], row["status"]) == ("tflite", status)
 
 
 def test_an_opset_is_no_quantity_of_tflite(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

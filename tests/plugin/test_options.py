@@ -145,7 +145,7 @@ def test_an_unknown_report_format_is_a_usage_error(pytester: pytest.Pytester, pr
 
 
 def test_latest_json_keeps_its_contract(pytester: pytest.Pytester, project: Project) -> None:
-    from weighbridge.report.published import report_schema
+    from weighbridge.report.contract import report_schema
 
     project(
         good=CASE,
@@ -182,7 +182,7 @@ def test_a_full_disk_costs_the_report_and_nothing_else(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            f"weighbridge.plugin.reporting.{'tempfile.mkstemp' if 'mkstemp' in call else 'Path.replace'}",
+            f"weighbridge.report.text.{'tempfile.mkstemp' if 'mkstemp' in call else 'Path.replace'}",
             full,
         )
         result = pytester.runpytest_inprocess()

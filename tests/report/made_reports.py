@@ -13,8 +13,10 @@ def report(count: int, seed: int = 0, layers: int = 6) -> dict[str, Any]:
     """`count` rows that differ; only the first 30 carry layers and samples."""
     chance = random.Random(seed)
     return {
-        "schema": 1,
+        "schema": 2,
         "created": "2026-11-22T04:30:00+00:00",
+        "run": "5f0c2a91",
+        "commit": "4be1f0c96d",
         "machine": {
             "cpu": "Example CPU @ 2.5GHz",
             "isa": ["avx2", "avx512_vnni"],
@@ -45,13 +47,16 @@ def row(index: int, chance: random.Random, layers: int = 0, status: str | None =
         "message": "",
         "seconds": round(chance.uniform(0.4, 40), 2),
         "engine": "onnxruntime",
-        "format": "onnx",
+        "key": f"{index:016x}",
+        "inputs": "data",
         "steps": [],
+        "artifacts": {"baseline": artifact("baseline"), "candidate": artifact("candidate")},
         "measurements": {},
         "verdicts": [],
         "notes": [],
     }
     if status in ("error", "skip"):
+        one["artifacts"] = {"baseline": None, "candidate": None}
         one["stage"] = "quantize" if status == "error" else "plan"
         one["message"] = (
             "the quantizer returned its input unchanged"
@@ -88,9 +93,9 @@ def row(index: int, chance: random.Random, layers: int = 0, status: str | None =
             "layers", layers, layers, layers=[layer(n, chance) for n in range(layers)]
         )
     one["verdicts"] = [
-        verdict("accuracy_drop", status, "<= 0.01", round(0.976 - accuracy, 4), [0.002, 0.014]),
-        verdict("size_ratio", "pass", ">= 1.5", round(4_000_000 / size, 3), None),
-        verdict("speedup", "pass", ">= 1.1", ratio, interval),
+        verdict("accuracy_drop", status, {"max": 0.01}, round(0.976 - accuracy, 4), [0.002, 0.014], "points"),
+        verdict("size_ratio", "pass", {"min": 1.5}, round(4_000_000 / size, 3), None, "ratio"),
+        verdict("speedup", "pass", {"min": 1.1}, ratio, interval, "ratio"),
     ]
     return one
 
@@ -99,13 +104,22 @@ def measurement(unit: str, baseline: float, candidate: float, **details: Any) ->
     return {"unit": unit, "baseline": baseline, "candidate": candidate, "details": details}
 
 
+def artifact(stem: str) -> dict[str, Any]:
+    return {"format": "onnx", "files": [{"path": f"{stem}.onnx", "bytes": 4_000_000, "sha256": "0" * 64}]}
+
+
 def verdict(
-    threshold: str, status: str, limit: str, measured: float, interval: list[float] | None
+    threshold: str,
+    status: str,
+    limit: dict[str, Any],
+    measured: float | None,
+    interval: list[float] | None = None,
+    unit: str = "",
 ) -> dict[str, Any]:
-    advice = ["raise the calibration split from 100 to 500 samples"] if status == "fail" else []
     return {
         "threshold": threshold,
         "line": 21,
+        "column": 5,
         "status": status,
         "limit": limit,
         "measured": measured,
@@ -113,9 +127,9 @@ def verdict(
         "confidence": 0.95 if interval else None,
         "sure": 0.93 if interval else 1.0,
         "margin": 0.002,
-        "unit": "",
-        "advice": advice,
-        "message": "",
+        "unit": unit,
+        "advice": ["raise the calibration split from 100 to 500 samples"] if status == "fail" else [],
+        "message": f"{threshold} is missed" if status == "fail" else "",
     }
 
 
@@ -130,8 +144,11 @@ def step(name: str, before: int, after: int, quantized: int) -> dict[str, Any]:
         }
 
     return {
+        "key": name.replace(": ", ":"),
         "step": name,
+        "options": {},
         "seconds": 1.25,
+        "cached": False,
         "before": census(before, 0),
         "after": census(after, quantized),
         "notes": [],
@@ -158,34 +175,29 @@ def layer(index: int, chance: random.Random) -> dict[str, Any]:
 
 def odd() -> dict[str, Any]:
     """The least that the schema allows, and numbers that JSON or a logarithm lacks."""
-    least: dict[str, Any] = {"path": "a.yaml", "line": 1, "stage": "done", "message": "", "seconds": 0}
-    empty = {
-        "interval": None,
-        "confidence": None,
-        "sure": None,
-        "margin": None,
-        "unit": "",
-        "advice": [],
+    least = {
+        **row(0, random.Random(0), status="skip"),
+        "key": None,
+        "engine": None,
+        "path": "a.yaml",
+        "line": 1,
+        "stage": "done",
         "message": "",
+        "seconds": 0,
+        "inputs": "none",
     }
+    nothing = {"line": None, "column": None, "confidence": None, "sure": None, "margin": None}
+    bounds: list[dict[str, Any]] = [{"max": 5}, {"min": -1, "max": 1e30}, {"allowed": ["a", "b"]}, {}]
     values: list[Any] = [None, 0, -5, 1e300, 1e-300, 12]
     rows = []
     for index, value in enumerate(values):
         measurements = {
             "size": {"unit": "bytes", "baseline": None, "candidate": value, "details": {}},
             "accuracy": {"unit": "fraction", "baseline": value, "candidate": 0.5, "details": {}},
-            "speed": {
-                "unit": "ms",
-                "baseline": 1,
-                "candidate": 1,
-                "details": {"ratios": [1], "ratio": 1, "interval": [0, None]},
-            },
+            "speed": measurement("ms", 1, 1, ratios=[1], ratio=1, interval=[0, None]),
         }
-        verdicts = [
-            {"threshold": "size", "line": None, "status": "pass", "limit": limit, "measured": value, **empty}
-            for limit in ("<= 5", ">= -1 and <= 1e+30", "only a, b", "")
-        ]
-        verdicts.append({**verdicts[0], "threshold": "speedup", "interval": [None, 3]})
+        verdicts = [verdict("size", "pass", limit, value) | nothing for limit in bounds]
+        verdicts.append(verdict("speedup", "pass", {"max": 5}, value, [None, 3]) | nothing)
         rows.append(
             {
                 **least,
@@ -196,14 +208,5 @@ def odd() -> dict[str, Any]:
                 "verdicts": verdicts,
             }
         )
-    rows.append(
-        {
-            **least,
-            "case": "a.yaml::none",
-            "name": "none",
-            "status": "skip",
-            "measurements": {},
-            "verdicts": [],
-        }
-    )
-    return {"schema": 1, "created": "not a time", "machine": {}, "versions": {}, "rows": rows}
+    rows.append({**least, "case": "a.yaml::none", "name": "none", "status": "unmeasured"})
+    return {**report(0), "created": "not a time", "machine": {}, "versions": {}, "options": {}, "rows": rows}

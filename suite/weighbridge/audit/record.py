@@ -98,8 +98,8 @@ def _read_all(statement: Mapping[str, Any], predicate: Mapping[str, Any]) -> Non
         if not (isinstance(one["name"], str) and isinstance(one["digest"]["sha256"], str)):
             raise TypeError("a digest is no text")
     for row in predicate["results"]:
-        if not isinstance(row["name"], str):
-            raise TypeError("a result has no name")
+        if not (isinstance(row["name"], str) and isinstance(row["status"], str)):
+            raise TypeError("a result has no name or no status")
         for verdict in row["verdicts"]:
             _ = verdict["threshold"], verdict["status"], verdict["measured"]
 
@@ -140,6 +140,8 @@ def recorded_verdicts(statement: Mapping[str, Any]) -> list[str]:
     for row in statement["predicate"]["results"]:
         missed = [f"{one['threshold']} {one['status']}" for one in row["verdicts"] if one["status"] != "pass"]
         kept = f"kept all {len(row['verdicts'])} lines of the budget"
+        if row["status"] != "pass" and not missed:
+            kept = f"{row['status']}, nothing was decided"
         lines.append(f"recorded of {row['name']}: {', '.join(missed) or kept}")
     return lines
 

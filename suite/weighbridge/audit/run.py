@@ -10,7 +10,7 @@ from weighbridge.case.model import Case
 from weighbridge.core.errors import StageError
 from weighbridge.core.registry import origins
 from weighbridge.core.results import CaseResult, Status
-from weighbridge.report.contract import make_report
+from weighbridge.report.assembly import make_report
 from weighbridge.run.events import Event, Said, StageEntered
 from weighbridge.run.executors.base import DEFAULT, EXECUTORS
 from weighbridge.run.job import Job, RunOptions, unjudged

@@ -65,18 +65,19 @@ def audit(arguments: argparse.Namespace) -> int:
     from weighbridge.audit.run import exit_code
     from weighbridge.contracts import REPORTS
     from weighbridge.report.github import announce
+    from weighbridge.report.reading import upgrade
     from weighbridge.report.terminal import render
 
     writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
     cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
-        report = run_audit(cases, Path(workdir), _say)
+        report = upgrade(run_audit(cases, Path(workdir), _say))
     _say("")
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.record or arguments.out / f"audit{SUFFIX}"
     write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
     for writer in writers:
-        (arguments.out / f"audit{writer.suffix}").write_text(writer.render(report), encoding="utf-8")
+        writer.write(report, arguments.out, "audit")
     print(render(report, color=sys.stdout.isatty()))
     if any(writer.name == "github" for writer in writers):
         announce(report, sys.stdout.write, os.environ)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weighbridge.cli.finished import register
-from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.errors import UsageError, WeighbridgeError
 from weighbridge.report.escape import terminal
 
 
 def schema(arguments: argparse.Namespace) -> int:
     """Print the JSON Schema of case files, or of the report."""
     from weighbridge.case.schema import case_schema
-    from weighbridge.report.published import report_schema
+    from weighbridge.report.contract import report_schema
 
     print(json.dumps(report_schema() if arguments.report else case_schema(), indent=1))
     return 0
@@ -58,15 +58,13 @@ def new(arguments: argparse.Namespace) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Render a `latest.json` in another format, to standard output or a file."""
     from weighbridge.contracts import REPORTS
-    from weighbridge.core.results import SCHEMA
+    from weighbridge.report.reading import read_report
+    from weighbridge.report.text import TextReport
 
-    try:
-        data = json.loads(arguments.file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeighbridgeError(f"{arguments.file} cannot be read as a report: {error}") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise WeighbridgeError(f"{arguments.file} is no report of schema {SCHEMA}")
-    text = REPORTS.get(arguments.format).render(data)
+    form = REPORTS.get(arguments.format)
+    if not isinstance(form, TextReport):
+        raise UsageError(f"{arguments.format} is no text that could be printed")
+    text = form.render(read_report(arguments.file))
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
     else:

@@ -9,8 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 2
-
 
 class Status(StrEnum):
     """What became of a case or a threshold. A skipped gate never looks like a passed one."""

@@ -9,7 +9,8 @@ SCALES: dict[str, dict[str, float]] = {
     "bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30},
     "s": {"ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600},
     "ms": {"us": 1e-3, "µs": 1e-3, "ms": 1, "s": 1e3},
-    "fraction": {"%": 0.01, "pp": 0.01},
+    "fraction": {"%": 0.01},
+    "points": {"points": 0.01, "point": 0.01, "pp": 0.01, "%": 0.01},
     "ratio": {"x": 1, "%": 0.01},
     "count": {"k": 1e3, "m": 1e6, "b": 1e9},
     "dB": {"db": 1},
@@ -29,29 +30,51 @@ def parse(text: str, unit: str) -> float:
     return float(match.group(1)) * scale
 
 
+_SUFFIXES: dict[str, tuple[tuple[float, str], ...]] = {
+    "bytes": ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")),
+    "ms": ((1e3, " s"), (1, " ms"), (1e-3, " µs"), (1e-6, " ns")),
+    "count": ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, "")),
+    "fraction": ((0.01, " %"),),
+    "points": ((0.01, " points"),),
+    "ratio": ((1, "x"),),
+}
+_WHOLE = ("count", "bytes")
+
+
 def show(value: float, unit: str, digits: int = 3) -> str:
-    """`value` for people: `digits` significant digits, with a suffix."""
+    """`value` for people: `digits` significant digits, with a suffix of its unit; never `1e+03 kB`."""
+    if math.isnan(value):
+        return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if unit == "bytes":
-        for suffix, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-            if abs(value) >= size:
-                return f"{value / size:.{digits}g} {suffix}"
-        return f"{value:.0f} B"
-    if unit == "count":
-        for suffix, size, least in (("M", 1e6, 1e6), ("k", 1e3, 1e4)):
-            if abs(value) >= least:
-                return f"{value / size:.{digits}g}{suffix}"
-        return f"{value:.0f}"
-    if unit == "ms":
-        if abs(value) >= 1e3:
-            return f"{value / 1e3:.{digits}g} s"
-        return f"{value:.{digits}g} ms" if abs(value) >= 1 or value == 0 else f"{value * 1e3:.{digits}g} µs"
-    if unit == "fraction":
-        return f"{value * 100:.{digits}g} %"
-    if unit == "ratio":
-        return f"{value:.{digits}g}x"
-    return f"{value:.{digits}g}{f' {unit}' if unit else ''}"
+    size, suffix = _scale(abs(value), unit, digits)
+    if value == 0 and unit == "ms":
+        size, suffix = 1, " ms"
+    text = significant(value / size, len(f"{abs(value):.0f}") if unit in _WHOLE and size == 1 else digits)
+    return f"{text}{' point' if suffix == ' points' and text in ('1', '-1') else suffix}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` to so many digits, as people write it: 1234, 0.00123; with an exponent only where that is absurd."""
+    if value == 0 or not 1e-4 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+", "e")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
+    text = text.rstrip("0").rstrip(".") if decimals else text
+    return text if float(text) else "0"
+
+
+def _scale(size: float, unit: str, digits: int) -> tuple[float, str]:
+    """The largest scale of which the number, rounded to `digits`, is at least one, with its suffix."""
+    scales = _SUFFIXES.get(unit)
+    if scales is None:
+        return 1, f" {unit}" if unit else ""
+    for scale, suffix in scales:
+        # A count below ten thousand is read more easily in full.
+        least = 1e4 if suffix == "k" else scale * (1 - 0.5 * 10.0**-digits)
+        if size >= least:
+            return scale, suffix
+    return scales[-1]
 
 
 def digits_apart(one: float, other: float, unit: str, least: int = 3) -> int:

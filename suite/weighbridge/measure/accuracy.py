@@ -261,7 +261,7 @@ THRESHOLDS.add(
         "accuracy_drop",
         "accuracy",
         "max",
-        "fraction",
+        "points",
         read_drop,
         relative=True,
         advise=advise,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from weighbridge.core.errors import ThresholdMissed, WeighbridgeError
 from weighbridge.core.results import Status
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
-from weighbridge.report.contract import make_report
+from weighbridge.report.assembly import make_report
 from weighbridge.report.github import announce
 
 _SEVERITY = (
@@ -78,27 +77,12 @@ def write_reports(
         trouble = f"another run wrote {latest} while this one ran; this run's report is {stem}.json beside it"
     written: list[Path] = []
     for name in dict.fromkeys(["json", *settings.formats]):
-        writer = REPORTS.get(name)
-        path = settings.reports / f"{stem}{writer.suffix}"
         try:
             settings.reports.mkdir(parents=True, exist_ok=True)
-            _replace(path, writer.render(report))
+            written += REPORTS.get(name).write(report, settings.reports, stem)
         except OSError as error:
-            return written, f"{path} could not be written: {error.strerror or error}"
-        written.append(path)
+            return written, f"the {name} report could not be written: {error}"
     return written, trouble
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write `path` whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def show(

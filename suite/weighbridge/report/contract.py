@@ -1,67 +1,167 @@
-"""Rows -> the whole report (`reports/latest.json`, schema 2), the one source of every other format."""
+"""The report contract, schema 2: the shape of `latest.json`, which every other report is made from.
+
+The published JSON Schema is made from these models. Within a schema, keys are only added, so unknown ones pass.
+"""
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
-import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from weighbridge.core.results import SCHEMA
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema
 
-PACKAGES = (
-    "weighbridge",
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "numpy",
-    "scipy",
-    "tensorflow",
-    "ai-edge-litert",
-    "torchao",
-)
+SCHEMA = 2
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Line = Annotated[int, Field(ge=1)]
+VerdictStatus = Literal["pass", "fail", "inconclusive", "error", "skip", "xfail"]
+RowStatus = Literal["pass", "fail", "inconclusive", "error", "skip", "xfail", "unmeasured"]
 
 
-def make_report(
-    rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], root: Path, run: str = ""
-) -> dict[str, Any]:
-    """The report of `rows` (`CaseResult.row()`), of the commit that is checked out in `root`."""
-    from weighbridge.environment.machine import describe
-
-    return {
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": run or uuid.uuid4().hex,
-        "commit": _commit(root),
-        "machine": describe(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: found for name in PACKAGES if (found := _version(name))},
-        },
-        "options": {**options, "argv": sys.argv[1:]},
-        "rows": list(rows),
-    }
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
 
 
-def _commit(root: Path) -> str | None:
-    """None outside of a git checkout, or without git."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+class Census(_Part):
+    """What stands in a model, counted."""
+
+    parameters: Count
+    nonzero: Count
+    quantized: Count = Field(description="Weight tensors that are stored quantized.")
+    stored_bytes: Count
+    operators: dict[str, int] = {}
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+class Step(_Part):
+    """A step that was carried out: its options, its cost, and what it changed."""
+
+    key: str = Field(description="The step in the registry, such as `prune:l1_unstructured`.")
+    step: str = Field(description="The step as the case file writes it.")
+    options: dict[str, Any]
+    seconds: Annotated[float, Field(ge=0)]
+    cached: bool = Field(description="Whether the result was taken from the store.")
+    before: Census | None
+    after: Census | None
+    notes: list[str]
+
+
+class File(_Part):
+    """A file that would ship."""
+
+    path: str
+    bytes: Count | None
+    sha256: str | None
+
+
+class Artifact(_Part):
+    """What was weighed."""
+
+    format: str
+    files: list[File]
+
+
+class Artifacts(_Part):
+    """Both sides of the scales; null where there was none."""
+
+    baseline: Artifact | None
+    candidate: Artifact | None
+
+
+class Measurement(_Part):
+    """One quantity of both models."""
+
+    unit: str = Field(description="bytes, ms, count, fraction, ratio, dB, or empty.")
+    baseline: Number | None
+    candidate: Number | None
+    details: dict[str, Any] = Field(description="What a threshold judged and a report can draw.")
+
+
+class Limit(_Part):
+    """The bounds in the verdict's unit, and the threshold's options; empty where nothing is compared."""
+
+    min: Number | None = None
+    max: Number | None = None
+    equals: Number | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Verdict(_Part):
+    """A threshold, judged."""
+
+    threshold: str
+    limit: Limit
+    measured: Number | None
+    unit: str = Field(
+        description="As a measurement's; `points` is a difference of fractions, 0.01 being one point."
+    )
+    interval: Annotated[list[Number | None], Field(min_length=2, max_length=2)] | None = Field(
+        description="Two-sided, at `confidence`; null for an end that is not finite."
+    )
+    confidence: Annotated[float, Field(ge=0, le=1)] | None
+    sure: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        description="How sure it is that the true value lies on the same side of the limit."
+    )
+    margin: Number | None = Field(description="Distance to the limit, negative where it is missed.")
+    status: VerdictStatus
+    line: Line | None = Field(description="Where the threshold stands in the case file.")
+    column: Line | None
+    advice: list[str]
+    message: str
+
+
+class Row(_Part):
+    """One case. `unmeasured`: no verdict of it was decided."""
+
+    case: str = Field(description="The node id, `path::name`.")
+    name: str
+    key: str | None = Field(description="The key of the candidate in the store.")
+    path: str
+    line: Line
+    status: RowStatus
+    stage: str = Field(description="`done`, or the stage that failed.")
+    message: str
+    seconds: Annotated[float, Field(ge=0)]
+    engine: str | None
+    inputs: Literal["data", "random", "none"] = Field(description="What the models were fed.")
+    steps: list[Step]
+    artifacts: Artifacts
+    measurements: dict[str, Measurement]
+    verdicts: list[Verdict]
+    notes: list[str]
+
+
+class Machine(_Part):
+    """What the numbers depend on."""
+
+    cpu: str | None = None
+    isa: list[str] = Field([], description="Instruction sets that engines choose kernels by.")
+    cores: Line | None = None
+    memory_bytes: Count | None = None
+    os: str | None = None
+
+
+class Report(_Part):
+    """What a run measured and decided."""
+
+    schema_: Literal[2] = Field(alias="schema")
+    created: str = Field(description="When the run ended, ISO 8601, UTC.")
+    run: str = Field(description="Names this run.")
+    commit: str | None = Field(description="The revision of the project's repository.")
+    machine: Machine
+    versions: dict[str, str | None]
+    options: dict[str, Any] = Field(description="The flags that change what was measured.")
+    rows: list[Row]
+
+
+class _Untitled(GenerateJsonSchema):
+    """Without a title for each field, which would only repeat its name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def report_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a report, as published in `assets/report.schema.json`."""
+    found = Report.model_json_schema(schema_generator=_Untitled)
+    return {"$schema": _Untitled.schema_dialect, **found, "title": f"Weighbridge report, schema {SCHEMA}"}

@@ -9,6 +9,8 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS, THRESHOLDS
 from weighbridge.report import escape
+from weighbridge.report.limits import bounds
+from weighbridge.report.text import TextReport
 
 COLUMNS = (
     "case",
@@ -16,7 +18,9 @@ COLUMNS = (
     "stage",
     "threshold",
     "verdict",
-    "limit",
+    "limit_min",
+    "limit_max",
+    "limit_equals",
     "measured",
     "interval_low",
     "interval_high",
@@ -30,13 +34,14 @@ COLUMNS = (
     "seconds",
     "engine",
     "format",
+    "inputs",
     "path",
     "line",
     "message",
 )
 
 
-class Csv:
+class Csv(TextReport):
     """`reports/latest.csv`, RFC 4180."""
 
     name = "csv"
@@ -56,8 +61,11 @@ class Csv:
 def _lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     shared = {
         key: row.get(key)
-        for key in ("case", "status", "stage", "seconds", "engine", "format", "path", "line", "message")
+        for key in ("case", "status", "stage", "seconds", "engine", "path", "line", "message")
     }
+    candidate = row["artifacts"]["candidate"]
+    shared["format"] = candidate and candidate["format"]
+    shared["inputs"] = row["inputs"]
     if not row["verdicts"]:
         yield shared
     for verdict in row["verdicts"]:
@@ -70,8 +78,9 @@ def _lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             **shared,
             **{
                 key: verdict.get(key)
-                for key in ("threshold", "limit", "measured", "confidence", "sure", "margin", "unit")
+                for key in ("threshold", "measured", "confidence", "sure", "margin", "unit")
             },
+            **{f"limit_{side}": bound for side, bound in bounds(verdict["limit"]).items()},
             "verdict": verdict["status"],
             "line": verdict.get("line") or row.get("line"),
             "message": verdict.get("message") or row.get("message"),

@@ -12,15 +12,25 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import workflow
+from weighbridge.report.limits import words
+from weighbridge.report.markdown import Markdown
+from weighbridge.report.text import TextReport
 
-LEVELS = {"fail": "error", "error": "error", "inconclusive": "warning", "skip": "notice", "xfail": "notice"}
+LEVELS = {
+    "fail": "error",
+    "error": "error",
+    "inconclusive": "warning",
+    "unmeasured": "warning",
+    "skip": "notice",
+    "xfail": "notice",
+}
 MOST = 10
 """GitHub keeps ten annotations of each level in a step: one more line counts the rest."""
 SUMMARY_BYTES = 1 << 20
 """GitHub drops a step's summary that is longer."""
 
 
-class Github:
+class Github(TextReport):
     """Workflow commands, one a line: `::error file=cases/a.yaml,line=12,title=...::message`."""
 
     name = "github"
@@ -47,7 +57,7 @@ def _annotations(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for verdict in missed:
             text = (
                 verdict["message"]
-                or f"{verdict['threshold']} is {verdict['measured']}, the limit is {verdict['limit']}"
+                or f"{verdict['threshold']} is {verdict['measured']}, the limit is {words(verdict['limit'], verdict['unit'])}"
             )
             title = f"{row['name']}: {verdict['threshold']} {verdict['status']}"
             yield _command(
@@ -70,7 +80,7 @@ def _command(
 
 def write_summary(report: Mapping[str, Any], path: Path) -> None:
     """Append the Markdown report to the summary at `path`, cut at a line where GitHub would drop it."""
-    text = REPORTS.get("markdown").render(report)
+    text = Markdown().render(report)
     left = SUMMARY_BYTES - (path.stat().st_size if path.exists() else 0)
     data = text.encode("utf-8")
     if len(data) + 1 > left:

@@ -17,27 +17,29 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import html, script, visible
+from weighbridge.report.text import TextReport
 
-STATUSES = ("fail", "error", "inconclusive", "xfail", "skip", "pass")
+STATUSES = ("fail", "error", "inconclusive", "unmeasured", "xfail", "skip", "pass")
 WORDS = {
     "pass": "within limits",
     "fail": "over a limit",
     "inconclusive": "undecided",
     "error": "could not be weighed",
+    "unmeasured": "without a decision",
     "skip": "skipped",
     "xfail": "expected to fail",
 }
 SCRIPTS = ("dom.js", "quantities.js", "scale.js", "plot.js", "charts.js", "detail.js", "table.js", "main.js")
 
 
-class Html:
+class Html(TextReport):
     """`reports/latest.html`."""
 
     name = "html"
     suffix = ".html"
 
     def render(self, report: Mapping[str, Any]) -> str:
-        """The whole page for a report of schema 1."""
+        """The whole page for a report of schema 2."""
         style = _asset("report.css")
         code = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
         counts = Counter(str(row.get("status", "")) for row in report.get("rows", ()))

@@ -8,14 +8,17 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import finite
+from weighbridge.report.text import TextReport
 
 
-class Json:
+class Json(TextReport):
     name = "json"
     suffix = ".json"
 
     def render(self, report: Mapping[str, Any]) -> str:
-        return json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        """JSON has a way to write a lone surrogate; UTF-8, which the file is in, has none."""
+        text = json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
 REPORTS.add(Json.name, Json())

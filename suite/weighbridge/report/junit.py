@@ -11,11 +11,13 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import xml
+from weighbridge.report.limits import bounds
+from weighbridge.report.text import TextReport
 
 Element = ElementTree.Element
 
 
-class Junit:
+class Junit(TextReport):
     """`reports/latest.xml`."""
 
     name = "junit"
@@ -56,7 +58,7 @@ def properties(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a verdict as JUnit properties, absent ones left out."""
     low, high = verdict["interval"] or (None, None)
     found = {
-        "limit": verdict["limit"],
+        **{f"limit_{side}": bound for side, bound in bounds(verdict["limit"]).items()},
         "measured": verdict["measured"],
         "unit": verdict["unit"] or None,
         "interval_low": low,
@@ -93,6 +95,7 @@ def _cases(row: Mapping[str, Any]) -> Iterator[Element]:
             "error": "error",
             "skip": "skipped",
             "xfail": "skipped",
+            "unmeasured": "skipped",
         }.get(status)
         if tag:
             problem = ElementTree.SubElement(

@@ -9,11 +9,20 @@ from typing import Any
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import markdown as clean
 from weighbridge.report.table import build, columns
+from weighbridge.report.text import TextReport
 
-_SIGNS = {"pass": "✅", "fail": "❌", "error": "💥", "inconclusive": "❓", "skip": "⏭️", "xfail": "⚠️"}
+_SIGNS = {
+    "pass": "✅",
+    "fail": "❌",
+    "error": "💥",
+    "inconclusive": "❓",
+    "skip": "⏭️",
+    "xfail": "⚠️",
+    "unmeasured": "▫️",
+}
 
 
-class Markdown:
+class Markdown(TextReport):
     name = "markdown"
     suffix = ".md"
 

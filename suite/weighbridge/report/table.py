@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.contracts import THRESHOLDS
-from weighbridge.core.units import SCALES, show
+from weighbridge.core.units import show
+from weighbridge.report.limits import words
 
 COLUMNS = ("accuracy", "size", "nonzero", "speed")
-MARKS = {"pass": "✓", "fail": "✗", "error": "✗", "inconclusive": "?", "skip": "–", "xfail": "x"}
+MARKS = {
+    "pass": "✓",
+    "fail": "✗",
+    "error": "✗",
+    "inconclusive": "?",
+    "skip": "–",
+    "xfail": "x",
+    "unmeasured": "·",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ def _row(row: Mapping[str, Any]) -> TableRow:
     below: list[Line] = []
     for column in COLUMNS:
         if column in row["measurements"]:
-            cells[column].append(Line(change(row["measurements"][column], column)))
+            cells[column].append(Line(change(row["measurements"][column])))
     said: set[str] = set()
     for verdict in row["verdicts"]:
         measure = THRESHOLDS.get(verdict["threshold"]).measure if verdict["threshold"] in THRESHOLDS else ""
@@ -67,15 +76,9 @@ def _row(row: Mapping[str, Any]) -> TableRow:
     return TableRow(row["case"], row["status"], cells, below)
 
 
-def change(measurement: Mapping[str, Any], column: str) -> str:
+def change(measurement: Mapping[str, Any]) -> str:
     """`43.6 → 14.9 kB`: both in the larger one's unit."""
     unit, before, after = measurement["unit"], measurement["baseline"], measurement["candidate"]
-    if column == "speed":
-        unit = "ms"
-        before, after = (
-            measurement["details"].get("baseline_ms", before),
-            measurement["details"].get("candidate_ms", after),
-        )
     if before is None or after is None:
         return show(after if before is None else before, unit)
     if unit == "fraction":
@@ -93,27 +96,13 @@ def _numbers(verdict: Mapping[str, Any]) -> list[str]:
         return [
             f"{mark} {'--bench' if verdict['status'] == 'skip' and '--bench' in verdict['message'] else verdict['status']}"
         ]
-    factor, suffix = (
-        (100.0, "%")
-        if unit == "fraction"
-        else (1.0, {"ratio": "x", "count": "", "bytes": ""}.get(unit, f" {unit}"))
-    )
 
     def number(value: float | None) -> str:
-        if value is None:  # JSON has no infinity: an interval that has no end yet
-            return "?"
         return (
-            show(value, unit)
-            if unit in ("bytes", "count", "ms") and abs(value) >= 1000
-            else f"{value * factor:.3g}"
-        )
+            "?" if value is None else show(value, unit)
+        )  # JSON has no infinity: an interval without an end yet
 
-    limit = verdict["limit"]
-    for sign, symbol in ((">=", "≥"), ("<=", "≤"), ("==", "=")):
-        limit = limit.replace(sign, symbol)
-    limit = " ".join(number(float(word)) if _is_number(word) else word for word in limit.split())
-    ending = suffix if unit not in SCALES or unit in ("fraction", "ratio", "dB") else ""
-    lines = [f"{mark} {number(verdict['measured'])} {limit}{ending}"]
+    lines = [f"{mark} {number(verdict['measured'])} {words(verdict['limit'], unit)}"]
     if verdict["interval"] is not None and unit == "ratio":
         lines.append("  [{}]".format(", ".join(number(end) for end in verdict["interval"])))
     detail = []
@@ -132,11 +121,3 @@ def _percent(sure: float) -> str:
     return (
         ">99.9%" if sure > 0.999 else f"{sure * 100:.0f}%" if sure < 0.985 else f"{int(sure * 1000) / 10:g}%"
     )
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

@@ -10,8 +10,17 @@ from typing import Any
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.table import Line, build, columns
+from weighbridge.report.text import TextReport
 
-_COLORS = {"pass": "32", "fail": "31;1", "error": "31;1", "inconclusive": "33;1", "skip": "36", "xfail": "33"}
+_COLORS = {
+    "pass": "32",
+    "fail": "31;1",
+    "error": "31;1",
+    "inconclusive": "33;1",
+    "unmeasured": "36",
+    "skip": "36",
+    "xfail": "33",
+}
 _CASE_WIDTH = 22
 
 
@@ -74,7 +83,7 @@ def _fold(case: str) -> list[str]:
     return [piece for part in parts if part for piece in textwrap.wrap(part, _CASE_WIDTH)]
 
 
-class Terminal:
+class Terminal(TextReport):
     name = "terminal"
     suffix = ".txt"
 

@@ -9,9 +9,9 @@ function verdictBar(verdict) {
     'aria-label': `measured ${show(verdict.measured, verdict.unit)}, limit ${showLimit(verdict.limit, verdict.unit)}` });
   svg.append(s('rect', { class: 'track', x: 0, y: 9, width: 180, height: 8, rx: 4 }));
   let from = 0, to = 180;
-  for (const { sign, value } of bars) {
-    if (sign !== '<=') from = Math.max(from, scale(value) - (sign === '==' ? 2 : 0));
-    if (sign !== '>=') to = Math.min(to, scale(value) + (sign === '==' ? 2 : 0));
+  for (const { side, value } of bars) {
+    if (side !== 'max') from = Math.max(from, scale(value) - (side === 'equals' ? 2 : 0));
+    if (side !== 'min') to = Math.min(to, scale(value) + (side === 'equals' ? 2 : 0));
   }
   svg.append(s('rect', { class: 'band', x: from, y: 9, width: Math.max(0, to - from), height: 8, rx: 4 }));
   for (const { value } of bars) svg.append(s('line', { class: 'limit', x1: scale(value), x2: scale(value), y1: 3, y2: 23 }));
@@ -39,7 +39,7 @@ function layerTable(layers, compared) {
     .map((text, column) => h('th', { class: ROOMY.includes(column) ? 'num roomy' : column > 3 && column !== 5 ? 'num' : null }, text)))),
   h('tbody', {}, layers.map((one) => h('tr', {},
     h('td', { title: one.name }, one.name), h('td', { class: 'num roomy' }, one.dtype),
-    h('td', { class: 'num roomy' }, show(one.parameters)), h('td', { class: 'num roomy' }, show(one.bytes?.candidate, 'B')),
+    h('td', { class: 'num roomy' }, show(one.parameters, 'count')), h('td', { class: 'num roomy' }, show(one.bytes?.candidate, 'bytes')),
     h('td', { class: 'num' }, percent(share(one, 'candidate'))), h('td', {}, bar(one)),
     compared && h('td', { class: 'num' }, signal(one))))));
 }
@@ -93,7 +93,7 @@ function speedSamples(details, measured, interval, bars, unit) {
     const inside = near.includes(bar), at = inside ? y(bar.value) : bar.value < low ? height - 22 : 14;
     const where = inside ? '' : bar.value < low ? ' (far below)' : ' (far above)';
     svg.append(inside ? s('line', { class: 'limit', x1: 52, x2: width, y1: at, y2: at }) : '',
-      s('text', { class: 'limit-text halo', x: width - 4, y: at - 4, 'text-anchor': 'end' }, `limit ${showLimit(`${bar.sign} ${bar.value}`, unit)}${where}`));
+      s('text', { class: 'limit-text halo', x: width - 4, y: at - 4, 'text-anchor': 'end' }, `limit ${showBound(bar, unit)}${where}`));
   }
   svg.append(s('text', { x: 52, y: height - 6 }, `${blocks.length} ${isNumber(details.ratio) ? 'pairs of blocks' : 'calls'} in the order they ran`));
   return svg;

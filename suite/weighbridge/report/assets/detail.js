@@ -36,11 +36,11 @@ function stepSection(row) {
       .map((text, column) => h('th', { class: column ? 'num' : null }, text)))),
     h('tbody', {}, row.steps.map((step) => h('tr', {},
       h('td', {}, step.step, step.notes?.map((text) => h('small', {}, text))), h('td', { class: 'num' }, show(step.seconds, 's')),
-      change(step, 'nonzero'), change(step, 'quantized'), change(step, 'stored_bytes', 'B'))))));
+      change(step, 'nonzero', 'count'), change(step, 'quantized', 'count'), change(step, 'stored_bytes', 'bytes'))))));
 }
 
 function noteSection(row) {
-  const facts = [row.engine && `engine ${row.engine}`, row.format && `format ${row.format}`, ...(row.notes || [])].filter(Boolean);
+  const facts = [row.engine && `engine ${row.engine}`, formatOf(row) && `format ${formatOf(row)}`, ...(row.notes || [])].filter(Boolean);
   return facts.length > 0 && h('section', {}, h('h3', {}, 'Notes'), h('ul', { class: 'advice' }, facts.map((text) => h('li', {}, text))));
 }
 

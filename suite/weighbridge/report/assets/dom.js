@@ -25,6 +25,7 @@ function chooser(label, options, chosen, change) {
   return h('label', {}, label, select);
 }
 
-const GLYPHS = { pass: '✓', fail: '✗', inconclusive: '?', error: '!', skip: '–', xfail: '~' };
-const ORDER = ['error', 'fail', 'inconclusive', 'xfail', 'pass', 'skip'];
+const formatOf = (row) => row.artifacts?.candidate?.format;
+const GLYPHS = { pass: '✓', fail: '✗', inconclusive: '?', error: '!', unmeasured: '·', skip: '–', xfail: '~' };
+const ORDER = ['error', 'fail', 'inconclusive', 'unmeasured', 'xfail', 'pass', 'skip'];
 const statusMark = (status) => h('span', { class: `status s-${status}` }, `${GLYPHS[status] || '·'} ${status}`);

@@ -2,10 +2,10 @@
 const COLUMNS_AT_FIRST = 4;
 const report = JSON.parse(byId('data').textContent);
 // An audit's row is about a file; any other is about a place in a case file.
-const placeOf = (row) => (report.options?.audit && row.artifact) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
+const placeOf = (row) => (report.options?.audit && row.artifacts?.candidate?.files[0]?.path) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
 const NOUN = report.options?.audit ? 'artifact' : 'case';
 const rows = (report.rows || []).map((row, index) => Object.assign(row, { index, place: placeOf(row),
-  words: [row.case, row.path, row.status, row.message, row.engine, row.format, ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
+  words: [row.case, row.path, row.status, row.message, row.engine, formatOf(row), ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
 const all = quantities(rows);
 const measured = all.filter(({ kind }) => kind === 'measurement');
 const possible = measured.length ? measured : all;

@@ -71,7 +71,7 @@ const distinct = (pairs) => [...new Map(pairs.map((pair) => [pair.join(), pair])
 // The same limit in every case is a line; more than four different ones are threads, where the cases are few.
 function bound(points, axis) {
   const lines = new Map();
-  for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(`${limit.sign}${limit.value.toPrecision(6)}`, limit);
+  for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(`${limit.side}${limit.value.toPrecision(6)}`, limit);
   const many = lines.size > 4;
   return { lines: many ? [] : [...lines.values()], many, reach: points.length > MOST_TETHERS && many ? [] : [...lines.values()] };
 }
@@ -81,10 +81,10 @@ function frame(px, py, box, x, y) {
   const skip = Math.ceil(px.ticks().length * 62 / (box.right - box.left));
   px.ticks().forEach((tick, index) => marks.push(
     s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
-    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, showTick(tick, x.unit))));
+    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, show(tick, x.unit, 4))));
   py.ticks().forEach((tick) => marks.push(
     s('line', { class: 'grid', x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }),
-    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, showTick(tick, y.unit))));
+    s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, show(tick, y.unit, 4))));
   return [...marks.filter(Boolean),
     s('path', { class: 'axis', fill: 'none', d: `M${box.left} ${box.top}V${box.bottom}H${box.right}` }),
     s('text', { class: 'strong', x: box.right, y: box.bottom + 36, 'text-anchor': 'end' },
@@ -92,8 +92,8 @@ function frame(px, py, box, x, y) {
     s('text', { class: 'strong', x: box.left + 6, y: box.top - 5 }, `${title(y.name)} ${y.higher ? '↑' : '↓'} better`)];
 }
 
-function limitLine({ sign, value, from }, scale, box, upright, axis) {
-  const at = scale(value), text = `${title(from)}: ${showLimit(`${sign} ${value}`, axis.unit)}`;
+function limitLine({ side, value, from }, scale, box, upright, axis) {
+  const at = scale(value), text = `${title(from)}: ${showBound({ side, value }, axis.unit)}`;
   const line = upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at };
   const flip = upright && at > (box.left + box.right) / 2;
   const place = upright ? { x: flip ? at - 5 : at + 5, y: box.top + 11, 'text-anchor': flip ? 'end' : 'start' }

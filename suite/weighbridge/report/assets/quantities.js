@@ -1,50 +1,44 @@
 // What a number is: how it is written, and which way is better.
-const SCALES = { bytes: [[1e9, 'GB'], [1e6, 'MB'], [1e3, 'kB'], [1, 'B']] };
+const SUFFIXES = {
+  bytes: [[1e12, '\u00a0TB'], [1e9, '\u00a0GB'], [1e6, '\u00a0MB'], [1e3, '\u00a0kB'], [1, '\u00a0B']],
+  ms: [[1e3, '\u00a0s'], [1, '\u00a0ms'], [1e-3, '\u00a0µs'], [1e-6, '\u00a0ns']],
+  count: [[1e9, 'B'], [1e6, 'M'], [1e3, 'k'], [1, '']],
+  fraction: [[0.01, '\u00a0%']], points: [[0.01, '\u00a0points']], ratio: [[1, 'x']],
+};
 const FIRST = ['accuracy', 'size', 'speed', 'latency', 'nonzero', 'parameters', 'fidelity', 'peak_memory', 'cold_start'];
 const HIGHER = /accuracy|f1|auc|recall|precision|map$|iou|fidelity|sqnr|snr|cosine|agreement|speedup|size_ratio|throughput/;
 
-function plain(value) {
+// So many significant digits, as people write it; with an exponent only where that is absurd.
+function plain(value, digits = 4) {
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e15) return value.toLocaleString('en-US');
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2);
-  return String(Number(value.toPrecision(4)));
+  if (size !== 0 && (size < 1e-4 || size >= 1e15)) return String(Number(value.toPrecision(digits)));
+  return size >= 10 ** digits ? Math.round(value).toLocaleString('en-US') : String(Number(value.toPrecision(digits)));
 }
 
-function show(value, unit) {
+// As `show` of core/units.py writes it: never `1e+3 kB`.
+function show(value, unit, digits = 3) {
   if (!isNumber(value)) return '–';
-  if (unit === 'B' || unit === 'byte' || unit === 'bytes') {
-    const [factor, name] = SCALES.bytes.find(([least]) => Math.abs(value) >= least) || SCALES.bytes[3];
-    return `${Number((value / factor).toPrecision(3))}\u00a0${name}`;
-  }
-  if (unit === 'x' || unit === '×' || unit === 'ratio') return `${plain(value)}×`;
-  if (unit === 'fraction') return `${Number((100 * value).toFixed(2))}\u00a0%`;
-  if (!unit || unit === 'count') return plain(value);
-  return `${plain(value)}\u00a0${unit}`;
-}
-
-// The same, short enough for an axis.
-function showTick(value, unit) {
-  if (unit && unit !== 'count') return show(value, unit);
-  const [factor, name] = [[1e9, 'G'], [1e6, 'M'], [1e4, 'k']].find(([least]) => Math.abs(value) >= least) || [1, ''];
-  return name ? `${Number((value / (name === 'k' ? 1e3 : factor)).toPrecision(4))}\u00a0${name}` : plain(value);
+  const scales = SUFFIXES[unit] || [[1, unit ? `\u00a0${unit}` : '']], size = Math.abs(value);
+  // A count below ten thousand is read more easily in full.
+  const least = ([scale, suffix]) => (suffix === 'k' ? 1e4 : scale * (1 - 0.5 / 10 ** digits));
+  const [scale, suffix] = (value === 0 && unit === 'ms' && scales[1]) || scales.find((one) => size >= least(one)) || scales.at(-1);
+  const text = plain(value / scale, scale === 1 && (unit === 'count' || unit === 'bytes') ? 15 : digits);
+  return text + (suffix === '\u00a0points' && (text === '1' || text === '-1') ? '\u00a0point' : suffix);
 }
 
 const title = (name) => name.replaceAll('_', ' ');
 
-const LIMIT = /(<=|>=|==)\s*([-+0-9.eE]+)/g;
+const SIGNS = { min: '≥', max: '≤', equals: '=' };
 
-// A limit as the judge writes it, "<= 0.01" or ">= 1 and <= 3", as [{sign, value}].
-function limits(text) {
-  return [...String(text).matchAll(LIMIT)]
-    .map(([, sign, value]) => ({ sign, value: Number(value) }))
-    .filter(({ value }) => isNumber(value));
-}
+// The bounds of a limit, as [{side, value}]: some of min, max and equals.
+const limits = (limit) => Object.keys(SIGNS).filter((side) => isNumber(limit?.[side])).map((side) => ({ side, value: limit[side] }));
+const showBound = ({ side, value }, unit) => `${SIGNS[side]}\u00a0${show(value, unit)}`;
 
-// The limit in the unit of what it bounds; text that is no such limit stays as it is.
-function showLimit(text, unit) {
-  const signs = { '<=': '≤', '>=': '≥', '==': '=' };
-  return String(text).replaceAll(LIMIT, (whole, sign, value) => (
-    isNumber(Number(value)) ? `${signs[sign]}\u00a0${show(Number(value), unit)}` : whole));
+// A limit in words: its bounds in the unit of what they bound, then the threshold's options.
+function showLimit(limit, unit) {
+  const option = ([key, value]) => (key in SIGNS || value === null || value === false || value === undefined ? ''
+    : key === 'stated' ? String(value) : `${key} ${Array.isArray(value) ? value.join(', ') || 'nothing' : value}`);
+  return [limits(limit).map((bound) => showBound(bound, unit)).join(' and '), ...Object.entries(limit || {}).map(option)].filter(Boolean).join(', ');
 }
 
 // A quantity that can be an axis or a column: a measurement's candidate, or what a threshold compared.
@@ -63,13 +57,12 @@ class Quantity {
   // The limits that bound this quantity in a row: its own, and those a relative threshold implies.
   limitsIn(row) {
     const before = this.baseline(row);
-    return (row.verdicts || []).flatMap((verdict) => limits(verdict.limit).map(({ sign, value }) => {
-      if (verdict.threshold === this.name) return { sign, value, from: verdict.threshold };
+    return (row.verdicts || []).flatMap((verdict) => limits(verdict.limit).map(({ side, value }) => {
+      const from = verdict.threshold;
+      if (from === this.name) return { side, value, from };
       if (this.kind !== 'measurement' || !isNumber(before)) return null;
-      if (verdict.threshold === `${this.name}_drop`) return { sign: '>=', value: before - value, from: verdict.threshold };
-      if (verdict.threshold === 'size_ratio' && this.name === 'size' && sign === '>=') {
-        return { sign: '<=', value: before / value, from: verdict.threshold };
-      }
+      if (from === `${this.name}_drop`) return { side: 'min', value: before - value, from };
+      if (from === 'size_ratio' && this.name === 'size' && side === 'min') return { side: 'max', value: before / value, from };
       return null;
     })).filter(Boolean);
   }
@@ -89,7 +82,7 @@ function quantities(rows) {
   for (const row of rows) {
     for (const one of row.verdicts || []) {
       if (!found.has(`measurement:${one.threshold}`)) add('verdict', one.threshold, one.unit, one.measured);
-      if (limits(one.limit)[0]?.sign === '>=') {
+      if (isNumber(one.limit?.min)) {
         for (const kind of ['measurement', 'verdict']) {
           const quantity = found.get(`${kind}:${one.threshold}`);
           if (quantity) quantity.higher = true;
