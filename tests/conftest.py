@@ -49,3 +49,10 @@ def project(pytester: pytest.Pytester) -> Callable[..., Path]:
 def nobodys_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pytest that a test starts is not xdist's: pytest-benchmark would switch itself off in a worker."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Spawning a worker for every pytest that a test starts would take most of the time; `tests/run` does."""
+    if request.node.get_closest_marker("worker") is None:
+        monkeypatch.setenv("PYTEST_ADDOPTS", "--executor=inline")

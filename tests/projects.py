@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from weighbridge.core.results import Outcome
+from weighbridge.contracts import THRESHOLDS
+from weighbridge.core.results import Artifact, CaseResult, Status
 
 MODEL = """
 from pathlib import Path
@@ -107,13 +110,47 @@ def statuses(folder: Path) -> dict[str, str]:
     }
 
 
-def weigh(folder: Path, text: str) -> Outcome:
-    """The outcome of the one case in `text`, written to `folder`, without pytest around it."""
+@dataclass(frozen=True)
+class Weighed:
+    """A case's result, with its artifacts as an engine or a format opens them."""
+
+    result: CaseResult
+    candidate: Artifact | None
+    baseline: Artifact | None
+
+    @property
+    def status(self) -> Status:
+        """Pass where the case could be carried out, whatever its thresholds say."""
+        return Status.PASS if self.result.stage == "done" else self.result.status
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """What could not be measured, by measurement."""
+        errors = [verdict for verdict in self.result.verdicts if verdict.status is Status.ERROR]
+        return {THRESHOLDS.get(error.threshold).measure: error.message for error in errors}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.result, name)
+
+
+def weigh(folder: Path, text: str, also: Sequence[str] = ("fidelity",), **options: Any) -> Weighed:
+    """The one case in `text`, written to `folder` and carried out in this process, without pytest around it."""
     from weighbridge.case.load import load_cases
-    from weighbridge.run.pipeline import execute
+    from weighbridge.run.job import Job, RunOptions
+    from weighbridge.run.pipeline import run_case
     from weighbridge.run.plan import make_plan
 
     path = folder / "case.yaml"
     path.write_text(text)
     (case,) = load_cases(path)
-    return execute(make_plan(case), folder / "work")
+    chosen = RunOptions(
+        root=folder, store=folder / ".weighbridge", artifacts=folder / "work", bench=False, **options
+    )
+    result = run_case(Job(f"case.yaml::{case.name}", "case.yaml", make_plan(case, None, False, also), chosen))
+    sides = {}
+    for side in ("candidate", "baseline"):
+        record = result.artifacts.get(side)
+        files = [folder / file.path for file in record.files] if record else []
+        source = {"reference": case.model.reference, "folder": str(folder), "replay": []}
+        sides[side] = Artifact(record.format, files[0], tuple(files), source) if record else None
+    return Weighed(result, **sides)

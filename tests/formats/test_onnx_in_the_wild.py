@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import weigh
+from tests.projects import Weighed, weigh
 
-from weighbridge.core.results import Outcome, Status
+from weighbridge.core.results import Status
 
 Array = Any
 RANDOM = np.random.default_rng(0)
@@ -138,14 +138,14 @@ def weights_as_inputs() -> Any:
 
 def weigh_onnx(
     folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size_ratio: 0.1"
-) -> Outcome:
+) -> Weighed:
     onnx.save(made, folder / "model.onnx")
     return weigh(
         folder, f"model: {{onnx: model.onnx}}\nrecipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n{rest}"
     )
 
 
-def quantized(outcome: Outcome) -> None:
+def quantized(outcome: Weighed) -> None:
     assert outcome.status is Status.PASS, outcome.message
     assert 12 < outcome.measurements["fidelity"].candidate < 80
     assert outcome.steps[0].after.quantized >= 2

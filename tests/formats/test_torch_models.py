@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.projects import weigh
+from tests.projects import Weighed, weigh
 
-from weighbridge.core.results import Outcome, Status
+from weighbridge.core.results import Status
 
 MODELS = '''
 import torch
@@ -137,7 +137,7 @@ INPUTS = {
 }
 
 
-def run(folder: Path, name: str, *steps: str, inputs: str = "", rest: str = "") -> Outcome:
+def run(folder: Path, name: str, *steps: str, inputs: str = "", rest: str = "") -> Weighed:
     (folder / "model.py").write_text(MODELS)
     recipe = "".join(f"  - {{{step}}}\n" for step in steps)
     return weigh(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ def test_xdist_runs_a_recipe_once_and_reports_every_row(pytester: pytest.Pyteste
     pytester.runpytest_inprocess()
     alone = (folder / "calls.txt").read_text().count("net")
     (folder / "calls.txt").unlink()
+    shutil.rmtree(pytester.path / ".weighbridge")
     pytester.makepyfile("import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_one(n): pass")
     pytester.runpytest_subprocess("-n", "2").assert_outcomes(passed=8)
     assert (folder / "calls.txt").read_text().count("net") == alone

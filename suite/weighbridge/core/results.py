@@ -217,15 +217,17 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
 
 
 def to_json(value: Any) -> Any:
-    """`value` (these dataclasses included) as JSON-ready data: what is not finite becomes None."""
+    """`value` (these dataclasses and numpy's scalars included) as JSON-ready data: what is not finite becomes None."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
-    if isinstance(value, Path):
+    if isinstance(value, Path | StrEnum):
         return str(value)
+    if type(value).__module__ == "numpy":
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,0 +1,210 @@
+"""An entry is whole or not there, and whatever a result depends on is in its key."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.projects import CASE, report_of, trained, write_project
+
+from weighbridge.run import store as stores
+from weighbridge.run.store import Store
+
+Project = Callable[..., Path]
+
+
+def put(store: Store, key: str = "model-1", text: str = "weights") -> None:
+    store.keep(key, {"a": 1}, lambda folder: (folder / "file").write_text(text) and None)
+
+
+def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store)
+    entry = Store(tmp_path).find("model-1")
+    assert entry is not None
+    assert (entry.facts, (entry.folder / "file").read_text()) == ({"a": 1}, "weights")
+    assert [(file.path, file.bytes) for file in entry.files] == [("file", 7)]
+    assert store.find("model-2") is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "meta cut", "meta gone", "meta altered"])
+def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
+    said: list[str] = []
+    put(Store(tmp_path))
+    folder = tmp_path / "store" / "model-1"
+    file, meta = folder / "file", folder / "meta.json"
+    if damage == "flipped":
+        file.write_text("weightz")
+    elif damage == "cut":
+        file.write_text("wei")
+    elif damage == "gone":
+        file.unlink()
+    elif damage == "meta cut":
+        meta.write_text(meta.read_text()[:40])
+    elif damage == "meta gone":
+        meta.unlink()
+    else:
+        meta.write_text(meta.read_text().replace('"a": 1', '"a": 2'))
+    store = Store(tmp_path, said.append)
+    assert store.find("model-1") is None
+    assert "model-1 is damaged" in said[0]
+    assert "made again" in said[0]
+    put(store)
+    assert Store(tmp_path).find("model-1") is not None
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def full(folder: Path) -> None:
+        (folder / "file").write_text("half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"):
+        store.keep("model-1", {}, full)
+    assert store.find("model-1") is None
+    assert list((tmp_path / "making").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    Store(tmp_path)
+    mine = tmp_path / "making" / f"{os.getpid()}@{stores.socket.gethostname()}@1"
+    dead = tmp_path / "making" / f"999999999@{stores.socket.gethostname()}@2"
+    elsewhere = tmp_path / "making" / "999999999@another-host@3"
+    for folder in (mine, dead, elsewhere):
+        folder.mkdir()
+    Store(tmp_path)
+    assert (mine.exists(), dead.exists(), elsewhere.exists()) == (True, False, True)
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    for number in range(4):
+        put(store, f"model-{number}", "x" * 10_000)
+        old = time.time() - 7200 + number
+        os.utime(tmp_path / "store" / f"model-{number}" / "meta.json", (old, old))
+    store.find("model-0")
+    removed, freed = store.prune(25_000)
+    assert (removed, freed > 20_000) == (2, True)
+    assert [key for key, _, _ in store.entries()] == ["model-0", "model-3"]
+    assert store.prune(0)[0] == 1, "what was used within the hour may still be read by somebody"
+
+
+def test_a_store_can_be_verified_and_cleared(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, "model-1")
+    put(store, "model-2")
+    (tmp_path / "store" / "model-2" / "file").write_text("weightz")
+    assert [line for line in store.verify() if "model-2" in line]
+    assert [key for key, _, _ in store.entries()] == ["model-1"]
+    assert store.clear() == 1
+    assert list(store.entries()) == []
+
+
+def _make(folder: Path, log: Path) -> None:
+    store = Store(folder)
+    with store.making("model-1"):
+        if store.find("model-1") is None:
+            with log.open("a") as file:
+                file.write("made\n")
+            time.sleep(0.2)
+            put(store)
+
+
+def test_of_several_processes_one_makes_what_the_others_wait_for(tmp_path: Path) -> None:
+    Store(tmp_path / "store")
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_make, args=(tmp_path / "store", tmp_path / "log")) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert (tmp_path / "log").read_text() == "made\n"
+    assert list((tmp_path / "store" / "locks").iterdir()) == []
+
+
+def cached(pytester: pytest.Pytester, *arguments: str) -> bool:
+    """Whether the step of the one case of a run came from the store."""
+    pytester.runpytest_inprocess(*arguments)
+    (row,) = report_of(pytester.path)["rows"]
+    return bool(row["steps"][0]["cached"])
+
+
+def test_a_second_run_carries_out_nothing(pytester: pytest.Pytester, project: Project) -> None:
+    project()
+    assert not cached(pytester)
+    first = report_of(pytester.path)["rows"][0]
+    assert cached(pytester)
+    second = report_of(pytester.path)["rows"][0]
+    for row in (first, second):
+        row["steps"][0]["cached"] = row["seconds"] = None
+    assert first == second
+    assert not cached(pytester, "--fresh")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "an option": lambda folder: edit(folder / "net.yaml", "amount: 0.5", "amount: 0.4"),
+    "the seed": lambda folder: edit(folder / "net.yaml", "\nmodel", "\nseed: 3\nmodel"),
+    "the weights": lambda folder: scale(folder / "net.safetensors"),
+    "the model's code": lambda folder: edit(folder / "model.py", "def net():", "def net():\n    x = 1"),
+    "a helper that it imports": lambda folder: (folder / "helper.py").write_text("WIDTH = 96 + 0\n"),
+    "a helper of the helper": lambda folder: (folder / "deeper.py").write_text("NUMBER = 4 + 0\n"),
+    "a file that it reads": lambda folder: (folder / "settings.json").write_text('{"a": 2}'),
+}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def scale(path: Path) -> None:
+    from safetensors.torch import load, save_file
+
+    save_file({name: tensor * 1.01 for name, tensor in load(trained()).items()}, path)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_a_result_depends_on_makes_it_anew(pytester: pytest.Pytester, change: str) -> None:
+    folder = write_project(pytester.path)
+    (folder / "net.yaml").write_text(CASE)
+    edit(folder / "model.py", "HERE = ", "from helper import WIDTH\nHERE = ")
+    edit(folder / "model.py", "    with (HERE", "    (HERE / 'settings.json').read_text()\n    with (HERE")
+    (folder / "helper.py").write_text("from deeper import NUMBER\nWIDTH = 96\n")
+    (folder / "deeper.py").write_text("NUMBER = 4\n")
+    (folder / "settings.json").write_text('{"a": 1}')
+    (folder / "unrelated.py").write_text("a = 1\n")
+    assert not cached(pytester)
+    (folder / "unrelated.py").write_text("a = 2\n")
+    assert cached(pytester), "what nothing depends on changes nothing"
+    CHANGES[change](folder)
+    assert not cached(pytester)
+
+
+def test_another_limit_costs_no_inference(pytester: pytest.Pytester, project: Project) -> None:
+    """The data says whether it was read by a model: each batch that a session runs is counted."""
+    folder = project()
+    pytester.runpytest_inprocess()
+    edit(folder / "net.yaml", "accuracy_drop: 0.02", "accuracy_drop: 0.03")
+    from weighbridge.engines import torch_eager
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_eager.TorchSession, "run", lambda *arguments: pytest.fail("a model was run"))
+        pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_other_data_are_evaluated_anew(pytester: pytest.Pytester, project: Project) -> None:
+    folder = project()
+    pytester.runpytest_inprocess()
+    before = report_of(pytester.path)["rows"][0]["measurements"]["accuracy"]
+    text = (folder / "model.py").read_text().replace('part("test")', 'tuple(a[:200] for a in part("test"))')
+    (folder / "model.py").write_text(text)
+    pytester.runpytest_inprocess()
+    after = report_of(pytester.path)["rows"][0]["measurements"]["accuracy"]
+    assert (before["details"]["n"], after["details"]["n"]) == (400, 200)
