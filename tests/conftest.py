@@ -55,4 +55,9 @@ def nobodys_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Spawning a worker for every pytest that a test starts would take most of the time; `tests/run` does."""
     if request.node.get_closest_marker("worker") is None:
+        from weighbridge.run.executors.base import EXECUTORS
+        from weighbridge.run.executors.inline import Inline
+
         monkeypatch.setenv("PYTEST_ADDOPTS", "--executor=inline")
+        EXECUTORS.get("process")
+        monkeypatch.setitem(EXECUTORS._entries, "process", Inline)

@@ -146,6 +146,14 @@ def recorded_verdicts(statement: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def recorded_breach(statement: Mapping[str, Any]) -> bool:
+    """Whether a line of the budget was not kept, or not decided."""
+    rows = statement["predicate"]["results"]
+    return any(
+        row["status"] != "pass" or any(one["status"] != "pass" for one in row["verdicts"]) for row in rows
+    )
+
+
 def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None:
     """Raises `Refused` where the previous release, or the code of data or metric, is not what it was."""
     known = {one["name"]: one["digest"] for one in statement["predicate"]["materials"]}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import importlib.util
 import json
 import os
 import queue
@@ -20,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from weighbridge.core.errors import StageError, WeighbridgeError
-from weighbridge.core.registry import Origin, discover
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.core.registry import Origin
 from weighbridge.environment.process_state import ProcessState
 
 READY, RESULT, REFUSED = "ready", "result", "refused"
@@ -72,6 +71,7 @@ def _channels() -> tuple[queue.Queue[str | None], IO[str]]:
 
 def _answer(data: Mapping[str, Any], answers: IO[str]) -> dict[str, Any]:
     from weighbridge.run.events import event_to_json
+    from weighbridge.run.extensions import load_extension
     from weighbridge.run.job import job_from_json
     from weighbridge.run.pipeline import run_case
 
@@ -85,32 +85,6 @@ def _answer(data: Mapping[str, Any], answers: IO[str]) -> dict[str, Any]:
     except WeighbridgeError as error:
         return {"event": REFUSED, "message": str(error)}
     return {"event": RESULT, "row": result.row()}
-
-
-def load_extension(origin: Origin) -> None:
-    """Import the module that registered something in the parent; raises `StageError` where it has no file."""
-    discover()
-    if origin.module in sys.modules:
-        return
-    path = Path(origin.file)
-    if not path.is_file():
-        raise StageError(
-            "plan",
-            f"the module '{origin.module}' extends Weighbridge, and no worker can import it; "
-            "put it into a file, or run with --executor=inline",
-        )
-    spec = importlib.util.spec_from_file_location(origin.module, path)
-    assert spec is not None and spec.loader is not None  # noqa: PT018 (a .py file has both)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[origin.module] = module
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[origin.module]
-        raise StageError("plan", f"importing {path} raised {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
 
 
 @contextlib.contextmanager

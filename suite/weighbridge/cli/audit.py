@@ -1,0 +1,60 @@
+"""`weighbridge audit`: finished artifacts held to a budget, and a record of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from weighbridge.cli.verbs import CODES, add_verb, say
+
+
+def register(verbs: Any) -> None:
+    verb = add_verb(
+        verbs, "audit", run, "hold finished artifacts to a budget, and write a record of it", CODES
+    )
+    verb.add_argument("artifacts", nargs="+", metavar="ARTIFACT", help="a model file, a folder, or a glob")
+    verb.add_argument(
+        "--budget", type=Path, required=True, help="thresholds, as in a case file without model and recipe"
+    )
+    verb.add_argument("--baseline", type=Path, help="the previous release, for relative thresholds")
+    verb.add_argument(
+        "--report", default="", metavar="FORMATS", help="reports to write, such as html,markdown"
+    )
+    verb.add_argument(
+        "--out", type=Path, default=Path("reports"), help="folder of record and reports (reports)"
+    )
+    verb.add_argument("--record", type=Path, help="file of the record (OUT/audit.intoto.json)")
+    verb.add_argument("--key", type=Path, help="Ed25519 private key (PEM) to sign the record with")
+    verb.add_argument(
+        "--executor", default="process", help="where files are opened: process (a worker), or inline"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from weighbridge.audit.budget import find_artifacts, read_budget
+    from weighbridge.audit.record import SUFFIX, make_statement, write_record
+    from weighbridge.audit.run import audit, exit_code
+    from weighbridge.contracts import REPORTS
+    from weighbridge.report.github import announce
+    from weighbridge.report.terminal import render
+
+    writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
+    also = [name for writer in writers for name in getattr(writer, "measures", ())]
+    cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
+    with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
+        report = audit(cases, Path(workdir), say, arguments.executor, also)
+    say("")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    record = arguments.record or arguments.out / f"audit{SUFFIX}"
+    write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
+    for writer in writers:
+        writer.write(report, arguments.out, "audit")
+    print(render(report, color=sys.stdout.isatty()))
+    if any(writer.name == "github" for writer in writers):
+        announce(report, sys.stdout.write, os.environ)
+    print(f"record: {record}{' (signed)' if arguments.key else ' (not signed)'}")
+    return exit_code(report)
