@@ -6,14 +6,14 @@ read back, and compared with them and with what the recipe asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weighbridge.case.steps import promising
-from weighbridge.contracts import FORMATS, STEPS, Model, Step
+from weighbridge.contracts import FORMATS, STEPS, Model, Promise, Step
 from weighbridge.core.errors import ThresholdMissed
 from weighbridge.core.results import Artifact
 from weighbridge.environment.requirements import missing
@@ -71,7 +71,7 @@ def check_round_trip(case: Case, ref: StepRef, artifact: Artifact, workdir: Path
     return (*result.notes, *_check_properties(step, promise, result))
 
 
-def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) -> Iterator[str]:
+def _check_properties(step: Step, promise: Promise, result: ReadBack) -> Iterator[str]:
     """The properties of the scheme, on drawn tensors and on the model's weights, in the arithmetic of the engine."""
     from weighbridge.numerics.hunt import check_weights
     from weighbridge.numerics.schemes import Scheme
@@ -81,7 +81,7 @@ def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) 
     for weight in result.weights:
         if weight.scheme is not None and weight.original is not None:
             weights.setdefault(weight.scheme, {})[weight.layer] = _sample(weight.original, weight.scheme)
-    schemes = list(weights) or ([Scheme.promised(promise)] if "bits" in promise else [])
+    schemes = list(weights) or ([Scheme.promised(promise)] if promise.bits is not None else [])
     tested = {
         quantizer: variants
         for quantizer in _quantizers(step)

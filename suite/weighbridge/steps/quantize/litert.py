@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Step
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Promise, Step
 from weighbridge.core.data import count
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
@@ -138,15 +137,15 @@ def _feeds(
     return session.signature, feeds
 
 
-def scheme(options: LiteRTQuantizeOptions) -> Mapping[str, Any]:
+def scheme(options: LiteRTQuantizeOptions) -> Promise:
     """What the options promise about weights: signed and symmetric in every mode."""
-    promise: dict[str, Any] = {
-        "bits": options.bits,
-        "signed": True,
-        "symmetric": True,
-        "per_channel": options.per_channel,
-    }
-    return {**promise, "group_size": options.block_size} if options.block_size else promise
+    return Promise(
+        bits=options.bits,
+        granularity="group" if options.block_size else "channel" if options.per_channel else "tensor",
+        group_size=options.block_size,
+        symmetric=True,
+        signed=True,
+    )
 
 
 STEPS.add(

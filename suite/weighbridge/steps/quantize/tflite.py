@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Step
+from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step
 from weighbridge.convert.keras_to_tflite import convert, make_converter
 from weighbridge.core.data import apply, count
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS
@@ -72,11 +72,11 @@ def _one(inputs: Inputs, position: int) -> Inputs:
     return apply(inputs, lambda array: array[position : position + 1])
 
 
-def scheme(options: TFLiteOptions) -> Mapping[str, Any]:
+def scheme(options: TFLiteOptions) -> Promise:
     """What the options promise about weights."""
     if options.mode == "float16":
-        return {"dtype": "float16"}
-    return {"bits": 8, "signed": True, "symmetric": True, "per_channel": True}
+        return Promise(bits=None, dtype="float16")
+    return Promise(bits=8, granularity="channel", symmetric=True, signed=True)
 
 
 STEPS.add(
