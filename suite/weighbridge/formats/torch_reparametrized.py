@@ -31,7 +31,7 @@ class Reparametrized:
 
     def __str__(self) -> str:
         layer = f"layer '{self.layer}'" if self.layer else "the module itself"
-        return f"{layer}: its {self.weight} is computed by {self.what}; call {self.undo}"
+        return f"{layer}: its {self.weight} is computed from {self.what}; call {self.undo}"
 
 
 def find(module: torch.nn.Module) -> Iterator[Reparametrized]:

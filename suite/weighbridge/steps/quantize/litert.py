@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Promise, Step
-from weighbridge.core.data import count
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
 from weighbridge.environment.quiet import quiet
-
-if TYPE_CHECKING:
-    from weighbridge.contracts import Array
+from weighbridge.steps.calibration import Calibration
 
 _EVERYTHING = ".*"
 _STATIC_ONLY = {"activations", "calibration", "io", "samples"}
@@ -105,36 +102,28 @@ def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context:
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    signature, feeds = _feeds(model, options, context)
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(work.get_quantization_recipe())
     update = qsv_utils.min_max_update if options.calibration == "minmax" else qsv_utils.moving_average_update
     observer = calibrator.Calibrator(bytes(model.value), num_threads=1, qsv_update_func=update)
-    observer.calibrate({signature: feeds}, manager)
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        session = _session(model, Path(folder))
+        for inputs in Calibration(context, options.samples, session.batch):
+            for feed in session.feeds(inputs):  # one by one: the calibrator copies what it is given to a list
+                observer.calibrate({session.signature: [feed]}, manager)
     return observer.get_model_qsvs()
 
 
-def _feeds(
-    model: Model, options: LiteRTQuantizeOptions, context: Context
-) -> tuple[str, list[dict[str, Array]]]:
-    """The signature to calibrate, and one mapping of named inputs an invocation."""
+def _session(model: Model, folder: Path) -> Any:
+    """The float file in LiteRT, which knows how its signature is fed."""
     engine = ENGINES.get("litert")
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        artifact = FORMATS.get("tflite").save(model, Path(folder), "float")
-        session: Any = engine.open(artifact, engine.options())
-        if session.signature is None:
-            raise StageError(
-                "quantize",
-                "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
-            )
-        feeds: list[dict[str, Array]] = []
-        seen = 0
-        for inputs, _ in context.data.split("calibration").batches(1):
-            feeds += session.feeds(inputs)
-            seen += count(inputs)
-            if seen >= options.samples:
-                break
-    return session.signature, feeds
+    session: Any = engine.open(FORMATS.get("tflite").save(model, folder, "float"), engine.options())
+    if session.signature is None:
+        raise StageError(
+            "quantize",
+            "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
+        )
+    return session
 
 
 def scheme(options: LiteRTQuantizeOptions) -> Promise:

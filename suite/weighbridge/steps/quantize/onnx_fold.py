@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.steps.quantize.onnx_edits import bodies, drop_unused, keep_names, remove, set_nodes
@@ -76,12 +77,15 @@ def fold(model: Any) -> dict[str, str]:
         if key in done:
             same.update(zip(node.output, done[key], strict=True))
             continue
-        arrays = _computed(node, stored, model.opset_import)
+        arrays = _computed(node, stored, model)
         if arrays is None:
             kept.append(node)
             continue
         done[key] = list(node.output)
-        origins = {roots[name] for name in node.input if name in roots}
+        largest = max((math.prod(stored[name].dims) for name in node.input if name in roots), default=0)
+        origins = {
+            roots[name] for name in node.input if name in roots and math.prod(stored[name].dims) == largest
+        }
         for name, array in zip(node.output, arrays, strict=True):
             stored[name] = onnx.numpy_helper.from_array(array, name)
             if array.ndim > 1 and len(origins) == 1:
@@ -110,29 +114,30 @@ def _foldable(node: Any, stored: dict[str, Any]) -> bool:
     )
 
 
-def _computed(node: Any, stored: dict[str, Any], opsets: Any) -> list[Array] | None:
-    """What a node gives for stored inputs; None where onnx's reference cannot compute it or it would take more room."""
-    import numpy as np
+def _computed(node: Any, stored: dict[str, Any], model: Any) -> list[Array] | None:
+    """What a node gives for stored inputs; None where ONNX Runtime has no kernel, or the result would take more room."""
     import onnx
-    from onnx.reference import ReferenceEvaluator
+    import onnxruntime
 
-    inputs = {name: onnx.numpy_helper.to_array(stored[name]) for name in node.input if name}
-    function = onnx.helper.make_function(
-        "weighbridge", "fold", list(inputs), list(node.output), [node], opsets
-    )
+    names = list(dict.fromkeys(name for name in node.input if name))
+    feed = {name: onnx.numpy_helper.to_array(stored[name]) for name in names}
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, stored[name].data_type, list(stored[name].dims))
+        for name in names
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    graph = onnx.helper.make_graph([node], "fold", inputs, outputs)
+    alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
     try:
-        results = ReferenceEvaluator(function).run(None, inputs)
+        session = onnxruntime.InferenceSession(
+            alone.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        arrays: list[Array] = session.run(None, feed)
     except (
         Exception
-    ):  # the reference lacks operators and types; the node then stays, and its weight is reported
+    ):  # ONNX Runtime's own share no base; the node then stays, and its weight is reported as it is
         return None
-    arrays = [
-        np.ascontiguousarray(result) for result in results if isinstance(result, np.ndarray | np.generic)
-    ]
-    room = 2 * sum(array.nbytes for array in inputs.values()) + _ROOM
-    whole = len(arrays) == len(node.output) and sum(array.nbytes for array in arrays) <= room
-    return (
-        [array.reshape(np.shape(result)) for array, result in zip(arrays, results, strict=True)]
-        if whole
-        else None
-    )
+    room = 2 * sum(array.nbytes for array in feed.values()) + _ROOM
+    return arrays if sum(array.nbytes for array in arrays) <= room else None

@@ -106,11 +106,12 @@ def part_grouped_biases(model: Any) -> list[str]:
     return added
 
 
-def gemms_to_matmuls(model: Any) -> None:
+def gemms_to_matmuls(model: Any) -> dict[str, str]:
     """Each Gemm with a stored B becomes a MatMul of the same name, and an Add for C.
 
     ONNX Runtime's dynamic quantizer does it too, but transposes a B that is read by several Gemms once for each, and
-    gives the MatMul another name. A Gemm that scales or transposes its A is left alone.
+    gives the MatMul another name. A Gemm that scales or transposes its A is left alone. Returns the weights that could
+    not keep their name, since others read them as they were: new name to old.
     """
     import numpy as np
     import onnx
@@ -142,7 +143,7 @@ def gemms_to_matmuls(model: Any) -> None:
             nodes.append(onnx.helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=name))
     set_nodes(graph, nodes)
     drop_unused(model)
-    keep_names(model, {new: old for old, new in turned.items()})
+    return keep_names(model, {new: old for old, new in turned.items()})
 
 
 def separate(model: Any, nodes: set[str]) -> dict[str, list[str]]:

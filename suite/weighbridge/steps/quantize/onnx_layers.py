@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,25 @@ def coverage(
             )
         told.append(LayerCoverage(_label(each), kind, asked, convertible, converted, reason))
     return Coverage((*told, *_in_bodies(result)))
+
+
+def stored_again(model: Any, origins: Mapping[str, str]) -> list[str]:
+    """Weights that are stored more than once, since their readers want other layouts of them: a sentence each."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    copies: dict[str, list[str]] = {}
+    for name, root in origins.items():
+        if name in sizes:
+            copies.setdefault(root, [root] if root in sizes else []).append(name)
+    told = []
+    for root, names in copies.items():
+        whole = [name for name in names if sizes[name] == max(sizes[each] for each in names)]
+        readers = [node.name for node in model.graph.node if any(name in node.input for name in whole)]
+        if len(whole) > 1:
+            told.append(
+                f"{root} is tied: {' and '.join(readers)} read it in different layouts, so it is stored "
+                f"{len(whole)} times"
+            )
+    return told
 
 
 def _label(each: OnnxLayer) -> str:

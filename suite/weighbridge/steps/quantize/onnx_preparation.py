@@ -173,10 +173,10 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
     if not way.infer:
         copy = onnx.ModelProto()
         copy.CopyFrom(basis.model)
-        return Prepared(copy, basis.origins, basis.former)
+        return Prepared(copy, dict(basis.origins), basis.former)
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
     onnx.save(basis.model, raw)
     quant_pre_process(raw, prepared, skip_optimization=not way.optimize, skip_symbolic_shape=not way.symbolic)
     model = onnx.load(prepared)
     former = {**basis.former, **name_nodes(model)}  # optimization makes nodes without names
-    return Prepared(model, basis.origins, former)
+    return Prepared(model, dict(basis.origins), former)

@@ -21,7 +21,7 @@ from weighbridge.steps.quantize.onnx_graph import (
     part_grouped_biases,
     separate,
 )
-from weighbridge.steps.quantize.onnx_layers import OnnxLayer, coverage, onnx_layers
+from weighbridge.steps.quantize.onnx_layers import OnnxLayer, coverage, onnx_layers, stored_again
 from weighbridge.steps.quantize.onnx_preparation import (
     DYNAMIC_WAYS,
     STATIC_WAYS,
@@ -70,8 +70,8 @@ def dynamic(model: Model, options: DynamicOptions, context: Context) -> Model:
             nodes_to_exclude=list(excluded),
         )
 
-    def fit(graph: Any) -> list[str]:
-        gemms_to_matmuls(graph)
+    def fit(prepared: Prepared) -> list[str]:
+        prepared.origins.update(gemms_to_matmuls(prepared.model))
         return []
 
     quantizable = {*IntegerOpsRegistry, "Gemm"}
@@ -104,9 +104,9 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
             extra_options=extra,
         )
 
-    def fit(graph: Any) -> list[str]:
-        added = flatten_biases(graph)
-        return [*added, *part_grouped_biases(graph)] if options.per_channel else added
+    def fit(prepared: Prepared) -> list[str]:
+        added = flatten_biases(prepared.model)
+        return [*added, *part_grouped_biases(prepared.model)] if options.per_channel else added
 
     return _quantized("static", model, options, context, STATIC_WAYS, set(QDQRegistry), fit, quantize)
 
@@ -118,7 +118,7 @@ def _quantized(
     context: Context,
     ways: Sequence[Way],
     quantizable: Collection[str],
-    fit: Callable[[Any], list[str]],
+    fit: Callable[[Prepared], list[str]],
     quantize: Callable[[Path, Path, Sequence[str]], None],
 ) -> Model:
     """Prepare, choose, `fit` the graph to the quantizer (giving nodes that stay in float), `quantize`, and read back."""
@@ -129,7 +129,7 @@ def _quantized(
         chosen, gone = _chosen(layers, options.exclude, model.value)
         excluded = {each.layer.name for each in layers} - chosen
         copied = separate(prepared.model, excluded)
-        added = fit(prepared.model)
+        added = fit(prepared)
         now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {}, {})}
         layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
         source = folder / "source.onnx"
@@ -140,6 +140,7 @@ def _quantized(
             f"{weight} is stored twice: {', '.join(readers)} keeps it in float, as `exclude` asks, and others read its codes"
             for weight, readers in copied.items()
         ]
+        told += stored_again(prepared.model, prepared.origins)
         told += [
             f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
         ]

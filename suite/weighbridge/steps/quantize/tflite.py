@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step
 from weighbridge.convert.keras_to_tflite import convert, make_converter
-from weighbridge.core.data import apply, count
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS
 from weighbridge.formats import tf_runtime
-
-if TYPE_CHECKING:
-    from weighbridge.contracts import Inputs
+from weighbridge.steps.calibration import Calibration
 
 _CALIBRATED = ("full_integer", "int16x8")
 
@@ -58,18 +55,8 @@ def quantize(model: Model, options: TFLiteOptions, context: Context) -> Model:
 
 def _samples(context: Context, limit: int) -> Iterator[Any]:
     """One sample at a time, as the converter wants them: by position or by the inputs' names."""
-    seen = 0
-    for inputs, _ in context.data.split("calibration").batches(1):
-        for position in range(count(inputs)):
-            one = _one(inputs, position)
-            yield one if isinstance(one, dict) else list(one)
-            seen += 1
-            if seen >= limit:
-                return
-
-
-def _one(inputs: Inputs, position: int) -> Inputs:
-    return apply(inputs, lambda array: array[position : position + 1])
+    for one in Calibration(context, limit, fixed=1):
+        yield one if isinstance(one, dict) else list(one)
 
 
 def scheme(options: TFLiteOptions) -> Promise:

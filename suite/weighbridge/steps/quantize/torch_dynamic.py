@@ -122,7 +122,7 @@ def _ties(found: Sequence[WeightLayer], chosen: Collection[str]) -> list[str]:
         for weight in layer.weights.values():
             owners.setdefault(id(weight), []).append(layer)
     return [
-        f"{', '.join(layer.label for layer in shared)} share one weight; quantizing breaks the tie, and "
+        f"{' and '.join(layer.label for layer in shared)} share one weight; quantizing breaks the tie, and "
         "it is stored once for each of them"
         for shared in owners.values()
         if len(shared) > 1 and any(layer.names[0] in chosen for layer in shared)
