@@ -6,7 +6,6 @@ calls one of the registries below. A file that registers imports its heavy packa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
 
@@ -214,46 +214,6 @@ NO_ENGINE = "none"
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What a quantize step promises about each weight. None leaves a property open, and it is not checked.
-
-    `axis` (of the channels, or along which groups run) is that of the stored layout; None where layouts differ by
-    operator. Raises `ValueError` where the fields contradict each other.
-    """
-
-    bits: int | None = 8
-    granularity: Literal["tensor", "channel", "group"] | None = None
-    group_size: int | None = None
-    """Numbers that share a scale; with `granularity: group` only."""
-    axis: int | None = None
-    symmetric: bool | None = None
-    signed: bool | None = None
-    pattern: str | None = None
-    """`2:4`: at least two zeros in every four codes along one of the axes."""
-    dtype: str | None = None
-    """A reduced float such as `float16`, instead of integers."""
-    reduce_range: bool = False
-    """One bit of the codes is left unused."""
-    minmax: bool = True
-    """Scales span the weights; False for a step that clips them."""
-    nearest: bool = True
-    """Codes are rounded to nearest; False for a step that rounds otherwise."""
-
-    def __post_init__(self) -> None:
-        if (self.granularity == "group") != (self.group_size is not None):
-            raise ValueError("group_size and granularity 'group' belong together")
-        if self.dtype is not None and self.bits is not None:
-            raise ValueError(f"{self.dtype} says how many bits there are; leave `bits` None")
-        if self.pattern is not None and not re.fullmatch(r"[1-9]\d*:[1-9]\d*", self.pattern):
-            raise ValueError(f"a pattern is N:M, for example 2:4, not {self.pattern!r}")
-
-    @property
-    def element(self) -> str:
-        """What a weight is asked to be, in words."""
-        return self.dtype or f"{self.bits or 8} bits"
-
-
-@dataclass(frozen=True)
 class Context:
     """What a step may read beside its input and its options."""
 
@@ -286,7 +246,7 @@ class Step:
     rebuild: Callable[[Model, Any, Mapping[str, Any]], Model] | None = None
     """For a step that changes the layers of a torch module: `rebuild(model, options, facts)` gives a freshly built
     module the same layers, with weights of any value, so that a checkpoint fits it. `facts` is what the step
-    remembered for that, JSON values only; see `rebuilt_by`."""
+    remembered for that, JSON values only; see `steps.torch_layers.rebuilt_by`."""
     scheme: Callable[[Any], Promise] | None = None
     """For a quantizer: what its options promise about the weights."""
 
@@ -296,17 +256,6 @@ class Step:
 
 
 STEPS: Registry[Step] = Registry("step")
-
-
-def rebuilt_by(
-    model: Model, key: str, options: Options, facts: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
-    """The `source` of a torch model whose layers the step `key` changed: its checkpoint is opened by `Step.rebuild`.
-
-    `facts` is what `rebuild` needs beside the options, such as the widths that a ranking chose; JSON values only.
-    """
-    done = [key, options.model_dump(mode="json"), dict(facts or {})]
-    return {**model.source, "rebuild": [*model.source.get("rebuild", []), done]}
 
 
 # ----------------------------------------------------------------------------------- measurements, thresholds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +41,11 @@ class Coverage:
             "converted": sum(layer.converted for layer in self.layers),
             "layers": [asdict(layer) for layer in self.layers],
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Coverage:
+        """The reverse of `to_json`."""
+        return cls(tuple(LayerCoverage(**layer) for layer in value["layers"]))
 
     def sentences(self) -> tuple[str, ...]:
         """One sentence a reason, with the layers it holds for; nothing where every layer was converted."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import Model
+from weighbridge.contracts import Model, Options
 from weighbridge.core.errors import StageError
 from weighbridge.formats.torch_reparametrized import Kind, refuse
 from weighbridge.steps.selection import Layer
@@ -86,3 +86,14 @@ def weight_layers(module: torch.nn.Module) -> list[WeightLayer]:
         if weights:
             found.append(WeightLayer(tuple(names[id(layer)]), layer, weights))
     return found
+
+
+def rebuilt_by(
+    model: Model, key: str, options: Options, facts: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """The `source` of a torch model whose layers the step `key` changed: its checkpoint is opened by `Step.rebuild`.
+
+    `facts` is what `rebuild` needs beside the options, such as the widths that a ranking chose; JSON values only.
+    """
+    done = [key, options.model_dump(mode="json"), dict(facts or {})]
+    return {**model.source, "rebuild": [*model.source.get("rebuild", []), done]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.quantize.litert_layers import TFLiteLayer, coverage, tflite_layers
+from weighbridge.steps.selection import select
 
 _EVERYTHING = ".*"
 _STATIC_ONLY = {"activations", "calibration", "io", "samples"}
@@ -36,6 +39,10 @@ class LiteRTQuantizeOptions(Options):
         description="The range of all samples, or ai-edge-quantizer's own average, which clamps outliers.",
     )
     samples: int = Field(256, ge=1, description="At most so many samples of the calibration split.")
+    exclude: list[str] = Field(
+        default_factory=list,
+        description="What to leave in float: names or patterns of operators' outputs or weights, or operator types.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> LiteRTQuantizeOptions:
@@ -59,20 +66,30 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
     """
     with quiet():
         quantizer = load(LITERT_QUANTIZER, "ai_edge_quantizer.quantizer")
+    layers = tflite_layers(model.value)
+    every = [each.layer for each in layers]
+    chosen = select("quantize", "no operator or weight", every, (), options.exclude)
+    excluded = [each for each in layers if each.layer not in chosen]
     try:
         with quiet():
             work = quantizer.Quantizer(bytearray(model.value))
-            _configure(work, options)
+            _configure(work, options, excluded)
             statistics = _calibrate(work, model, options, context) if work.need_calibration else None
             result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     except StageError:
         raise
     except Exception as error:  # the quantizer raises whatever its passes raise
-        raise StageError("quantize", f"ai-edge-quantizer raised {type(error).__name__}: {error}") from error
-    return Model("tflite", bytes(result.quantized_model), model.source)
+        raise StageError(
+            "quantize",
+            f"ai-edge-quantizer cannot quantize the model with mode: {options.mode}; leave the operator that it names "
+            f"to `exclude`, or choose another mode ({type(error).__name__}: {error})",
+        ) from error
+    content = bytes(result.quantized_model)
+    covered = coverage(layers, {each.scope for each in excluded}, options.mode, content)
+    return Model("tflite", content, model.source, (*model.notes, *covered.sentences()), covered)
 
 
-def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
+def _configure(work: Any, options: LiteRTQuantizeOptions, excluded: Sequence[TFLiteLayer]) -> None:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -95,6 +112,8 @@ def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
         if options.io == "float":
             for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
                 work.update_quantization_recipe(_EVERYTHING, border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for each in excluded:
+        work.update_quantization_recipe(each.pattern, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context: Context) -> Any:

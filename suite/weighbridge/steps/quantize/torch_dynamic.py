@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step, rebuilt_by
+from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step
 from weighbridge.core.coverage import Coverage, LayerCoverage
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.selection import select
-from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
+from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 _KEY = "quantize:dynamic@torch"
 _WHAT = "no layer with weights"
