@@ -50,16 +50,15 @@ class Model:
     """A model in memory, as it passes from step to step. Steps return a new one and leave this one alone.
 
     `value` is what the format says: an `nn.Module`, an `ExportedProgram`, an `onnx.ModelProto`, TFLite bytes.
-    `source` is plain data that a format needs to open a saved artifact again.
+    `source` is plain data that a format needs to open a saved artifact again. A step adds its `notes`, sentences for
+    the row, to those it was given; `coverage` is the last quantize step's.
     """
 
     format: str
     value: Any
     source: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What the row should tell, a sentence each; a step adds its own to those it was given."""
     coverage: Coverage | None = None
-    """Of the last quantize step: what became of each layer."""
 
 
 @dataclass(frozen=True)
@@ -244,9 +243,8 @@ class Step:
     splits: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
     rebuild: Callable[[Model, Any, Mapping[str, Any]], Model] | None = None
-    """For a step that changes the layers of a torch module: `rebuild(model, options, facts)` gives a freshly built
-    module the same layers, with weights of any value, so that a checkpoint fits it. `facts` is what the step
-    remembered for that, JSON values only; see `steps.torch_layers.rebuilt_by`."""
+    """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
+    ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
     scheme: Callable[[Any], Promise] | None = None
     """For a quantizer: what its options promise about the weights."""
 
