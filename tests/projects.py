@@ -151,6 +151,6 @@ def weigh(folder: Path, text: str, also: Sequence[str] = ("fidelity",), **option
     for side in ("candidate", "baseline"):
         record = result.artifacts.get(side)
         files = [folder / file.path for file in record.files] if record else []
-        source = {"reference": case.model.reference, "folder": str(folder), "replay": []}
+        source = {"reference": case.model.reference, "folder": str(folder), "rebuild": []}
         sides[side] = Artifact(record.format, files[0], tuple(files), source) if record else None
     return Weighed(result, **sides)

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
+from weighbridge.core.coverage import Coverage
+from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
 
@@ -49,13 +51,15 @@ class Model:
     """A model in memory, as it passes from step to step. Steps return a new one and leave this one alone.
 
     `value` is what the format says: an `nn.Module`, an `ExportedProgram`, an `onnx.ModelProto`, TFLite bytes.
-    `source` is plain data that a format needs to open a saved artifact again.
+    `source` is plain data that a format needs to open a saved artifact again. A step adds its `notes`, sentences for
+    the row, to those it was given; `coverage` is the last quantize step's.
     """
 
     format: str
     value: Any
     source: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -239,10 +243,11 @@ class Step:
     must: Literal["sparsify", "quantize", "change"] = "change"
     splits: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
-    restructures: bool = False
-    """Whether the step changes the layers of a torch module, so that opening its checkpoint repeats it."""
-    scheme: Callable[[Any], Mapping[str, Any]] | None = None
-    """For a quantizer: what its options promise about the weights (bits, per_channel, symmetric)."""
+    rebuild: Callable[[Model, Any, Mapping[str, Any]], Model] | None = None
+    """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
+    ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
+    scheme: Callable[[Any], Promise] | None = None
+    """For a quantizer: what its options promise about the weights."""
 
     @property
     def key(self) -> str:

@@ -248,22 +248,21 @@ def test_external_data_that_is_absent_or_elsewhere(tmp_path: Path) -> None:
     assert (outcome.status, outcome.stage) == (Status.ERROR, "load")
 
 
-def test_half_precision_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [DYNAMIC, STATIC])
+def test_half_precision_weights(tmp_path: Path, step: str) -> None:
     """ONNX Runtime's quantizers cannot do with fp16: they make a file that does not load, or one no smaller."""
-    dynamic = weigh_onnx(tmp_path, fp16(), DYNAMIC)
-    assert (dynamic.status, dynamic.stage) == (Status.ERROR, "open")
-    assert "float16" in dynamic.message
-    static = weigh_onnx(tmp_path, fp16(), STATIC)
-    assert (static.status, static.stage) == (Status.ERROR, "quantize")
-    assert "no weight is stored in fewer bits than before" in static.message
+    outcome = weigh_onnx(tmp_path, fp16(), step)
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "quantize")
+    assert "keeps its weights in float16" in outcome.message
 
 
-def test_a_model_that_is_quantized_already(tmp_path: Path) -> None:
-    first = weigh_onnx(tmp_path, plain(), STATIC)
+@pytest.mark.parametrize("step", [DYNAMIC, STATIC])
+def test_a_model_that_is_quantized_already(tmp_path: Path, step: str) -> None:
+    first = weigh_onnx(tmp_path, plain(), step)
     assert first.candidate is not None
-    again = weigh_onnx(tmp_path, onnx.load(first.candidate.path), STATIC)
+    again = weigh_onnx(tmp_path, onnx.load(first.candidate.path), step)
     assert (again.status, again.stage) == (Status.ERROR, "quantize")
-    assert "changed nothing" in again.message or "already" in again.message
+    assert "is quantized already (" in again.message
 
 
 def test_layers_in_bodies_alone_are_not_called_quantized(tmp_path: Path) -> None:

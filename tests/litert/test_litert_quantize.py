@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 from tflite_builder import FLOAT32, Tensor, floats, fully_connected, write
 
-from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Promise
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.numerics.round_trip import read_back
@@ -82,7 +83,7 @@ def test_each_mode_writes_what_it_promises(
     assert step_.scheme is not None
     promise = step_.scheme(step_.options(**options))
     assert read_back([tensor], {"w": WEIGHT}, promise).findings == ()
-    assert read_back([tensor], {"w": WEIGHT}, {**promise, "bits": 2}).findings  # it can fail
+    assert read_back([tensor], {"w": WEIGHT}, replace(promise, bits=2)).findings  # it can fail
     noise = run(result, tmp_path) - SAMPLES @ WEIGHT.T
     assert 10 * np.log10(np.square(SAMPLES @ WEIGHT.T).sum() / np.square(noise).sum()) > (
         15 if "4" in dtype else 30
@@ -147,7 +148,7 @@ def test_the_promise_follows_the_options() -> None:
     step = STEPS.get("quantize:litert")
     assert step.scheme is not None
     promise = step.scheme(step.options(mode="dynamic", bits=4, block_size=32))
-    assert promise == {"bits": 4, "signed": True, "symmetric": True, "per_channel": True, "group_size": 32}
+    assert promise == Promise(bits=4, granularity="group", group_size=32, symmetric=True, signed=True)
 
 
 def test_quantizing_says_nothing(quantize: Callable[..., Model], capfd: pytest.CaptureFixture[str]) -> None:

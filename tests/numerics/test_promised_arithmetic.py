@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from weighbridge.contracts import Promise
 from weighbridge.numerics import Scheme
 from weighbridge.numerics.quantizers.reference import ReferenceQuantizer
 from weighbridge.run import round_trip as promises
@@ -46,7 +47,7 @@ def read_back(*schemes):
 
 def test_each_quantizer_draws_in_the_first_scheme_that_it_has(drawn):
     drawn.quantizers = [Having("both", PER_CHANNEL, PER_TENSOR), Having("tensor", PER_TENSOR)]
-    assert list(promises._check_properties(STEP, {}, read_back(PER_CHANNEL, PER_TENSOR))) == []
+    assert list(promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL, PER_TENSOR))) == []
     assert drawn.hunts == [("both", PER_CHANNEL, 0.25), ("tensor", PER_TENSOR, 0.25)]
     assert drawn.checks == [
         ("both", PER_CHANNEL, ["layer0"]),
@@ -62,12 +63,12 @@ def test_each_quantizer_draws_in_the_first_scheme_that_it_has(drawn):
 )
 def test_what_the_recipe_leaves_open_is_the_quantizers(drawn, variant):
     drawn.quantizers = [Having("other", variant)]
-    assert list(promises._check_properties(STEP, {}, read_back(PER_TENSOR))) == []
+    assert list(promises._check_properties(STEP, Promise(), read_back(PER_TENSOR))) == []
     assert drawn.hunts == [("other", variant, 0.5)]
 
 
 def test_a_scheme_that_nobody_has_is_said_to_be_untested(drawn):
     drawn.quantizers = [Having("tensor", PER_TENSOR)]
-    (note,) = promises._check_properties(STEP, {}, read_back(PER_CHANNEL))
+    (note,) = promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL))
     assert note.startswith("quantize:mine: no registered quantizer computes as it does in this scheme")
     assert drawn.hunts == []

@@ -1,13 +1,15 @@
 """What an artifact holds is read back: each way to break the promise is one finding that names it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.contracts import Promise, Quantization, StoredTensor
 from weighbridge.numerics import Scheme, reference
 from weighbridge.numerics.round_trip import read_back
 
-PROMISE = {"bits": 8, "per_channel": True, "symmetric": True, "signed": True}
+PROMISE = Promise(bits=8, granularity="channel", symmetric=True, signed=True)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_per_tensor_where_per_channel_was_asked(weight):
 
 
 def test_per_channel_where_per_tensor_was_asked(weight):
-    found = messages(quantized(weight), weight, {**PROMISE, "per_channel": False})
+    found = messages(quantized(weight), weight, replace(PROMISE, granularity="tensor"))
     assert found == ["conv1: asked for per-tensor, got per-channel"]
 
 
@@ -63,7 +65,7 @@ def test_one_channel_is_both(weight):
 
 def test_group_size(weight):
     matrix = weight.reshape(6, 36)
-    promise = {"bits": 4, "group_size": 12}
+    promise = Promise(bits=4, granularity="group", group_size=12)
     right = quantized(matrix, Scheme("int4", axis=1, group_size=12))
     assert messages(right, matrix, promise) == []
     wrong = quantized(matrix, Scheme("int4", axis=1, group_size=18))
@@ -129,7 +131,7 @@ def test_reduced_range_uses_half_of_the_codes(weight):
     codes = np.rint(weight / scale.reshape(6, 1, 1, 1)).astype(np.int16)
     stored = quantized(weight, codes=codes, scale=scale)
     assert "codes are left unused" in messages(stored, weight)[0]
-    assert messages(stored, weight, {**PROMISE, "reduce_range": True}) == []
+    assert messages(stored, weight, replace(PROMISE, reduce_range=True)) == []
 
 
 def test_codes_outside_their_width(weight):

@@ -17,7 +17,7 @@ def net():
 QUANTIZERS = """
 import numpy as np
 
-from weighbridge.contracts import STEPS, Model, Options, Step
+from weighbridge.contracts import STEPS, Model, Options, Promise, Step
 from weighbridge.numerics.quantizer import QUANTIZERS
 from weighbridge.numerics.quantizers.reference import ReferenceQuantizer
 
@@ -45,16 +45,16 @@ def apply(model, options, context):
     return dynamic(model, DynamicOptions(), context)
 
 
-def step(method, **promise):
+def step(method, granularity=None):
     STEPS.add(f"quantize:{method}", Step(
-        "quantize", method, ("torch",), Options, apply, must="quantize", restructures=True,
-        scheme=lambda options: {"bits": 8, **promise},
+        "quantize", method, ("torch",), Options, apply, must="quantize",
+        scheme=lambda options: Promise(granularity=granularity),
     ))
 
 
 step("mine")
-step("coarse", per_channel=True)
-step("right", per_channel=False)
+step("coarse", "channel")
+step("right", "tensor")
 """
 
 

@@ -49,7 +49,7 @@ def export(model: Model, context: Context) -> Model:
     module = model.value.module() if program else model.value
     samples = context.data.sample(SAMPLES)
     _check_agreement(proto, run_module(module, samples), samples)
-    return Model("onnx", proto)
+    return Model("onnx", proto, notes=model.notes)
 
 
 def _check_batch(proto: Any) -> None:

@@ -45,6 +45,8 @@ class LiteRTSession:
         self._inputs = _in_order(self._interpreter.get_input_details(), taken)
         self._outputs = _in_order(self._interpreter.get_output_details(), given)
         self._shapes = [tuple(int(size) for size in detail["shape"]) for detail in self._inputs]
+        self.batch = self._shapes[0][0] if self._shapes and self._shapes[0] else 1
+        """The batch that the file declares, 1 where it is free."""
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
         import numpy as np

@@ -95,17 +95,17 @@ def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array,
         result = module(**args) if isinstance(args, dict) else module(*args)
     return tuple(
         tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
-        for tensor in _leaves(result)
+        for tensor in leaves(result)
     )
 
 
-def _leaves(result: Any) -> list[torch.Tensor]:
+def leaves(result: Any) -> list[torch.Tensor]:
     if hasattr(result, "detach"):
         return [result]
     if isinstance(result, Mapping):
-        return [leaf for value in result.values() for leaf in _leaves(value)]
+        return [leaf for value in result.values() for leaf in leaves(value)]
     if isinstance(result, list | tuple):
-        return [leaf for value in result for leaf in _leaves(value)]
+        return [leaf for value in result for leaf in leaves(value)]
     return []
 
 

@@ -1,7 +1,8 @@
 """torch `nn.Module`: the user's code builds it, a safetensors checkpoint ships.
 
-A quantized layer's packed weight is stored as codes, scales and zero points, so that no pickle is needed; the
-steps that changed the module's structure are repeated when the checkpoint is opened.
+A quantized layer's packed weight is stored as codes, scales and zero points, so that no pickle is needed; a step
+that changed the module's layers brings `Step.rebuild`, which gives a fresh module the same ones before its
+checkpoint is loaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, Requireme
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -35,17 +37,28 @@ class TorchModule:
         module = call(reference, folder)
         if not isinstance(module, torch.nn.Module):
             raise StageError("load", f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module")
+        refuse(module, "load", kinds=("mask",))
+        zeros = count_zeros(module)
+        notes: tuple[str, ...] = ()
         if weights is not None:
-            _load_state(module, read_checkpoint(weights), str(weights))
-        return Model("torch", module.eval(), {"reference": reference, "folder": str(folder), "replay": []})
+            state, masked = apply_masks(read_checkpoint(weights))
+            if masked:
+                notes = (
+                    f"{weights.name} holds pruning masks beside the full weights of {', '.join(masked)}: they were "
+                    "applied while loading, as torch.nn.utils.prune.remove does",
+                )
+            _load_state(module, state, str(weights))
+        source = {"reference": reference, "folder": str(folder), "rebuild": [], "zeros": zeros}
+        return Model("torch", module.eval(), source, notes)
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
         from safetensors.torch import save_file
 
+        refuse(model.value, "save", kinds=("mask",))
         tensors, aliases = flatten(model.value)
         path = folder / f"{stem}.safetensors"
         save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            _apart(tensors),
             path,
             metadata={"aliases": json.dumps(aliases)},
         )
@@ -59,9 +72,14 @@ class TorchModule:
             aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
         tensors.update({alias: tensors[name] for alias, name in aliases.items()})
         module = call(artifact.source["reference"], Path(artifact.source["folder"])).eval()
-        for key, options in artifact.source["replay"]:
+        for key, options, facts in artifact.source["rebuild"]:
             step = STEPS.get(key)
-            module = step.apply(Model("torch", module), step.options.model_validate(options), None).value  # type: ignore[arg-type]
+            if step.rebuild is None:
+                raise StageError(
+                    "open", f"step '{key}' changed the module's layers and registers no `rebuild`"
+                )
+            stated = step.options.model_validate_json(json.dumps(options))
+            module = step.rebuild(Model("torch", module), stated, facts).value
         _load_state(module, _pack(tensors), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
@@ -147,6 +165,28 @@ def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) ->
         raise StageError(
             "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
         ) from error
+
+
+def count_zeros(module: torch.nn.Module) -> dict[str, int]:
+    """Zeros in each matrix or filter that has any, by name: those of a fresh module are its initialization's."""
+    counts = {
+        name: int((weight == 0).sum())
+        for name, weight in module.named_parameters()
+        if weight.dim() > 1 and weight.is_floating_point()
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor in memory of its own: safetensors refuses a view of another, which a buffer may be."""
+    owned: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        part = storage.nbytes() != tensor.numel() * tensor.itemsize or storage.data_ptr() in owned
+        apart[name] = tensor.contiguous().clone() if part else tensor.contiguous()
+        owned.add(apart[name].untyped_storage().data_ptr())
+    return apart
 
 
 def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

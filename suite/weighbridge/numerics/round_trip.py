@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.contracts import Promise, Quantization, StoredTensor
 from weighbridge.numerics import reference
 from weighbridge.numerics.codes import spread
 from weighbridge.numerics.elements import ELEMENTS, Array
@@ -68,24 +67,23 @@ class ReadBack:
 def read_back(
     stored: Iterable[StoredTensor],
     floats: Mapping[str, Array],
-    promise: Mapping[str, Any],
+    promise: Promise,
     partial: bool = False,
 ) -> ReadBack:
     """Compare the quantized matrices and filters of an artifact with `promise` and with the weights they came from.
 
     `floats` are the weights before quantization, by any names: where names or layouts differ, a stored weight is
-    matched with the one that it approximates. Of `promise` only the keys present are checked: `bits`,
-    `per_channel`, `symmetric`, `signed`, `group_size`, `dtype`; `reduce_range` says that one bit is left unused,
-    `minmax: False` that scales are not meant to span the weights, `nearest: False` that codes are not rounded to
-    nearest. With `partial` the promise is about the weights among `floats` only: another step made the others.
+    matched with the one that it approximates. What `promise` leaves open is not checked. With `partial` the promise
+    is about the weights among `floats` only: another step made the others.
     """
     tensors = [tensor for tensor in stored if tensor.array.ndim >= 2]
     weights = tuple(_matched(tensor, floats) for tensor in tensors if tensor.quantization is not None)
     if partial:
         weights = tuple(weight for weight in weights if weight.original is not None)
-    asked = promise.get("dtype") or f"{promise.get('bits', 8)} bits"
     if not weights:
-        return ReadBack((), (Finding("the artifact", f"asked for weights of {asked}, none is quantized"),))
+        return ReadBack(
+            (), (Finding("the artifact", f"asked for weights of {promise.element}, none is quantized"),)
+        )
     findings = [finding for weight in weights for check in CHECKS for finding in check(weight, promise)]
     lost = [weight.layer for weight in weights if weight.original is None]
     plain = [
@@ -100,39 +98,39 @@ def read_back(
 # --------------------------------------------------------------------------------------------- the promise
 
 
-def _bits(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _bits(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """The width, or the reduced float, that was asked for."""
-    wanted, got = promise.get("bits"), weight.quantization.bits
+    wanted, got = promise.bits, weight.quantization.bits
     if wanted is not None and got != wanted:
         yield Finding(weight.layer, f"asked for {wanted} bits, got {got}")
-    if promise.get("dtype") not in (None, weight.quantization.scheme):
-        yield Finding(weight.layer, f"asked for {promise['dtype']}, got {weight.stored.dtype}")
-    signed = promise.get("signed")
+    if promise.dtype not in (None, weight.quantization.scheme):
+        yield Finding(weight.layer, f"asked for {promise.dtype}, got {weight.stored.dtype}")
+    signed = promise.signed
     if signed is not None and weight.scheme is not None and weight.scheme.type.signed != signed:
         kinds = ("unsigned", "signed")
         yield Finding(weight.layer, f"asked for {kinds[signed]} codes, got {kinds[not signed]}")
 
 
-def _granularity(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _granularity(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """Per-tensor, per-channel or groups, as asked. One channel is both per-tensor and per-channel."""
     group, axis = weight.quantization.group_size, weight.quantization.axis
     got = "per-tensor" if axis is None else "per-channel"
     got = f"per-group of {group}" if group is not None else got
-    if "group_size" in promise:
-        wanted = f"per-group of {promise['group_size']}"
-        if promise["group_size"] != group:
+    if promise.granularity == "group":
+        wanted = f"per-group of {promise.group_size}"
+        if promise.group_size != group:
             yield Finding(weight.layer, f"asked for {wanted}, got {got}")
-    elif "per_channel" in promise:
+    elif promise.granularity is not None:
         shape = weight.stored.array.shape
-        wanted = "per-channel" if promise["per_channel"] else "per-tensor"
+        wanted = f"per-{promise.granularity}"
         single = weight.quantization.scale.size == 1 and 1 in (shape[0], shape[-1])
         if got != wanted and not single:
             yield Finding(weight.layer, f"asked for {wanted}, got {got}")
 
 
-def _zero_points(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _zero_points(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """Symmetric weights have the middle of the codes as zero point."""
-    if promise.get("symmetric") and weight.scheme is not None and not weight.scheme.symmetric:
+    if promise.symmetric and weight.scheme is not None and not weight.scheme.symmetric:
         zero_points = np.atleast_1d(weight.quantization.zero_point)
         where = np.argwhere(zero_points != weight.scheme.middle)[0]
         channel = None if weight.quantization.axis is None else int(where[0])
@@ -144,10 +142,26 @@ def _zero_points(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding
         )
 
 
+def _pattern(weight: Weight, promise: Promise) -> Iterator[Finding]:
+    """At least N zeros in every M codes, along one of the axes: layouts differ in which one the inputs are."""
+    if promise.pattern is None:
+        return
+    zeros, run = (int(number) for number in promise.pattern.split(":"))
+    parameters = spread(weight.quantization.zero_point, weight.stored.array.shape, weight.quantization.axis,
+                        weight.quantization.group_size)  # fmt: skip
+    is_zero = weight.stored.array == parameters
+    axes = [axis for axis, side in enumerate(is_zero.shape) if side % run == 0]
+    runs = (np.moveaxis(is_zero, axis, -1).reshape(-1, run).sum(1) for axis in axes)
+    if not any(np.all(found >= zeros) for found in runs):
+        yield Finding(
+            weight.layer, f"asked for {zeros} zeros in every {run} weights, along no axis it has them"
+        )
+
+
 # --------------------------------------------------------------------------------------------- the numbers
 
 
-def _codes(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """Scales are positive and finite, codes fit their width."""
     scale = weight.quantization.scale
     if not np.all(np.isfinite(scale) & (scale > 0)):
@@ -161,10 +175,10 @@ def _codes(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
             yield _at(weight, index, f"code {code} is outside [{scheme.lowest:g}, {scheme.highest:g}]")
 
 
-def _nearest(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """Every number is stored as the code nearest to it, or as an extreme code past the range."""
     scheme = weight.scheme
-    if weight.original is None or scheme is None or not promise.get("nearest", True):
+    if weight.original is None or scheme is None or not promise.nearest:
         return
     scale, zero_point = _parameters(weight).spread(weight.original.shape, scheme)
     codes = weight.stored.array.astype(np.float64)
@@ -189,18 +203,18 @@ def _nearest(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _scales(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
+def _scales(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """The scale is the reference's for these weights.
 
     Conventions differ by one code at either end (127, 127.5 or 128 steps to the largest weight): a scale may lie
     between those of one code less and one code more.
     """
     scheme = weight.scheme
-    if weight.original is None or scheme is None or not promise.get("minmax", True):
+    if weight.original is None or scheme is None or not promise.minmax:
         return
     codes = scheme.highest - scheme.lowest
     wanted = reference.choose(weight.original, scheme).scale.astype(np.float64)
-    if promise.get("reduce_range"):
+    if promise.reduce_range:
         wanted = wanted * codes / (codes // 2)
         codes //= 2
     got = np.broadcast_to(weight.quantization.scale, wanted.shape)
@@ -219,10 +233,11 @@ def _scales(weight: Weight, promise: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Callable[[Weight, Mapping[str, Any]], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Weight, Promise], Iterator[Finding]], ...] = (
     _bits,
     _granularity,
     _zero_points,
+    _pattern,
     _codes,
     _nearest,
     _scales,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
+from weighbridge.contracts import Promise
 from weighbridge.numerics.codes import spread
 from weighbridge.numerics.elements import ELEMENTS, Array, Element, Float, Integer, Rounding
 
@@ -90,19 +90,20 @@ class Scheme:
         return self.axis is None or -len(shape) <= self.axis < len(shape)
 
     @classmethod
-    def promised(cls, promise: Mapping[str, Any], axis: int = 0) -> Scheme:
-        """The scheme that a recipe's promise names: `bits`, `signed`, `symmetric`, `per_channel`, `group_size`.
+    def promised(cls, promise: Promise, axis: int = 0) -> Scheme:
+        """The scheme that a recipe's promise names; `axis` where the promise leaves it open.
 
-        What the promise leaves open is int8, symmetric, per-tensor, whole range.
+        What else the promise leaves open is int8, symmetric, per-tensor, whole range.
         """
-        bits, signed = promise.get("bits", 8), promise.get("signed", True)
-        group_size = promise.get("group_size")
-        grouped = promise.get("per_channel", False) or group_size is not None
         return cls(
-            element=f"{'' if signed else 'u'}int{bits}",
-            symmetric=promise.get("symmetric", True),
-            axis=axis if grouped else None,
-            group_size=group_size,
+            element=f"{'u' if promise.signed is False else ''}int{promise.bits or 8}",
+            symmetric=promise.symmetric is not False,
+            axis=None
+            if promise.granularity in (None, "tensor")
+            else axis
+            if promise.axis is None
+            else promise.axis,
+            group_size=promise.group_size,
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.case.model import StepRef
 from weighbridge.case.steps import promising
-from weighbridge.contracts import FORMATS, STEPS, Array, Model, Step
+from weighbridge.contracts import FORMATS, STEPS, Array, Model, Promise, Step
 from weighbridge.core.errors import ThresholdMissed
 from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.environment.requirements import missing
@@ -99,7 +99,7 @@ def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact) -> tuple[
     return (*result.notes, *_check_properties(step, promise, result))
 
 
-def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) -> Iterator[str]:
+def _check_properties(step: Step, promise: Promise, result: ReadBack) -> Iterator[str]:
     """The properties of the scheme, on drawn tensors and on the model's weights, in the arithmetic of the engine."""
     from weighbridge.numerics.hunt import check_weights
     from weighbridge.numerics.schemes import Scheme
@@ -109,7 +109,7 @@ def _check_properties(step: Step, promise: Mapping[str, Any], result: ReadBack) 
     for weight in result.weights:
         if weight.scheme is not None and weight.original is not None:
             weights.setdefault(weight.scheme, {})[weight.layer] = _sample(weight.original, weight.scheme)
-    schemes = list(weights) or ([Scheme.promised(promise)] if "bits" in promise else [])
+    schemes = list(weights) or ([Scheme.promised(promise)] if promise.bits is not None else [])
     tested = {
         quantizer: variants
         for quantizer in _quantizers(step)

@@ -1,131 +1,245 @@
-"""Weights set to zero in a torch module: single ones, or whole output channels. Masks are made permanent.
+"""Weights set to zero in a torch module: single ones, or whole channels. The zeros are permanent, shapes stay.
 
-Built on `torch.nn.utils.prune`. Zeros make nothing faster by themselves, and a file smaller only when it is
-compressed; the thresholds `gzip_ratio` and `nonzero` measure them.
+Zeros make nothing faster by themselves, and a file smaller only when it is compressed; the thresholds `gzip_ratio`
+and `nonzero` measure them.
 """
 
 from __future__ import annotations
 
-import copy
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Options, Step
-from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.errors import StageError
+from weighbridge.steps.prune.channels import channel_of, channel_scores
+from weighbridge.steps.selection import matching, select
+from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
 
 if TYPE_CHECKING:
     import torch
 
+_AMOUNT = (
+    "a fraction between 0 and 1 (0.5 removes half), or a whole number of weights (of channels for ln_structured), "
+    "in each layer or, with `scope: global`, in all of them together"
+)
+
 
 class PruneOptions(Options):
     amount: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="The fraction to remove, or an absolute number of weights (channels, for ln_structured)."
+        description=f"How much to remove: {_AMOUNT}."
     )
     scope: Literal["local", "global"] = Field(
         "local", description="Rank within each layer, or across all of them."
     )
     layers: list[str] = Field(
-        default_factory=lambda: ["*"], min_length=1, description="Name patterns of the layers to prune."
+        default_factory=lambda: ["*"],
+        min_length=1,
+        description="Names, patterns or types of the layers to prune.",
     )
     exclude: list[str] = Field(
-        default_factory=list, description="Name patterns of the layers to leave alone."
+        default_factory=list, description="Names, patterns or types of the layers to leave alone."
     )
+
+    @field_validator("amount", mode="before")
+    @classmethod
+    def _possible(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and (0 < value < 1 or (isinstance(value, int) and value >= 1)):
+            return value
+        hint = ""
+        if isinstance(value, str) and value.strip().endswith("%"):
+            hint = "; write a percentage as a fraction, 50% as 0.5"
+        elif number and value == 1:
+            hint = "; 1.0 as a fraction would remove everything, and one weight is written 1"
+        elif number and value > 1:
+            hint = f"; write {value / 100:g} for {value:g} %, or {round(value)} for so many weights"
+        raise ValueError(f"amount: {value} is not {_AMOUNT}{hint}")
 
 
 class StructuredOptions(PruneOptions):
     n: Annotated[int, Field(ge=1)] | Literal["inf"] = Field(2, description="The norm that ranks channels.")
-    dim: int = Field(0, description="The axis of the weight whose slices are removed; 0 is output channels.")
+    dim: int = Field(
+        0,
+        ge=0,
+        description="What is removed: 0 output channels, 1 input channels (of transposed convolutions too), "
+        "2 and on the positions of a kernel.",
+    )
 
 
-def select(module: torch.nn.Module, options: PruneOptions) -> list[tuple[torch.nn.Module, str]]:
-    """The prunable layers that the patterns choose, as torch's `(module, "weight")`; raises `StageError` for none."""
+def prune(model: Model, options: PruneOptions, context: Context, method: str) -> Model:
+    """A copy with the weights that rank lowest set to zero.
+
+    A weight that two layers share is pruned once and stays shared. Raises `StageError` naming the layer where an
+    amount does not fit it.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(context.seed)
+    module = working_copy(model, "prune")
+    found = weight_layers(module)
+    layers, notes = _chosen(found, options)
+    channels = {}
+    if isinstance(options, StructuredOptions):
+        channels = {layer.label: channel_of(layer.label, layer.module, options.dim) for layer in layers}
+    scores: dict[str, torch.Tensor] = {}
+    for layer in layers:
+        weight = layer.module.weight.detach()
+        if isinstance(options, StructuredOptions):
+            scores[layer.label] = channel_scores(weight, channels[layer.label], options.n)
+        elif method == "random_unstructured":
+            scores[layer.label] = torch.rand(weight.shape, generator=generator)
+        else:
+            scores[layer.label] = weight.abs()
+    unit = "channels" if channels else "weights"
+    rank = _rank_globally if options.scope == "global" else _rank_locally
+    kept, more = rank(scores, options.amount, unit)
+    with torch.no_grad():
+        for layer in layers:
+            keep = kept[layer.label]
+            mask = keep[channels[layer.label]] if channels else keep
+            layer.module.weight.masked_fill_(~mask, 0)  # in place, so that a tie or a view of it stays one
+    untouched = _untouched(found, layers)
+    return Model("torch", module, model.source, (*model.notes, *notes, *more, *untouched))
+
+
+def _chosen(found: Sequence[WeightLayer], options: PruneOptions) -> tuple[list[WeightLayer], list[str]]:
+    """The layers to prune, each weight once, and what is to be said of weights that several layers share."""
+    what, every = "no layer with weights", [each.layer for each in found]
+    names = {layer.name for layer in select("prune", what, every, options.layers, options.exclude)}
+    excluded = {layer.name for layer in matching("prune", "exclude", what, every, options.exclude)}
+    prunable = [each for each in found if _prunable(each) and each.names[0] in names]
+    if not prunable:
+        there = ", ".join(f"{each.label} ({each.kind})" for each in found if each.names[0] in names)
+        raise StageError(
+            "prune",
+            f"this step prunes Linear and convolution layers, and finds {there or 'no weights at all'}",
+        )
+    layers: dict[int, WeightLayer] = {}
+    notes: list[str] = []
+    for each in prunable:
+        weight = each.module.weight
+        sharing = [other for other in found if any(own is weight for own in other.weights.values())]
+        protected = [other.label for other in sharing if other.names[0] in excluded]
+        if id(weight) in layers:
+            continue
+        if protected:
+            notes.append(
+                f"{each.label} was left alone: it shares its weight with {', '.join(protected)}, which is excluded"
+            )
+            continue
+        layers[id(weight)] = each
+        others = [other.label for other in sharing if other is not each]
+        if others:
+            notes.append(
+                f"{each.label} shares its weight with {', '.join(others)}, which is pruned along with it"
+            )
+    if not layers:
+        raise StageError(
+            "prune", f"every chosen layer shares its weight with an excluded one ({'; '.join(notes)})"
+        )
+    return list(layers.values()), notes
+
+
+Kept = Mapping[str, Any]
+"""By layer: True for each weight or channel that stays."""
+
+
+def _rank_locally(scores: Mapping[str, torch.Tensor], amount: float, unit: str) -> tuple[Kept, list[str]]:
+    import torch
+
+    kept, notes, spared = {}, [], []
+    for label, score in scores.items():
+        total = score.numel()
+        if isinstance(amount, int) and amount >= total:
+            raise StageError(
+                "prune",
+                f"layer '{label}': amount {amount} is a number of {unit}, and it has {total:,} of them; {_WAYS_OUT}",
+            )
+        remove = amount if isinstance(amount, int) else round(amount * total)
+        if remove == total:
+            remove -= 1  # a layer without any cuts the network in two
+            notes.append(f"{label}: {amount:.3g} of {total} {unit} are all of them; one was kept")
+        if remove == 0:
+            spared.append(f"{label} ({total} {unit})")
+        kept[label] = torch.ones(total, dtype=torch.bool)
+        kept[label][score.flatten().argsort(stable=True)[:remove]] = False
+        kept[label] = kept[label].view(score.shape)
+    if spared:
+        notes.append(f"{', '.join(spared)} not pruned: {amount:.3g} of it is less than one")
+    return kept, [*notes, *_whole(scores, amount, unit, "in each layer")]
+
+
+def _rank_globally(scores: Mapping[str, torch.Tensor], amount: float, unit: str) -> tuple[Kept, list[str]]:
+    import torch
+
+    joined = torch.cat([score.flatten() for score in scores.values()])
+    total = joined.numel()
+    remove = amount if isinstance(amount, int) else round(amount * total)
+    if remove >= total:
+        raise StageError(
+            "prune",
+            f"amount {amount} is to be removed from all layers together, and {', '.join(scores)} have {total:,} "
+            f"{unit}; {_WAYS_OUT}",
+        )
+    keep = torch.ones(total, dtype=torch.bool)
+    keep[joined.argsort(stable=True)[:remove]] = False
+    kept, notes = {}, []
+    for (label, score), own in zip(
+        scores.items(), keep.split([score.numel() for score in scores.values()]), strict=True
+    ):
+        if not own.any():  # a layer without any cuts the network in two
+            own[score.argmax()] = True
+            notes.append(f"{label} ranks lowest as a whole; one of its {score.numel():,} {unit} was kept")
+        kept[label] = own.view(score.shape)
+    return kept, [*notes, *_whole(scores, amount, unit, "of all layers together")]
+
+
+_WAYS_OUT = "lower `amount`, write it as a fraction between 0 and 1, or leave the layer to `exclude`"
+
+
+def _whole(scores: Mapping[str, torch.Tensor], amount: float, unit: str, where: str) -> list[str]:
+    """What a whole number was taken for, since `50` may have been meant as a percentage."""
+    if not isinstance(amount, int):
+        return []
+    total = sum(score.numel() for score in scores.values())
+    layers = len(scores)
+    times = amount * (layers if where == "in each layer" else 1)
+    return [f"amount {amount} counts {unit} {where}: {times:,} of {total:,} ({times / total:.1%})"]
+
+
+def _prunable(layer: WeightLayer) -> bool:
     import torch
 
     kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
-    prunable = {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
-    for pattern in [*options.layers, *options.exclude]:
-        if not any(fnmatchcase(name, pattern) for name in prunable):
-            raise StageError(
-                "prune", f"no Linear or convolution matches '{pattern}'{did_you_mean(pattern, prunable)}"
-            )
-    chosen = [
-        layer
-        for name, layer in prunable.items()
-        if any(fnmatchcase(name, pattern) for pattern in options.layers)
-        and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
+    return isinstance(layer.module, kinds) and "weight" in layer.weights
+
+
+def _untouched(found: Sequence[WeightLayer], layers: Sequence[WeightLayer]) -> list[str]:
+    """The matrices that these methods have no say in: attention, recurrent layers, embeddings, own parameters."""
+    weights = {id(weight): weight for layer in found for weight in layer.weights.values()}
+    pruned = {id(layer.module.weight) for layer in layers}
+    other: dict[int, str] = {}
+    for each in found:
+        for name, weight in each.weights.items():
+            if not (_prunable(each) and name == "weight") and id(weight) not in pruned:
+                other.setdefault(id(weight), f"{each.label}.{name} ({each.kind})")
+    if not other:
+        return []
+    share = sum(weights[key].numel() for key in other) / sum(weight.numel() for weight in weights.values())
+    return [
+        f"not pruned, since prune steps take Linear and convolution layers: {', '.join(other.values())}; they hold "
+        f"{share:.1%} of the model's weights"
     ]
-    if not chosen:
-        raise StageError("prune", "`exclude` leaves no layer to prune")
-    return [(layer, "weight") for layer in chosen]
-
-
-def _apply(model: Model, options: PruneOptions, context: Context, method: str) -> Model:
-    import torch
-    from torch.nn.utils import prune
-
-    torch.manual_seed(context.seed)
-    module = copy.deepcopy(model.value)
-    parameters = select(module, options)
-    try:
-        if method == "ln_structured":
-            assert isinstance(options, StructuredOptions)
-            _structured(parameters, options)
-        elif options.scope == "global":
-            kind = prune.L1Unstructured if method == "l1_unstructured" else prune.RandomUnstructured
-            prune.global_unstructured(parameters, pruning_method=kind, amount=options.amount)
-        else:
-            local: Any = prune.l1_unstructured if method == "l1_unstructured" else prune.random_unstructured
-            for layer, name in parameters:
-                local(layer, name, amount=options.amount)
-    except (ValueError, IndexError) as error:
-        raise StageError("prune", str(error)) from error
-    for layer, name in parameters:
-        prune.remove(layer, name)
-    return Model("torch", module, model.source)
-
-
-def _structured(parameters: list[tuple[torch.nn.Module, str]], options: StructuredOptions) -> None:
-    """Remove the slices of smallest norm: within each layer, or across layers by the norm per weight."""
-    import torch
-    from torch.nn.utils import prune
-
-    order = float("inf") if options.n == "inf" else options.n
-    if options.scope == "local":
-        for layer, name in parameters:
-            prune.ln_structured(layer, name, amount=options.amount, n=order, dim=options.dim)
-        return
-    scores = []
-    for layer, name in parameters:
-        weight = getattr(layer, name).detach()
-        slices = weight.movedim(options.dim, 0).flatten(1)
-        size = slices.shape[1] ** (0.0 if order == float("inf") else 1.0 / order)
-        scores.append(
-            torch.linalg.vector_norm(slices, ord=order, dim=1) / size
-        )  # layers of any width compare
-    total = sum(len(score) for score in scores)
-    remove = options.amount if isinstance(options.amount, int) else round(options.amount * total)
-    if remove >= total:
-        raise StageError("prune", f"amount {options.amount} removes all {total} channels")
-    removed = set(torch.cat(scores).argsort()[:remove].tolist())
-    start = 0
-    for (layer, name), score in zip(parameters, scores, strict=True):
-        keep = torch.tensor([start + index not in removed for index in range(len(score))])
-        start += len(score)
-        if not keep.any():  # a layer without channels would cut the network in two
-            keep[score.argmax()] = True
-        weight = getattr(layer, name)
-        shape = [1] * weight.dim()
-        shape[options.dim] = len(score)
-        prune.custom_from_mask(layer, name, keep.to(weight.dtype).view(shape).expand_as(weight))
 
 
 def _register(method: str, options: type[PruneOptions]) -> None:
     def apply(model: Model, options: Any, context: Context) -> Model:
-        return _apply(model, options, context, method)
+        return prune(model, options, context, method)
 
-    STEPS.add(f"prune:{method}", Step("prune", method, ("torch",), options, apply, must="sparsify"))
+    typed: Callable[[Model, Any, Context], Model] = apply
+    STEPS.add(f"prune:{method}", Step("prune", method, ("torch",), options, typed, must="sparsify"))
 
 
 _register("l1_unstructured", PruneOptions)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Step
-from weighbridge.core.data import count
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Options, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
 from weighbridge.environment.quiet import quiet
-
-if TYPE_CHECKING:
-    from weighbridge.contracts import Array
+from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.quantize.litert_layers import TFLiteLayer, coverage, tflite_layers
+from weighbridge.steps.selection import select
 
 _EVERYTHING = ".*"
 _STATIC_ONLY = {"activations", "calibration", "io", "samples"}
@@ -40,6 +39,10 @@ class LiteRTQuantizeOptions(Options):
         description="The range of all samples, or ai-edge-quantizer's own average, which clamps outliers.",
     )
     samples: int = Field(256, ge=1, description="At most so many samples of the calibration split.")
+    exclude: list[str] = Field(
+        default_factory=list,
+        description="What to leave in float: names or patterns of operators' outputs or weights, or operator types.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> LiteRTQuantizeOptions:
@@ -63,20 +66,30 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
     """
     with quiet():
         quantizer = load(LITERT_QUANTIZER, "ai_edge_quantizer.quantizer")
+    layers = tflite_layers(model.value)
+    every = [each.layer for each in layers]
+    chosen = select("quantize", "no operator or weight", every, (), options.exclude)
+    excluded = [each for each in layers if each.layer not in chosen]
     try:
         with quiet():
             work = quantizer.Quantizer(bytearray(model.value))
-            _configure(work, options)
+            _configure(work, options, excluded)
             statistics = _calibrate(work, model, options, context) if work.need_calibration else None
             result = work.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     except StageError:
         raise
     except Exception as error:  # the quantizer raises whatever its passes raise
-        raise StageError("quantize", f"ai-edge-quantizer raised {type(error).__name__}: {error}") from error
-    return Model("tflite", bytes(result.quantized_model), model.source)
+        raise StageError(
+            "quantize",
+            f"ai-edge-quantizer cannot quantize the model with mode: {options.mode}; leave the operator that it names "
+            f"to `exclude`, or choose another mode ({type(error).__name__}: {error})",
+        ) from error
+    content = bytes(result.quantized_model)
+    covered = coverage(layers, {each.scope for each in excluded}, options.mode, content)
+    return Model("tflite", content, model.source, (*model.notes, *covered.sentences()), covered)
 
 
-def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
+def _configure(work: Any, options: LiteRTQuantizeOptions, excluded: Sequence[TFLiteLayer]) -> None:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -99,6 +112,8 @@ def _configure(work: Any, options: LiteRTQuantizeOptions) -> None:
         if options.io == "float":
             for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
                 work.update_quantization_recipe(_EVERYTHING, border, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for each in excluded:
+        work.update_quantization_recipe(each.pattern, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context: Context) -> Any:
@@ -106,47 +121,39 @@ def _calibrate(work: Any, model: Model, options: LiteRTQuantizeOptions, context:
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    signature, feeds = _feeds(model, options, context)
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(work.get_quantization_recipe())
     update = qsv_utils.min_max_update if options.calibration == "minmax" else qsv_utils.moving_average_update
     observer = calibrator.Calibrator(bytes(model.value), num_threads=1, qsv_update_func=update)
-    observer.calibrate({signature: feeds}, manager)
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        session = _session(model, Path(folder))
+        for inputs in Calibration(context, options.samples, session.batch):
+            for feed in session.feeds(inputs):  # one by one: the calibrator copies what it is given to a list
+                observer.calibrate({session.signature: [feed]}, manager)
     return observer.get_model_qsvs()
 
 
-def _feeds(
-    model: Model, options: LiteRTQuantizeOptions, context: Context
-) -> tuple[str, list[dict[str, Array]]]:
-    """The signature to calibrate, and one mapping of named inputs an invocation."""
+def _session(model: Model, folder: Path) -> Any:
+    """The float file in LiteRT, which knows how its signature is fed."""
     engine = ENGINES.get("litert")
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        artifact = FORMATS.get("tflite").save(model, Path(folder), "float")
-        session: Any = engine.open(artifact, engine.options())
-        if session.signature is None:
-            raise StageError(
-                "quantize",
-                "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
-            )
-        feeds: list[dict[str, Array]] = []
-        seen = 0
-        for inputs, _ in context.data.split("calibration").batches(1):
-            feeds += session.feeds(inputs)
-            seen += count(inputs)
-            if seen >= options.samples:
-                break
-    return session.signature, feeds
+    session: Any = engine.open(FORMATS.get("tflite").save(model, folder, "float"), engine.options())
+    if session.signature is None:
+        raise StageError(
+            "quantize",
+            "ai-edge-quantizer calibrates a signature and the file has none; use dynamic or weight_only",
+        )
+    return session
 
 
-def scheme(options: LiteRTQuantizeOptions) -> Mapping[str, Any]:
+def scheme(options: LiteRTQuantizeOptions) -> Promise:
     """What the options promise about weights: signed and symmetric in every mode."""
-    promise: dict[str, Any] = {
-        "bits": options.bits,
-        "signed": True,
-        "symmetric": True,
-        "per_channel": options.per_channel,
-    }
-    return {**promise, "group_size": options.block_size} if options.block_size else promise
+    return Promise(
+        bits=options.bits,
+        granularity="group" if options.block_size else "channel" if options.per_channel else "tensor",
+        group_size=options.block_size,
+        symmetric=True,
+        signed=True,
+    )
 
 
 STEPS.add(

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import tempfile
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Array, Context, Model, Options, Step
-from weighbridge.core.data import Split, count
-from weighbridge.core.errors import StageError, did_you_mean
-from weighbridge.environment.quiet import quiet
+from weighbridge.contracts import STEPS, Array, Context, Model, Options, Promise, Step
+from weighbridge.core.coverage import Coverage
+from weighbridge.core.errors import StageError
+from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.quantize.onnx_graph import (
+    flatten_biases,
+    gemms_to_matmuls,
+    part_grouped_biases,
+    separate,
+)
+from weighbridge.steps.quantize.onnx_layers import OnnxLayer, coverage, onnx_layers, stored_again
+from weighbridge.steps.quantize.onnx_preparation import (
+    DYNAMIC_WAYS,
+    STATIC_WAYS,
+    Prepared,
+    Way,
+    first_that_works,
+    refuse_without_floats,
+)
+from weighbridge.steps.selection import matching, select
 
 _TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
-_OPSET = 13
-"""The first with an axis on QuantizeLinear and DequantizeLinear."""
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
@@ -27,7 +41,8 @@ class DynamicOptions(Options):
     weights: Literal["int8", "uint8"] = "int8"
     reduce_range: bool = Field(False, description="7-bit weights, for x86 processors without VNNI.")
     exclude: list[str] = Field(
-        default_factory=list, description="Name patterns of nodes, weights or layers to leave in float."
+        default_factory=list,
+        description="What to leave in float: names or patterns of nodes, weights or layers, or operator types.",
     )
 
 
@@ -41,261 +56,205 @@ class StaticOptions(DynamicOptions):
 
 
 def dynamic(model: Model, options: DynamicOptions, context: Context) -> Model:
+    """Weights quantized now, activations as they come. Raises `StageError`, see `first_that_works`."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.registry import IntegerOpsRegistry
 
-    with _workspace(context) as folder:
-        source = _prepared(model.value, folder, optimize=False)
-        with _quiet("quantize: dynamic"):
-            quantize_dynamic(
-                source,
-                folder / "quantized.onnx",
-                per_channel=options.per_channel,
-                reduce_range=options.reduce_range,
-                weight_type=QuantType[_TYPES[options.weights]],
-                nodes_to_exclude=_excluded(source, options.exclude),
-            )
-        return _result(folder, model)
+    def quantize(source: Path, target: Path, excluded: Sequence[str]) -> None:
+        quantize_dynamic(
+            source,
+            target,
+            per_channel=options.per_channel,
+            reduce_range=options.reduce_range,
+            weight_type=QuantType[_TYPES[options.weights]],
+            nodes_to_exclude=list(excluded),
+        )
+
+    def fit(prepared: Prepared) -> list[str]:
+        prepared.origins.update(gemms_to_matmuls(prepared.model))
+        return []
+
+    quantizable = {*IntegerOpsRegistry, "Gemm"}
+    return _quantized("dynamic", model, options, context, DYNAMIC_WAYS, quantizable, fit, quantize)
 
 
 def static(model: Model, options: StaticOptions, context: Context) -> Model:
+    """Weights and activations quantized by ranges seen in calibration. Raises `StageError`, see `first_that_works`."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.registry import QDQRegistry
 
-    with _workspace(context) as folder:
-        source = _prepared(model.value, folder, optimize=True)
-        reader = CalibrationReader(context.data.split("calibration"), source, options.samples)
+    def quantize(source: Path, target: Path, excluded: Sequence[str]) -> None:
+        reader = CalibrationReader(context, source, options.samples)
         extra: dict[str, Any] = {"ActivationSymmetric": options.symmetric_activations}
-        if options.calibration != "minmax":
-            extra["CalibStridedMinMax"] = (
-                reader.stride
-            )  # histograms keep every activation; by strides they are let go
-        with _quiet("quantize: static"):
-            quantize_static(
-                source,
-                folder / "quantized.onnx",
-                reader,
-                quant_format=QuantFormat.QDQ,
-                per_channel=options.per_channel,
-                reduce_range=options.reduce_range,
-                activation_type=QuantType[_TYPES[options.activations]],
-                weight_type=QuantType[_TYPES[options.weights]],
-                nodes_to_exclude=_excluded(source, options.exclude),
-                calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
-                extra_options=extra,
-            )
-        return _result(folder, model)
+        if (
+            options.calibration != "minmax"
+        ):  # histograms keep every activation; batch by batch they are let go
+            extra["CalibStridedMinMax"] = 1
+        quantize_static(
+            source,
+            target,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            per_channel=options.per_channel,
+            reduce_range=options.reduce_range,
+            activation_type=QuantType[_TYPES[options.activations]],
+            weight_type=QuantType[_TYPES[options.weights]],
+            nodes_to_exclude=list(excluded),
+            calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
+            extra_options=extra,
+        )
+
+    def fit(prepared: Prepared) -> list[str]:
+        added = flatten_biases(prepared.model)
+        return [*added, *part_grouped_biases(prepared.model)] if options.per_channel else added
+
+    return _quantized("static", model, options, context, STATIC_WAYS, set(QDQRegistry), fit, quantize)
+
+
+def _quantized(
+    mode: str,
+    model: Model,
+    options: DynamicOptions,
+    context: Context,
+    ways: Sequence[Way],
+    quantizable: Collection[str],
+    fit: Callable[[Prepared], list[str]],
+    quantize: Callable[[Path, Path, Sequence[str]], None],
+) -> Model:
+    """Prepare, choose, `fit` the graph to the quantizer (giving nodes that stay in float), `quantize`, and read back."""
+    import onnx
+
+    def run(prepared: Prepared, folder: Path) -> tuple[Any, Coverage, list[str]]:
+        layers = onnx_layers(prepared.model, prepared.origins, prepared.former)
+        chosen, gone = _chosen(layers, options.exclude, model.value)
+        excluded = {each.layer.name for each in layers} - chosen
+        copied = separate(prepared.model, excluded)
+        added = fit(prepared)
+        now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {}, {})}
+        layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
+        source = folder / "source.onnx"
+        onnx.save(prepared.model, source)
+        quantize(source, folder / "quantized.onnx", [*sorted(excluded), *added])
+        result = _loaded(folder / "quantized.onnx")
+        told = [
+            f"{weight} is stored twice: {', '.join(readers)} keeps it in float, as `exclude` asks, and others read its codes"
+            for weight, readers in copied.items()
+        ]
+        told += stored_again(prepared.model, prepared.origins)
+        told += [
+            f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
+        ]
+        return result, coverage(layers, chosen, quantizable, mode, result), told
+
+    refuse_without_floats(model.value, f"quantize: {mode}")
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        (result, covered, told), notes = first_that_works(
+            model.value, Path(folder), ways, run, f"quantize: {mode}"
+        )
+    return Model("onnx", result, model.source, (*model.notes, *notes, *covered.sentences(), *told), covered)
+
+
+def _loaded(path: Path) -> Any:
+    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried."""
+    import onnx
+
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+    try:
+        OnnxRuntimeSession(str(path))
+    except StageError as error:
+        reason = error.message.replace(str(path), "it")
+        raise RuntimeError(f"the quantized model does not load: {reason}") from error
+    return onnx.load(path)
+
+
+def _chosen(layers: Sequence[OnnxLayer], exclude: Sequence[str], original: Any) -> tuple[set[str], list[str]]:
+    """The names of the nodes to quantize, and the patterns that fit nodes of the original only.
+
+    Preparation folds and fuses nodes away; to exclude such a one is no error. Raises `StageError` for other patterns
+    that fit nothing.
+    """
+    what, every = "no node, weight or layer", [each.layer for each in layers]
+    there = [
+        pattern for pattern in exclude if any(each.goes_by(pattern) or each.kind == pattern for each in every)
+    ]
+    gone = [pattern for pattern in exclude if pattern not in there]
+    if gone:
+        before = [each.layer for each in onnx_layers(original, {}, {})]
+        matching("quantize", "exclude", what, [*every, *before], gone)
+    return {layer.name for layer in select("quantize", what, every, (), there)}, gone
 
 
 class CalibrationReader:
-    """ONNX Runtime's `CalibrationDataReader` over a split: one batch at a time, never the whole split in memory."""
+    """ONNX Runtime's `CalibrationDataReader` over the calibration split: each sample is read once.
 
-    def __init__(self, split: Split, model: Path, samples: int) -> None:
+    A histogram calibrator asks by ranges, whose number it takes from `len`. A range is one batch here, and the last
+    one whatever is left, since not every data source tells its length beforehand.
+    """
+
+    def __init__(self, context: Context, model: Path, samples: int) -> None:
         from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
-        self._split, self._samples = split, samples
         session = OnnxRuntimeSession(str(model))
-        self._feed, self.whole = session.feed, session.batch
-        # ONNX Runtime refuses strides that leave a remainder
-        self.stride = session.batch or max(d for d in range(1, 33) if len(self) % d == 0)
-        self._range = (0, samples)
-        self._batches = self._iterate()
+        fixed = [
+            name
+            for name, value in session.inputs.items()
+            if not value.shape or isinstance(value.shape[0], int)
+        ]
+        whole = fixed if session.batch is None else ()  # a state beside inputs whose batch is free
+        batches, least = Calibration(context, samples, session.batch, whole).batches()
+        if least is None:
+            known = list(batches)
+            batches, least = iter(known), len(known)
+        self._feed, self._batches, self._length = session.feed, batches, least
+        self._left: float = math.inf
 
     def __len__(self) -> int:
-        return min(self._samples, self._split.length or self._samples)
+        return self._length
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        self._range = (start_index, end_index)
-        self._batches = self._iterate()
+        self._left = 1 if end_index < self._length else math.inf
 
     def get_next(self) -> dict[str, Array] | None:
-        return next(self._batches, None)
-
-    def rewind(self) -> None:
-        self._batches = self._iterate()
-
-    def _iterate(self) -> Iterator[dict[str, Array]]:
-        seen, (start, stop) = 0, self._range
-        for inputs, _ in self._split.batches(self.stride):
-            size = count(inputs)
-            low, high = max(start - seen, 0), min(stop - seen, size)
-            seen += size
-            if low < high and (self.whole is None or high - low == self.whole):
-                yield {name: array[low:high] for name, array in self._feed(inputs).items()}
-            if seen >= stop:
-                return
+        if not self._left:
+            return None
+        self._left -= 1
+        batch = next(self._batches, None)
+        return None if batch is None else self._feed(batch)
 
 
-def _prepared(proto: Any, folder: Path, optimize: bool) -> Path:
-    """The model on disk with shapes inferred, weights as initializers; left as it is where ONNX Runtime's preparation fails."""
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
-    onnx.save(_constants_to_initializers(_modern(proto)), raw)
-    with quiet():
-        for skip_symbolic in (False, True):
-            with contextlib.suppress(
-                Exception
-            ):  # symbolic inference fails on valid graphs; the next way needs less
-                quant_pre_process(
-                    raw, prepared, skip_optimization=not optimize, skip_symbolic_shape=skip_symbolic
-                )
-                return prepared
-    return raw
-
-
-def _modern(proto: Any) -> Any:
-    """The model in an opset that has per-channel DequantizeLinear; as it is where it cannot be converted."""
-    import onnx
-
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
-    if opset >= _OPSET:
-        return proto
-    with contextlib.suppress(Exception):  # what the quantizer then makes of it is opened before it is weighed
-        return onnx.version_converter.convert_version(proto, _OPSET)
-    return proto
-
-
-def _constants_to_initializers(proto: Any) -> Any:
-    """A copy whose Constant nodes are initializers: the quantizers look for weights there only."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    kept = []
-    for node in copy.graph.node:
-        tensor = next(
-            (
-                attribute.t
-                for attribute in node.attribute
-                if attribute.name == "value" and attribute.HasField("t")
-            ),
-            None,
-        )
-        if node.op_type == "Constant" and tensor is not None:
-            initializer = copy.graph.initializer.add()
-            initializer.CopyFrom(tensor)
-            initializer.name = node.output[0]
-        else:
-            kept.append(node)
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
-    return copy
-
-
-def _excluded(model: Path, patterns: list[str]) -> list[str]:
-    """The names of the nodes to leave in float.
-
-    A pattern is held against a node's name and, since exporters number their nodes, against the names of the
-    weights it reads and of the layers these belong to: `fc1.weight` and `fc1`. The dynamic quantizer turns a Gemm into
-    a MatMul of another name, and would ignore the name that the Gemm had.
-    """
-    import onnx
-
-    if not patterns:
-        return []
-    graph = onnx.load(model, load_external_data=False).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    handles = {
-        node.name: {node.name}
-        | {part for name in node.input if name in weights for part in (name, name.rpartition(".")[0])}
-        for node in graph.node
-    }
-    known = sorted({handle for own in handles.values() for handle in own if handle})
-    for pattern in patterns:
-        if not any(fnmatchcase(handle, pattern) for handle in known):
-            raise StageError(
-                "quantize",
-                f"exclude: no node, weight or layer matches '{pattern}'{did_you_mean(pattern, known[:60])}",
-            )
-    excluded = [
-        name
-        for name, own in handles.items()
-        if any(fnmatchcase(handle, pattern) for handle in own for pattern in patterns)
-    ]
-    gemms = {node.name for node in graph.node if node.op_type == "Gemm"}
-    return [*excluded, *(f"{name}_MatMul" for name in excluded if name in gemms)]
-
-
-def _result(folder: Path, model: Model) -> Model:
-    import onnx
-
-    quantized = onnx.load(folder / "quantized.onnx")
-    left = _in_bodies(quantized)
-    note = f"ONNX Runtime quantizes nothing inside If, Loop and Scan: {left} weights there stay in float"
-    return Model("onnx", quantized, model.source, (note,) if left else ())
-
-
-def _in_bodies(model: Any) -> int:
-    """How many float matrices and filters stand in the bodies of control flow."""
-    import onnx
-
-    from weighbridge.formats.onnx_weights import graphs
-
-    _, *bodies = graphs(model)
-    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    tensors = [tensor for body in bodies for tensor in getattr(body, "initializer", ())]
-    return sum(tensor.data_type in kinds and len(tensor.dims) > 1 for tensor in tensors)
-
-
-@contextlib.contextmanager
-def _workspace(context: Context) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        yield Path(folder)
-
-
-@contextlib.contextmanager
-def _quiet(step: str) -> Iterator[None]:
-    """The quantizers print and log; what they raise becomes a `StageError` that names the step."""
-    try:
-        with quiet():
-            yield
-    except StageError:
-        raise
-    except Exception as error:
-        text = str(error).strip().splitlines()
-        raise StageError(
-            "quantize",
-            f"ONNX Runtime raised {type(error).__name__}: {text[0] if text else '(no message)'}",
-            step,
-        ) from error
-
-
-def scheme(options: DynamicOptions) -> Mapping[str, Any]:
+def scheme(options: DynamicOptions) -> Promise:
     """What the options promise about weights. ONNX Runtime keeps int8 weights symmetric; uint8 ones have a zero point."""
-    promise: dict[str, Any] = {
-        "bits": 8,
-        "per_channel": options.per_channel,
-        "signed": options.weights == "int8",
-        "reduce_range": options.reduce_range,
-    }
-    return {**promise, "symmetric": True} if options.weights == "int8" else promise
+    return Promise(
+        bits=8,
+        granularity="channel" if options.per_channel else "tensor",
+        symmetric=True if options.weights == "int8" else None,
+        signed=options.weights == "int8",
+        reduce_range=options.reduce_range,
+    )
 
 
-STEPS.add(
-    "quantize:dynamic@onnxruntime",
-    Step(
-        "quantize",
-        "dynamic",
-        ("onnx",),
-        DynamicOptions,
-        dynamic,
-        engine="onnxruntime",
-        must="quantize",
-        scheme=scheme,
-    ),
-)
-STEPS.add(
-    "quantize:static@onnxruntime",
-    Step(
-        "quantize",
-        "static",
-        ("onnx",),
-        StaticOptions,
-        static,
-        engine="onnxruntime",
-        must="quantize",
-        splits=("calibration",),
-        scheme=scheme,
-    ),
-)
+def _register(
+    method: str,
+    options: type[Options],
+    apply: Callable[[Model, Any, Context], Model],
+    splits: tuple[str, ...],
+) -> None:
+    STEPS.add(
+        f"quantize:{method}@onnxruntime",
+        Step(
+            "quantize",
+            method,
+            ("onnx",),
+            options,
+            apply,
+            engine="onnxruntime",
+            must="quantize",
+            splits=splits,
+            scheme=scheme,
+        ),
+    )
+
+
+_register("dynamic", DynamicOptions, dynamic, ())
+_register("static", StaticOptions, static, ("calibration",))

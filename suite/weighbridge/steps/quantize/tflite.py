@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Step
+from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step
 from weighbridge.convert.keras_to_tflite import convert, make_converter
-from weighbridge.core.data import apply, count
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS
 from weighbridge.formats import tf_runtime
-
-if TYPE_CHECKING:
-    from weighbridge.contracts import Inputs
+from weighbridge.steps.calibration import Calibration
 
 _CALIBRATED = ("full_integer", "int16x8")
 
@@ -58,25 +55,15 @@ def quantize(model: Model, options: TFLiteOptions, context: Context) -> Model:
 
 def _samples(context: Context, limit: int) -> Iterator[Any]:
     """One sample at a time, as the converter wants them: by position or by the inputs' names."""
-    seen = 0
-    for inputs, _ in context.data.split("calibration").batches(1):
-        for position in range(count(inputs)):
-            one = _one(inputs, position)
-            yield one if isinstance(one, dict) else list(one)
-            seen += 1
-            if seen >= limit:
-                return
+    for one in Calibration(context, limit, fixed=1):
+        yield one if isinstance(one, dict) else list(one)
 
 
-def _one(inputs: Inputs, position: int) -> Inputs:
-    return apply(inputs, lambda array: array[position : position + 1])
-
-
-def scheme(options: TFLiteOptions) -> Mapping[str, Any]:
+def scheme(options: TFLiteOptions) -> Promise:
     """What the options promise about weights."""
     if options.mode == "float16":
-        return {"dtype": "float16"}
-    return {"bits": 8, "signed": True, "symmetric": True, "per_channel": True}
+        return Promise(bits=None, dtype="float16")
+    return Promise(bits=8, granularity="channel", symmetric=True, signed=True)
 
 
 STEPS.add(

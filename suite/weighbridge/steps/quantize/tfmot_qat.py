@@ -4,12 +4,9 @@ converted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Context, Model, Step
+from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.convert.keras_to_tflite import convert, make_converter
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
@@ -46,9 +43,9 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
     return Model("tflite", convert(converter, "quantize"), notes=model.notes)
 
 
-def scheme(options: QATOptions) -> Mapping[str, Any]:
+def scheme(options: QATOptions) -> Promise:
     """tfmot's scheme is per-channel for convolutions and per-tensor for Dense layers, so neither is promised."""
-    return {"bits": 8, "signed": True, "symmetric": True}
+    return Promise(bits=8, symmetric=True, signed=True)
 
 
 STEPS.add(

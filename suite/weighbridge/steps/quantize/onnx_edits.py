@@ -1,0 +1,95 @@
+"""Small edits of an ONNX graph that the preparation for quantization is made of. All are in place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from weighbridge.formats.onnx_weights import graphs
+
+
+def name_nodes(model: Any) -> dict[str, str]:
+    """Give each node a name of its own. Returns the names that were changed since two nodes had them, new to old."""
+    nodes = [node for graph in graphs(model) for node in graph.node]
+    counts = Counter(node.name for node in nodes)
+    taken = set(counts) - {""}
+    seen: set[str] = set()
+    renamed = {}
+    for node in nodes:
+        old = node.name
+        if old and old not in seen:
+            seen.add(old)
+            continue
+        base = name = f"{old or node.op_type}_{node.output[0] if node.output else len(seen)}"
+        number = 2
+        while name in taken:
+            name, number = f"{base}_{number}", number + 1
+        node.name = name
+        taken.add(name)
+        seen.add(name)
+        if old:
+            renamed[name] = old
+    return renamed
+
+
+def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:
+    """Give a weight's name to the one tensor that was made of it, so that reports and patterns find it.
+
+    `moved` is the weight that each new tensor came from; what keeps its new name is returned.
+    """
+    children = Counter(moved.values())
+    there = {tensor.name for tensor in model.graph.initializer} | used(model)
+    rename = {name: root for name, root in moved.items() if children[root] == 1 and root not in there}
+    for tensor in model.graph.initializer:
+        tensor.name = rename.get(tensor.name, tensor.name)
+    remove(model.graph.value_info, lambda value: value.name in rename)
+    for graph in graphs(model):
+        for node in graph.node:
+            for position, name in enumerate(node.input):
+                node.input[position] = rename.get(name, name)
+    return {name: root for name, root in moved.items() if name not in rename}
+
+
+def drop_unused(model: Any) -> None:
+    """Remove the initializers that nothing reads."""
+    kept = used(model) | {value.name for value in model.graph.output}
+    remove(model.graph.initializer, lambda tensor: tensor.name not in kept)
+
+
+def used(model: Any) -> set[str]:
+    """Every name that a node reads, in bodies of control flow too, which see the main graph's tensors."""
+    return {name for graph in graphs(model) for node in graph.node for name in node.input} | {
+        value.name for graph in bodies(model) for value in graph.output
+    }
+
+
+def bodies(model: Any) -> Iterator[Any]:
+    """The graphs of If, Loop and Scan."""
+    _, *rest = graphs(model)
+    yield from (graph for graph in rest if hasattr(graph, "initializer"))
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`name`, or the first of `name_2`, `name_3`, … that is not taken; it is taken from now on."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    taken.add(free)
+    return free
+
+
+def set_nodes(graph: Any, nodes: list[Any]) -> None:
+    """Put copies of `nodes` in place of the graph's own: protobuf's are gone once they leave their list."""
+    import onnx
+
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def remove(field: Any, drop: Callable[[Any], bool]) -> None:
+    """Remove the entries of a repeated field for which `drop` holds, without copying the others."""
+    for index in reversed(range(len(field))):
+        if drop(field[index]):
+            del field[index]

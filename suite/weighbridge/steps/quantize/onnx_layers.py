@@ -1,0 +1,135 @@
+"""The layers of an ONNX graph, as patterns choose them and as coverage tells what became of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weighbridge.core.coverage import Coverage, LayerCoverage
+from weighbridge.steps.quantize.onnx_edits import bodies
+from weighbridge.steps.selection import Layer
+
+_WEIGHTS = {
+    "Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1), "Gather": (0,), "LSTM": (1, 2),
+    "GRU": (1, 2), "RNN": (1, 2), "Attention": (1,), "EmbedLayerNormalization": (2, 3, 4), "Einsum": (0, 1, 2),
+    "FusedConv": (1,), "FusedGemm": (0, 1), "FusedMatMul": (0, 1), "MultiHeadAttention": (), "DeformConv": (1,),
+}  # fmt: skip
+"""Operators that keep weights in stored inputs, and which inputs these may be."""
+
+
+@dataclass(frozen=True)
+class OnnxLayer:
+    """A node with what patterns may call it, and the float weights that it reads."""
+
+    layer: Layer
+    weights: tuple[str, ...]
+
+
+def onnx_layers(model: Any, origins: Mapping[str, str], former: Mapping[str, str]) -> list[OnnxLayer]:
+    """Every node of the main graph. Node names must be unique.
+
+    A pattern is held against a node's name and, since exporters number their nodes, against the names of the weights
+    it reads and of the layers these belong to: `fc1.weight` and `fc1`. `origins` is what a folded weight was called
+    before, `former` what a node was.
+    """
+    import onnx
+
+    floats = (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.BFLOAT16,
+    )
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        read = [name for name in node.input if name in stored]
+        names = {*read, *(origins[name] for name in read if name in origins)}
+        handles = {part for name in names for part in (name, name.rpartition(".")[0]) if part}
+        handles |= {former[node.name]} if node.name in former else set()
+        # Fusions of ONNX Runtime append to the name of the node they begin with: fc1/MatMulAddFusion
+        handles |= {node.name.rpartition("/")[0]} if "Fusion" in node.name.rpartition("/")[2] else set()
+        positions = _WEIGHTS.get(node.op_type, ())
+        weights = tuple(
+            node.input[position]
+            for position in positions
+            if position < len(node.input)
+            and node.input[position] in stored
+            and len(stored[node.input[position]].dims) > 1
+            and stored[node.input[position]].data_type in floats
+        )
+        found.append(OnnxLayer(Layer(node.name, node.op_type, frozenset(handles)), weights))
+    return found
+
+
+def coverage(
+    layers: list[OnnxLayer], chosen: Collection[str], quantizable: Collection[str], mode: str, result: Any
+) -> Coverage:
+    """What became of each layer with weights, read from the quantized model `result`.
+
+    ONNX Runtime keeps the codes of a weight `w` as `w_quantized`. `quantizable` are the operator types that it
+    quantizes in this `mode`.
+    """
+    stored = {tensor.name for tensor in result.graph.initializer}
+    reads = {node.name: set(node.input) for node in result.graph.node}
+    told = []
+    for each in layers:
+        if not each.weights:
+            continue
+        name, kind = each.layer.name, each.layer.kind
+        codes = all(f"{weight}_quantized" in stored for weight in each.weights)
+        converted = codes and not reads.get(name, set()) & set(each.weights)
+        asked, convertible = name in chosen, kind in quantizable
+        reason = ""
+        if not converted:
+            reason = (
+                "`exclude` names it"
+                if not asked
+                else f"ONNX Runtime's {mode} quantization has no integer kernel for {kind}"
+                if not convertible
+                else f"ONNX Runtime's {mode} quantization passed it over"
+            )
+        told.append(LayerCoverage(_label(each), kind, asked, convertible, converted, reason))
+    return Coverage((*told, *_in_bodies(result)))
+
+
+def stored_again(model: Any, origins: Mapping[str, str]) -> list[str]:
+    """Weights that are stored more than once, since their readers want other layouts of them: a sentence each."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    copies: dict[str, list[str]] = {}
+    for name, root in origins.items():
+        if name in sizes:
+            copies.setdefault(root, [root] if root in sizes else []).append(name)
+    told = []
+    for root, names in copies.items():
+        whole = [name for name in names if sizes[name] == max(sizes[each] for each in names)]
+        readers = [node.name for node in model.graph.node if any(name in node.input for name in whole)]
+        if len(whole) > 1:
+            told.append(
+                f"{root} is tied: {' and '.join(readers)} read it in different layouts, so it is stored "
+                f"{len(whole)} times"
+            )
+    return told
+
+
+def _label(each: OnnxLayer) -> str:
+    """The layer's own name where its weights carry one (`fc1` of `fc1.weight`), else the node's."""
+    owners = {weight.rpartition(".")[0] for weight in each.weights}
+    owner = owners.pop() if len(owners) == 1 else ""
+    return owner or each.layer.name
+
+
+def _in_bodies(model: Any) -> list[LayerCoverage]:
+    """The float matrices and filters in the bodies of control flow."""
+    import onnx
+
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    reason = "ONNX Runtime quantizes nothing inside If, Loop and Scan"
+    return [
+        LayerCoverage(tensor.name, "weight in a body", True, False, False, reason)
+        for body in bodies(model)
+        for tensor in body.initializer
+        if tensor.data_type in kinds and len(tensor.dims) > 1
+    ]
