@@ -6,13 +6,13 @@ their scale to a multiplication further down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weighbridge.contracts import Quantization
 from weighbridge.formats.onnx_constants import BITS, Constant, width
 from weighbridge.formats.onnx_flow import Flow, Key, Path, Reader
 from weighbridge.formats.onnx_operators import CARRIERS, PACKED, SAME_AXES, Slot, attributes, integer
+from weighbridge.formats.onnx_packed import unpack
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -31,7 +31,9 @@ def read_slot(
     if reader.node.op_type in PACKED:
         if path:
             raise Unread("its packed codes are moved before they are read")
-        return _packed(constant.array(), constant.dtype, reader, slot, scale, zero)
+        if scale is None:
+            raise Unread(f"{reader.node.op_type} has no scales for it")
+        return unpack(constant, reader.node, scale, zero)
     array = constant.array()
     bits = width(constant.dtype)
     scheme = "affine" if constant.dtype in BITS else constant.dtype
@@ -110,8 +112,11 @@ def read_arithmetic(
 
 
 def source(key: Key, flow: Flow) -> Key | None:
-    """The constant whose numbers the value holds, seen through operators that only move them."""
+    """The constant whose numbers the value holds, seen through calls and operators that only move them."""
     while key not in flow.constants:
+        if key in flow.origin and key not in flow.makers:
+            key = flow.origin[key]
+            continue
         if key not in flow.makers or key not in flow.derived:
             return None
         node, scope = flow.makers[key]
@@ -225,53 +230,6 @@ def _aligned(value: Array, shape: tuple[int, ...], path: Path, reader: Reader) -
     along = [1] * len(shape)
     along[fitting[0]] = -1
     return value.reshape(along)
-
-
-def _packed(
-    array: Array, dtype: str, reader: Reader, slot: Slot, scale: Array | None, zero: Array | None
-) -> tuple[Array, Quantization]:
-    """Blocks along the last axis, low bits first; without zero points these are in the middle of the range.
-
-    MatMulNBits: codes are [N, K/block, block*bits/8] bytes, scales [N, K/block]. GatherBlockQuantized: as the table.
-    """
-    import numpy as np
-
-    node = reader.node
-    bits, block = integer(node, "bits", 4), integer(node, "block_size", 128)
-    table = node.op_type == "GatherBlockQuantized"
-    if scale is None:
-        raise Unread(f"its scales are calculated before {node.op_type} reads them")
-    if table and dtype != "uint8":
-        axis = integer(node, "quantize_axis", 1) % array.ndim
-        points = _zeros(scale, dtype) if zero is None else zero
-        scheme = "affine" if dtype in BITS else dtype
-        return array, Quantization(
-            BITS.get(dtype, 8), scale, points, axis, block or array.shape[axis], scheme
-        )
-    if table:
-        codes = _unpack(array, bits)
-        axis = integer(node, "quantize_axis", 1) % array.ndim
-        rows: Sequence[int] = scale.shape
-    else:
-        columns = integer(node, "K", 0)
-        codes, axis = _unpack(array.reshape(scale.size // -(-columns // block), -1), bits)[:, :columns], 1
-        rows = (len(codes), -(-columns // block))
-    if zero is None:
-        points = np.full(rows, 1 << (bits - 1), np.uint8)
-    elif zero.dtype == np.uint8:
-        points = _unpack(zero.reshape(*rows[:-1], -1), bits)[..., : rows[-1]]
-    else:
-        points = zero.reshape(rows)
-    return codes, Quantization(bits, scale.reshape(rows), points, axis, block)
-
-
-def _unpack(array: Array, bits: int) -> Array:
-    import numpy as np
-
-    if bits == 8:
-        return array
-    parts = [(array >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*array.shape[:-1], -1)
 
 
 def _zeros(scale: Array, dtype: str) -> Array:

@@ -29,11 +29,13 @@ _RANDOM = (
 
 @dataclass
 class Scope:
-    """A graph or a function, with the graph around it."""
+    """A graph, or one call of a function, with the graph around it."""
 
     index: int
     graph: Any
     around: Scope | None
+    place: tuple[Any, ...]
+    """Where in the file it stands: the calls of one function share it."""
     names: set[str] = field(default_factory=set)
 
 
@@ -55,23 +57,26 @@ class Flow:
         self.makers: dict[Key, tuple[Any, Scope]] = {}
         self.derived: set[Key] = set()
         """Values that depend on no input of the model: constants, and what is calculated from them alone."""
-        self._same: dict[Key, list[Key]] = defaultdict(
-            list
-        )  # what goes in under one name and stands in a body under another
+        self.origin: dict[Key, Key] = {}
+        """What a function's argument, or the state that a body begins with, is called where it comes from."""
+        self._same: dict[Key, list[Key]] = defaultdict(list)  # the reverse, and results on their way out
+        self._stored: dict[tuple[Any, ...], Key] = {}
+        self._again: dict[Key, Key] = {}  # a function's constants in its second call -> in its first
         self._count = 0
-        main, *functions = (self._open(graph, None) for graph in (model.graph, *model.functions))
-        self._functions = {
-            (scope.graph.domain, scope.graph.name, scope.graph.overload): scope for scope in functions
-        }
-        for scope in (*functions, main):
-            self._visit(scope)
+        self._functions = {(each.domain, each.name, each.overload): each for each in model.functions}
+        self._called: set[tuple[str, str, str]] = set()
+        self._inside: list[tuple[str, str, str]] = []
+        self._visit(self._open(model.graph, None, ()))
+        for name in self._functions.keys() - self._called:  # what nobody calls is stored all the same
+            self._visit(self._open(self._functions[name], None, name))
 
     def key(self, name: str, scope: Scope) -> Key:
         """The value that `name` means in `scope`."""
         inner: Scope | None = scope
         while inner is not None and name not in inner.names:
             inner = inner.around
-        return (scope.index if inner is None else inner.index, name)
+        found = (scope.index if inner is None else inner.index, name)
+        return self._again.get(found, found)
 
     def inputs(self, node: Any, scope: Scope) -> list[Key | None]:
         """None where an optional input is left out."""
@@ -95,34 +100,43 @@ class Flow:
                     seen.add(target[0])
                     pending.append(target)
 
-    def _open(self, graph: Any, around: Scope | None) -> Scope:
-        scope = Scope(self._count, graph, around)
+    def _open(self, graph: Any, around: Scope | None, place: tuple[Any, ...]) -> Scope:
+        scope = Scope(self._count, graph, around, place)
         self._count += 1
-        for constant in initializers(graph):
-            self.constants[scope.index, constant.name] = constant
-            scope.names.add(constant.name)
         scope.names.update(_formal(value) for value in graph.input)
         scope.names.update(name for node in graph.node for name in node.output)
+        for constant in initializers(graph):
+            scope.names.add(constant.name)
+            self._store(constant, scope)
         return scope
 
+    def _store(self, constant: Constant, scope: Scope, node: int = -1) -> None:
+        key, where = (scope.index, constant.name), (*scope.place, node, constant.name)
+        if where in self._stored:
+            self._again[key] = self._stored[where]
+            return
+        while key in self.constants:  # attributes of nodes without names
+            key = (scope.index, f"{key[1]}'")
+        self._stored[where] = key
+        self.constants[key] = constant
+        self.derived.add(key)
+
     def _visit(self, scope: Scope) -> None:
-        for constant in initializers(scope.graph):
-            self.derived.add((scope.index, constant.name))
-        for node in scope.graph.node:
+        for number, node in enumerate(scope.graph.node):
             taken = self.inputs(node, scope)
-            for position, input_ in enumerate(taken):
-                if input_ is not None:
-                    self.readers[input_].append(Reader(node, position, scope))
+            for position, value in enumerate(taken):
+                if value is not None:
+                    self.readers[value].append(Reader(node, position, scope))
             for constant in in_attributes(node):
-                key = (scope.index, constant.name)
-                while key in self.constants:  # attributes of nodes without names
-                    key = (scope.index, f"{key[1]}'")
-                self.constants[key] = constant
+                self._store(constant, scope, number)
             bodies = [
-                self._open(attribute.g, scope) for attribute in node.attribute if attribute.HasField("g")
+                self._open(attribute.g, scope, (*scope.place, number, attribute.name))
+                for attribute in node.attribute
+                if attribute.HasField("g")
             ]
             made = [(scope.index, name) for name in node.output]
-            self.makers.update(dict.fromkeys(made, (node, scope)))
+            if node.op_type != "Constant":
+                self.makers.update(dict.fromkeys(made, (node, scope)))
             if (
                 node.op_type not in _RANDOM
                 and not bodies
@@ -130,12 +144,24 @@ class Flow:
             ):
                 self.derived.update(made)
             for body in bodies:
-                self._visit(body)
                 self._bind(node, taken, made, body)
-            function = self._functions.get((node.domain, node.op_type, node.overload))
-            if function is not None:
-                self._connect(taken, [(function.index, name) for name in function.graph.input])
-                self._connect([(function.index, name) for name in function.graph.output], made)
+                self._visit(body)
+            self._call(node, taken, made)
+
+    def _call(self, node: Any, taken: list[Key | None], made: list[Key]) -> None:
+        """A function that the file itself defines: its arguments in this call are these values."""
+        name = (node.domain, node.op_type, node.overload)
+        if name not in self._functions or name in self._inside:  # no function may call itself
+            return
+        self._called.add(name)
+        inside = self._open(self._functions[name], None, name)
+        formal = [(inside.index, argument) for argument in inside.graph.input]
+        self._connect(taken, formal)
+        self.derived.update(key for key, value in zip(formal, taken, strict=False) if value in self.derived)
+        self._inside.append(name)
+        self._visit(inside)
+        self._inside.pop()
+        self._connect([self.key(result, inside) for result in inside.graph.output], made)
 
     def _bind(self, node: Any, taken: list[Key | None], made: list[Key], body: Scope) -> None:
         """How the inputs and outputs of If, Loop, Scan and SequenceMap correspond with those of their bodies."""
@@ -157,6 +183,7 @@ class Flow:
         ):  # trailing inputs and outputs may be left out
             if source is not None and target is not None:
                 self._same[source].append(target)
+                self.origin[target] = source
 
 
 def _formal(value: Any) -> str:
