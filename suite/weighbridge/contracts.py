@@ -79,12 +79,27 @@ class Quantization:
     """`affine` for integers; `float16`, `bfloat16`, `float8_e4m3fn`, ... for reduced floats."""
 
 
+Role = Literal["weight", "table", "bias", "operand"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How the graph reads a weight, where the format can tell."""
+
+    role: Role = "weight"
+    """`weight`: multiplied in a product (a matrix, a filter), what a recipe means by weights. `table`: rows are looked
+    up. `bias`: added to a product. `operand`: added, scaled by or joined to activations (positions, masks)."""
+    layout: str = ""
+    """A letter an axis: `io` is a matrix whose rows are inputs, `oi` its transpose. Empty where it is not known."""
+    bias: str = ""
+    """The name of the tensor that the same operator adds to the product."""
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """A weight as the artifact stores it. `array` holds codes when `quantization` is set, values otherwise.
 
     Packed formats are unpacked: int4 codes come as int8, one a number. `stored_bytes` is what the file spends.
-    `origin` is the name this weight had in the model before conversion, when it can be told.
     """
 
     name: str
@@ -94,6 +109,14 @@ class StoredTensor:
     quantization: Quantization | None = None
     layer: str = ""
     operator: str = ""
+    use: Use = Use()
+    unread: str = ""
+    """Why it is not known what these numbers stand for. Whoever counts weights raises this, so that no count is too small."""
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether its zeros and bits are judged: weights of two or more dimensions. Biases stay dense and wide by design."""
+        return self.array.ndim >= 2 and self.use.role != "bias"
 
     def values(self) -> Array:
         """The numbers the model computes with: dequantized, in float."""
@@ -138,7 +161,7 @@ class Format(Protocol):
         ...
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
-        """Every stored weight."""
+        """Every stored weight, each once: floats and quantized integers. Scales, zero points, shapes and indices are none."""
         ...
 
     def operators(self, model: Model) -> Mapping[str, int]:

@@ -29,7 +29,8 @@ def describe(path: Path) -> dict[str, Any]:
             "shape": list(tensor.array.shape),
             "operator": tensor.operator,
             "bytes": tensor.stored_bytes,
-            "nonzero": tensor.nonzero(),
+            "nonzero": 0 if tensor.unread else tensor.nonzero(),
+            "unread": tensor.unread,
         }
         for tensor in format_.tensors(model)
     ]
@@ -52,7 +53,8 @@ def _by_dtype(layers: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Tensors, numbers, bytes and nonzeros of each data type."""
     totals: dict[str, dict[str, int]] = {}
     for one in layers:
-        total = totals.setdefault(one["dtype"], {"tensors": 0, "numbers": 0, "bytes": 0, "nonzero": 0})
+        kind = f"{one['dtype']}, not read" if one["unread"] else one["dtype"]
+        total = totals.setdefault(kind, {"tensors": 0, "numbers": 0, "bytes": 0, "nonzero": 0})
         for key, value in (("tensors", 1), *((key, one[key]) for key in ("numbers", "bytes", "nonzero"))):
             total[key] += value
     return totals
@@ -120,6 +122,8 @@ def table(found: Mapping[str, Any]) -> str:
 
 def how(one: Mapping[str, Any]) -> str:
     """How a weight is quantized, in words: `8 bits, per_channel (axis 0), symmetric`."""
+    if one["unread"]:
+        return f"not known: {one['unread']}"
     if one["bits"] is None:
         return "no"
     if one["scheme"] != "affine":
@@ -131,7 +135,7 @@ def how(one: Mapping[str, Any]) -> str:
 
 
 def _zeros(one: Mapping[str, Any]) -> str:
-    return f"{1 - one['nonzero'] / one['numbers']:.1%}" if one["numbers"] else "-"
+    return f"{1 - one['nonzero'] / one['numbers']:.1%}" if one["numbers"] and not one.get("unread") else "-"
 
 
 def _shape(shape: list[Any]) -> str:

@@ -1,34 +1,34 @@
-"""The weights of an ONNX graph as stored: initializers and constants, in subgraphs and functions too.
+"""The weights of an ONNX model as stored, wherever it stores them, each once.
 
-How a tensor is quantized is told by the operator that consumes it. Sources: the ONNX operator specification
-(QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger, DequantizeLinear) and ONNX Runtime's contrib operators
-(MatMulNBits, DynamicQuantizeMatMul, QGemm).
+A float is a weight, unless it is a scale. An integer is one where an operator dequantizes it, or multiplies with it what
+the graph has cast; shapes, indices and masks are none. Integers of operators that are not known here are given as unread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.formats.onnx_codes import Unread, read_arithmetic, read_bias, read_slot, scale_of, source
+from weighbridge.formats.onnx_constants import Constant, is_reduced, width
+from weighbridge.formats.onnx_flow import Flow, Key, Path, Reader
+from weighbridge.formats.onnx_operators import (
+    INT32_BIASES,
+    PARAMETERS,
+    QUANTIZED,
+    STANDARD,
+    Slot,
+    is_known,
+    is_product,
+)
+from weighbridge.formats.onnx_use import ARITHMETIC, carries, other, use_of
+from weighbridge.formats.reduced_floats import reduced_float
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-# operator -> positions of (weight, scale, zero point); None where the operator does not name one.
-_CONSUMERS: dict[str, tuple[int, int | None, int | None]] = {
-    "DequantizeLinear": (0, 1, 2),
-    "QLinearConv": (3, 4, 5),
-    "QLinearMatMul": (3, 4, 5),
-    "QGemm": (3, 4, 5),
-    "MatMulInteger": (1, None, 3),
-    "ConvInteger": (1, None, 3),
-    "MatMulIntegerToFloat": (1, 3, 5),
-    "DynamicQuantizeMatMul": (1, 2, 3),
-    "MatMulNBits": (1, 2, 3),
-}
-_INTEGERS = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16}
-_REDUCED = ("float8", "float4", "float16", "bfloat16")
+_NARROW = ("int2", "uint2", "int4", "uint4", "int8", "uint8", "int16", "uint16")
 
 
 def graphs(model: Any) -> Iterator[Any]:
@@ -43,134 +43,167 @@ def graphs(model: Any) -> Iterator[Any]:
                 pending += attribute.graphs
 
 
+class _Codes(NamedTuple):
+    """How an integer constant becomes numbers to calculate with: as an operator's `slot`, or by the graph's arithmetic."""
+
+    reader: Reader
+    path: Path
+    slot: Slot | None
+    bias: bool = False
+
+
 def stored_tensors(model: Any) -> Iterator[StoredTensor]:
-    """Every weight that the file stores. Constants of fewer than two elements are not weights."""
-    import onnx
-
-    for graph in graphs(model):
-        protos: dict[str, Any] = {proto.name: proto for proto in getattr(graph, "initializer", ())}
-        for node in graph.node:
-            for attribute in node.attribute:
-                if node.op_type == "Constant" and attribute.name == "value" and attribute.HasField("t"):
-                    protos[node.output[0]] = attribute.t
-        consumers: dict[str, tuple[Any, int]] = {}
-        parameters: set[str] = set()
-        for node in graph.node:
-            weight, scale, zero = _CONSUMERS.get(node.op_type, (-1, None, None))
-            for position, name in enumerate(node.input):
-                if name not in protos:
-                    continue
-                if position in (scale, zero):
-                    parameters.add(name)
-                elif name not in consumers or position == weight:
-                    consumers[name] = (node, position)
-        for name, proto in protos.items():
-            if name in parameters or proto.data_type == onnx.TensorProto.STRING:
-                continue
-            consumer, position = consumers.get(name, (None, -1))
-            yield _stored(name, proto, consumer, position, protos)
+    """Every weight that the model stores; one that several operators read is given once."""
+    flow = Flow(model)
+    found: dict[Key, _Codes | str] = {}
+    parameters: set[Key] = set()
+    for key, constant in flow.constants.items():
+        codes = _codes(key, constant, flow)
+        if codes is not None:
+            found[key] = codes
+        parameters |= _parameters(key, codes, flow)
+    for key, constant in flow.constants.items():
+        if key in found and key not in parameters:
+            yield _integers(key, constant, found[key], flow)
+        elif key not in parameters and _is_float(constant.dtype):
+            yield _floats(key, constant, flow)
 
 
-def _stored(name: str, proto: Any, consumer: Any, position: int, protos: dict[str, Any]) -> StoredTensor:
-    dtype, array, stored_bytes = _read(proto)
-    operator = consumer.op_type if consumer is not None else ""
-    quantization = None
-    weight, scale_at, zero_at = _CONSUMERS.get(operator, (-1, None, None))
-    if consumer is not None and position == weight:
-        attributes = {attribute.name: attribute for attribute in consumer.attribute}
-        if operator == "MatMulNBits":
-            array, quantization = _blocks(array, consumer, attributes, protos)
-        elif dtype in _INTEGERS:
-            quantization = _affine(name, dtype, array, consumer, attributes, protos, scale_at, zero_at)
-    if quantization is None and dtype.startswith(_REDUCED):
-        bits = 8 * stored_bytes // max(array.size, 1)
-        import numpy as np
+def _is_float(dtype: str) -> bool:
+    return is_reduced(dtype) or dtype.startswith(("float", "complex"))
 
-        array = array.astype(np.float32)
-        quantization = Quantization(bits, np.ones((), np.float32), np.zeros((), np.int32), scheme=dtype)
-    base = name.removesuffix("_quantized")
-    return StoredTensor(
-        base, array, dtype, stored_bytes, quantization, base.rpartition(".")[0] or base, operator
+
+def _codes(key: Key, constant: Constant, flow: Flow) -> _Codes | str | None:
+    """How the numbers are dequantized; why that is not known; or None for shapes, indices, masks, and for plain floats."""
+    if _is_float(constant.dtype) and not constant.dtype.startswith(("float8", "float4")):
+        return None
+    unread = ""
+    for reader, path in flow.follow(key, lambda step, path: carries(step, path, flow)):
+        node, position = reader.node, reader.position
+        cast = any(step.node.op_type in ("Cast", "CastLike", "BitCast") for step in path)
+        if is_known(node):
+            slot = next((slot for slot in QUANTIZED.get(node.op_type, ()) if slot.codes == position), None)
+            if slot is not None and not cast:
+                return _Codes(reader, path, slot)
+            if position in INT32_BIASES.get(node.op_type, ()):
+                return _Codes(reader, path, None, bias=True)
+            if is_product(node, position) or (cast and _is_scaled(reader, flow)):
+                return _Codes(reader, path, None)
+        unread = unread or _not_understood(constant, reader)
+    return unread or None
+
+
+def _is_scaled(reader: Reader, flow: Flow) -> bool:
+    """Whether codes are multiplied by a stored scale here; a mask that is scaled to minus infinity is none."""
+    if reader.node.op_type not in ("Mul", "Div") or reader.position not in ARITHMETIC[reader.node.op_type]:
+        return False
+    scale = other(reader, flow)
+    if scale is None or not _is_float(flow.constants[scale].dtype):
+        return False
+    return bool((flow.constants[scale].array() > 0).all())
+
+
+def _not_understood(constant: Constant, reader: Reader) -> str:
+    """Why these integers may be weights; nothing where they cannot be."""
+    node, position = reader.node, reader.position
+    if node.domain in STANDARD or position in PARAMETERS.get(node.op_type, ()):
+        return ""
+    if is_known(node) and any(position in slot[1:] for slot in QUANTIZED.get(node.op_type, ())):
+        return ""
+    narrow = constant.dtype in _NARROW and constant.stored_bytes > 1
+    if not narrow and (
+        is_known(node) or constant.array().ndim < 2 or constant.array().dtype.kind not in "iu"
+    ):
+        return ""
+    return (
+        f"what {node.domain}.{node.op_type} ('{node.name or node.output[0]}') does with these {constant.dtype} numbers "
+        "is not known"
     )
 
 
-def _read(proto: Any) -> tuple[str, Array, int]:
-    """Data type (ONNX's name, lower case), values (sub-byte integers one a number, as int8), bytes in the file."""
-    import numpy as np
-    import onnx
-
-    dtype = onnx.TensorProto.DataType.Name(proto.data_type).lower()
-    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
-    array = onnx.numpy_helper.to_array(proto)
-    bits = _INTEGERS.get(dtype) or (4 if dtype.startswith("float4") else array.dtype.itemsize * 8)
-    if dtype in ("int4", "int2"):
-        array = array.astype(np.int8)
-    elif dtype in ("uint4", "uint2"):
-        array = array.astype(np.uint8)
-    return dtype, array, -(-array.size * bits // 8)
-
-
-def _affine(
-    name: str,
-    dtype: str,
-    array: Array,
-    node: Any,
-    attributes: Any,
-    protos: dict[str, Any],
-    scale_at: int | None,
-    zero_at: int | None,
-) -> Quantization:
-    import numpy as np
-
-    scale = _input(node, scale_at, protos)
-    if scale is None:  # integer operators: the scale is multiplied in further down, under ORT's name for it
-        proto = protos.get(f"{name.removesuffix('_quantized')}_scale")
-        scale = np.ones((), np.float32) if proto is None else _read(proto)[1]
-    zero = _input(node, zero_at, protos)
-    if zero is None:
-        zero = np.zeros(scale.shape, array.dtype)
-    scale, zero = (np.squeeze(value) if value.size == 1 else value for value in (scale, zero))
-    group = attributes["block_size"].i if "block_size" in attributes and attributes["block_size"].i else None
-    axis = None
-    if scale.ndim or zero.ndim:
-        default = {"ConvInteger": 0, "QLinearConv": 0, "DequantizeLinear": 1}.get(
-            node.op_type, array.ndim - 1
-        )
-        axis = (attributes["axis"].i if "axis" in attributes else default) % max(array.ndim, 1)
-    return Quantization(_INTEGERS[dtype], scale, zero, axis, group)
+def _parameters(key: Key, codes: _Codes | str | None, flow: Flow) -> set[Key]:
+    """Constants that are no weights: this one as somebody's scale or zero point, and those of its own codes."""
+    found: set[Key] = set()
+    readers = flow.readers.get(key, ())
+    scales = [reader for reader in readers if is_known(reader.node) and _is_parameter(reader)]
+    if scales and not any(is_product(reader.node, reader.position) for reader in readers):
+        found.add(key)
+    if isinstance(codes, _Codes):
+        try:
+            if codes.slot is not None:
+                scale = scale_of(codes.reader, codes.slot, flow)
+                found |= {scale} if scale is not None else set()
+            elif not codes.bias:
+                found |= set(read_arithmetic(flow.constants[key], codes.path, codes.reader, flow)[2])
+        except Unread:
+            pass  # the constant itself is told as unread, by name
+    return found
 
 
-def _blocks(packed: Array, node: Any, attributes: Any, protos: dict[str, Any]) -> tuple[Array, Quantization]:
-    """MatMulNBits: B is [N, K/block, block*bits/8] bytes, low bits first; scales [N * K/block]; codes become [N, K]."""
-    import numpy as np
-
-    rows, columns = attributes["N"].i, attributes["K"].i
-    bits = attributes["bits"].i if "bits" in attributes else 4
-    block = attributes["block_size"].i
-    groups = -(-columns // block)
-    codes = _unpack(packed.reshape(rows, -1), bits)[:, : groups * block][:, :columns]
-    scale = _input(node, 2, protos)
-    scale = np.ones((rows, groups), np.float32) if scale is None else scale.reshape(rows, groups)
-    zero = _input(node, 3, protos)
-    if zero is None:
-        points = np.full((rows, groups), 1 << (bits - 1), np.uint8)
-    elif zero.dtype == np.uint8:
-        points = _unpack(zero.reshape(rows, -1), bits)[:, :groups]
-    else:
-        points = zero.reshape(rows, groups)
-    return codes, Quantization(bits, scale, points, axis=1, group_size=block)
+def _is_parameter(reader: Reader) -> bool:
+    kind, position = reader.node.op_type, reader.position
+    if kind == "QLinearConcat" and position > 1:
+        return position % 3 != 2  # triplets of tensor, scale, zero point
+    return position in PARAMETERS.get(kind, ()) or any(
+        position in slot[1:] for slot in QUANTIZED.get(kind, ())
+    )
 
 
-def _unpack(array: Array, bits: int) -> Array:
-    import numpy as np
+def _integers(key: Key, constant: Constant, codes: _Codes | str, flow: Flow) -> StoredTensor:
+    if isinstance(codes, str):
+        return _tensor(key, constant, constant.array(), None, flow, codes)
+    try:
+        if codes.slot is not None:
+            array, quantization = read_slot(constant, codes.reader, codes.slot, codes.path, flow)
+        elif codes.bias:
+            array, quantization = read_bias(constant, codes.reader, flow)
+        else:
+            array, quantization, _ = read_arithmetic(constant, codes.path, codes.reader, flow)
+    except Unread as reason:
+        return _tensor(key, constant, constant.array(), None, flow, str(reason))
+    return _tensor(key, constant, array, quantization, flow)
 
-    if bits == 8:
+
+def _floats(key: Key, constant: Constant, flow: Flow) -> StoredTensor:
+    array = _as_matrix(key, constant.array(), flow)
+    reduced = reduced_float(constant.dtype, width(constant.dtype)) if is_reduced(constant.dtype) else None
+    return _tensor(key, constant, array, reduced, flow)
+
+
+def _as_matrix(key: Key, array: Array, flow: Flow) -> Array:
+    """A list that the graph reshapes into a matrix, or feeds a product in another shape, is a matrix that is stored flat."""
+    if array.ndim != 1 or array.size < 2:
         return array
-    parts = [(array >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*array.shape[:-1], -1)
+    for reader, path in flow.follow(key, lambda step, path: carries(step, path, flow)):
+        in_order = all(step.node.op_type in ("Identity", "Cast") for step in path)
+        if reader.node.op_type == "Reshape" and reader.position == 0 and in_order:
+            target = source(flow.key(reader.node.input[1], reader.scope), flow)
+            shape = [] if target is None else [int(size) for size in flow.constants[target].array()]
+            if sum(size != 1 for size in shape) > 1 and 0 not in shape:
+                return array.reshape(shape)
+        if path and is_product(reader.node, reader.position):
+            return array.reshape(1, -1)
+    return array
 
 
-def _input(node: Any, position: int | None, protos: dict[str, Any]) -> Array | None:
-    if position is None or position >= len(node.input) or node.input[position] not in protos:
-        return None
-    return _read(protos[node.input[position]])[1]
+def _tensor(
+    key: Key,
+    constant: Constant,
+    array: Array,
+    quantization: Quantization | None,
+    flow: Flow,
+    unread: str = "",
+) -> StoredTensor:
+    name = constant.name.removesuffix("_quantized")
+    operator, use = use_of(key, array.ndim, flow)
+    return StoredTensor(
+        name=name,
+        array=array,
+        dtype=constant.dtype,
+        stored_bytes=constant.stored_bytes,
+        quantization=quantization,
+        layer=name.rpartition(".")[0] or name,
+        operator=operator,
+        use=use,
+        unread=unread,
+    )

@@ -17,12 +17,12 @@ from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, Requireme
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.formats.reduced_floats import reduced_float
+from weighbridge.formats.torch_packed import flatten, pack, shown
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 
 if TYPE_CHECKING:
     import torch
-
-_PACKED = "_packed_params._packed_params"
 
 
 class TorchModule:
@@ -80,38 +80,22 @@ class TorchModule:
                 )
             stated = step.options.model_validate_json(json.dumps(options))
             module = step.rebuild(Model("torch", module), stated, facts).value
-        _load_state(module, _pack(tensors), str(artifact.path))
+        _load_state(module, pack(tensors), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        """The floats and the codes of the state dict; a Parameter that two layers share is given once."""
         tensors, _ = flatten(model.value)
+        coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
         for name, tensor in tensors.items():
-            if (
-                name.endswith((".scale", ".zero_point", ".axis"))
-                and f"{name.rpartition('.')[0]}.codes" in tensors
-            ):
-                continue
-            base = name.removesuffix(".codes")
-            quantization = None
-            if base != name:
+            base, _, last = name.rpartition(".")
+            if base in coded and last == "codes":
                 axis = tensors.get(f"{base}.axis")
-                quantization = Quantization(
-                    8,
-                    tensors[f"{base}.scale"].numpy(),
-                    tensors[f"{base}.zero_point"].numpy(),
-                    None if axis is None else int(axis),
-                )
-            base = base.replace(f".{_PACKED}", "").removeprefix(f"{_PACKED}.")
-            yield StoredTensor(
-                base,
-                tensor.float().numpy()
-                if tensor.dtype.is_floating_point and tensor.itemsize < 4
-                else tensor.numpy(),
-                str(tensor.dtype).removeprefix("torch."),
-                tensor.numel() * tensor.itemsize,
-                quantization,
-                base.rpartition(".")[0],
-            )
+                scale, zero_point = (tensors[f"{base}.{part}"].numpy() for part in ("scale", "zero_point"))
+                quantization = Quantization(8, scale, zero_point, None if axis is None else int(axis))
+                yield _stored(shown(base), tensor, quantization)
+            elif base not in coded and tensor.is_floating_point():
+                yield _stored(shown(name), tensor, None)
 
     def operators(self, model: Model) -> Mapping[str, int]:
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
@@ -119,6 +103,14 @@ class TorchModule:
 
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}
+
+
+def _stored(name: str, tensor: torch.Tensor, quantization: Quantization | None) -> StoredTensor:
+    dtype, stored_bytes = str(tensor.dtype).removeprefix("torch."), tensor.numel() * tensor.itemsize
+    if tensor.is_floating_point() and tensor.itemsize < 4:
+        quantization = reduced_float(dtype, 8 * tensor.itemsize)
+        tensor = tensor.float()
+    return StoredTensor(name, tensor.numpy(), dtype, stored_bytes, quantization, name.rpartition(".")[0])
 
 
 def _qualified(module: Any) -> str:
@@ -187,88 +179,6 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         apart[name] = tensor.contiguous().clone() if part else tensor.contiguous()
         owned.add(apart[name].untyped_storage().data_ptr())
     return apart
-
-
-def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The state dict as plain tensors, and the names that share another's storage.
-
-    A packed quantized weight `p` becomes `p.codes` (int8), `p.scale`, `p.zero_point` and, per channel, `p.axis`.
-    """
-    import torch
-
-    plain: dict[str, torch.Tensor] = {}
-    aliases: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-
-    def keep(name: str, value: torch.Tensor) -> None:
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if value.numel() and key in seen:
-            aliases[name] = seen[key]
-        else:
-            seen[key] = name
-            plain[name] = value.detach()
-
-    for name, value in module.state_dict().items():
-        if name.endswith(_PACKED) and isinstance(value, tuple):
-            weight, bias = value
-            _flatten_quantized(f"{name}.weight", weight, plain)
-            if bias is not None:
-                keep(f"{name}.bias", bias)
-        elif isinstance(value, torch.Tensor) and value.is_quantized:
-            _flatten_quantized(name, value, plain)
-        elif isinstance(value, torch.Tensor):
-            keep(name, value)
-        elif not isinstance(value, torch.dtype):
-            raise StageError(
-                "save",
-                f"'{name}' is a {type(value).__name__}, which no checkpoint of plain tensors can hold; "
-                "quantize Linear layers only, or export to ONNX first",
-            )
-    return plain, aliases
-
-
-def _flatten_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:
-    import torch
-
-    into[f"{name}.codes"] = tensor.int_repr()
-    if tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric):
-        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
-            tensor.q_per_channel_scales(),
-            tensor.q_per_channel_zero_points(),
-        )
-        into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
-    else:
-        into[f"{name}.scale"], into[f"{name}.zero_point"] = (
-            torch.tensor(tensor.q_scale()),
-            torch.tensor(tensor.q_zero_point()),
-        )
-
-
-def _pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The reverse of `flatten`."""
-    import torch
-
-    state: dict[str, Any] = {}
-    for name, tensor in tensors.items():
-        base = name.removesuffix(".codes")
-        if base == name:
-            if f"{name.rpartition('.')[0]}.codes" not in tensors and _PACKED not in name:
-                state[name] = tensor
-            continue
-        scale, zero_point = tensors[f"{base}.scale"], tensors[f"{base}.zero_point"]
-        if f"{base}.axis" in tensors:
-            value = torch._make_per_channel_quantized_tensor(
-                tensor, scale, zero_point, int(tensors[f"{base}.axis"])
-            )
-        else:
-            value = torch._make_per_tensor_quantized_tensor(tensor, float(scale), int(zero_point))
-        owner = base.removesuffix(".weight")
-        if owner.endswith(_PACKED):
-            state[owner] = (value, tensors.get(f"{owner}.bias"))
-            state[owner.removesuffix("_packed_params") + "dtype"] = torch.qint8
-        else:
-            state[base] = value
-    return state
 
 
 FORMATS.add(TorchModule.name, TorchModule())

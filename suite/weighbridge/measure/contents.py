@@ -72,7 +72,7 @@ def measure(weighing: Weighing) -> Measurement:
 def contents(artifact: Artifact) -> dict[str, Any]:
     """Operators by count, weight types by tensors, opsets by domain (ONNX only), each weight's quantization.
 
-    Only weights of two or more dimensions are listed as quantized or not: biases stay wide by design.
+    Only weights of two or more dimensions are listed as quantized or not; biases stay wide by design.
     """
     format_ = FORMATS.get(artifact.format)
     model = format_.open(artifact)
@@ -81,7 +81,7 @@ def contents(artifact: Artifact) -> dict[str, Any]:
         details["opsets"] = {entry.domain or "ai.onnx": entry.version for entry in model.value.opset_import}
     tensors = list(weights(artifact))
     details["dtypes"] = dict(Counter(tensor.dtype for tensor in tensors))
-    details["weights"] = [describe(tensor) for tensor in tensors if tensor.array.ndim >= 2]
+    details["weights"] = [describe(tensor) for tensor in tensors if tensor.is_matrix]
     return details
 
 

@@ -26,7 +26,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 
 def _layers(artifact: Artifact) -> dict[str, StoredTensor]:
-    return {tensor.name: tensor for tensor in weights(artifact) if tensor.array.ndim >= 2}
+    return {tensor.name: tensor for tensor in weights(artifact) if tensor.is_matrix}
 
 
 def _partner(tensor: StoredTensor, before: dict[str, StoredTensor]) -> StoredTensor | None:

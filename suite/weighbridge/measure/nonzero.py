@@ -1,7 +1,7 @@
 """How many weights of the artifact are not zero, quantized ones included.
 
-A weight is an element of a stored tensor of two or more dimensions: biases, normalization, scales and tables of
-integers are not counted, so that `prune.l1_unstructured(Linear(100, 50), "weight", 0.2)` leaves 4000 of 5000.
+A weight is an element of a stored tensor of two or more dimensions: biases, normalization, scales and integers that
+nobody dequantizes are not counted, so that `prune.l1_unstructured(Linear(100, 50), "weight", 0.2)` leaves 4000 of 5000.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 def count(artifact: Artifact) -> tuple[int, int]:
     """(weights that are not zero, weights)."""
-    tensors = [tensor for tensor in weights(artifact) if tensor.array.ndim >= 2]
+    tensors = [tensor for tensor in weights(artifact) if tensor.is_matrix]
     return sum(tensor.nonzero() for tensor in tensors), sum(tensor.array.size for tensor in tensors)
 
 

@@ -1,7 +1,7 @@
 """How many numbers the artifact stores as weights, and its largest tensor.
 
 Biases and normalization are parameters too; scales, zero points and integers that nobody dequantizes (shapes,
-axes, indices) are none.
+axes, indices) are none. A weight that several layers share counts once, one that the file stores twice counts twice.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
 from weighbridge.formats.opened import opened
 
 
 def weights(artifact: Artifact) -> Iterator[StoredTensor]:
-    """The tensors of `artifact` that are weights."""
+    """The weights of `artifact`; raises `StageError` where one cannot be read, since any count would be too small."""
     format_ = FORMATS.get(artifact.format)
     for tensor in format_.tensors(opened(artifact)):
-        if tensor.quantization is not None or tensor.array.dtype.kind == "f":
-            yield tensor
+        if tensor.unread:
+            raise StageError("measure", f"the weights cannot be counted: of '{tensor.name}', {tensor.unread}")
+        yield tensor
 
 
 def measure(weighing: Weighing) -> Measurement:

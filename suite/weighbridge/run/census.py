@@ -22,7 +22,7 @@ def take_census(model: Model) -> Census:
             quantized += 1
             saved += max(0, 32 - tensor.quantization.bits)  # int16x8 keeps 64-bit biases beside 8-bit weights
         sha.update(np.ascontiguousarray(tensor.array).tobytes())
-        if tensor.array.ndim >= 2:
+        if tensor.is_matrix and not tensor.unread:
             parameters += tensor.array.size
             nonzero += tensor.nonzero()
     digest, operators = sha.hexdigest()[:16], format_.operators(model)

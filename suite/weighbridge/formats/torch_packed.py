@@ -1,0 +1,151 @@
+"""A torch state dict as plain tensors, and back: the packed weights of quantized layers as codes, scales and zero points.
+
+A packed quantized weight `p` becomes `p.codes` (int8), `p.scale`, `p.zero_point` and, per channel, `p.axis`. A recurrent
+cell's pack holds two of them, and two biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.core.errors import StageError
+
+if TYPE_CHECKING:
+    import torch
+
+_LINEAR = "_packed_params._packed_params"
+_EMBEDDING = "_packed_params._packed_weight"
+_CELL = "CellParams"
+"""In the class name of torch's packed recurrent weights."""
+
+
+def flatten(module: torch.nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The state dict as plain tensors, and the names that share another's storage.
+
+    Raises `StageError` for what no file of plain tensors can hold.
+    """
+    plain: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, value in _parts(module):
+        if value.is_quantized:
+            _keep_quantized(name, value, plain)
+            continue
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and key in seen:
+            aliases[name] = seen[key]
+        else:
+            seen[key] = name
+            plain[name] = value.detach()
+    return plain, aliases
+
+
+def _parts(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of the state dict, those inside packs too."""
+    import torch
+
+    for name, value in module.state_dict().items():
+        if name.endswith(_LINEAR) and isinstance(value, tuple):
+            weight, bias = value
+            if not weight.is_quantized:
+                raise _unpackable(name, "float16")
+            yield f"{name}.weight", weight
+            if bias is not None:
+                yield f"{name}.bias", bias
+        elif isinstance(value, torch.ScriptObject) and _CELL in str(value._type()):
+            yield from _cell(name, value)
+        elif isinstance(value, torch.Tensor):
+            if value.is_quantized and value.dtype not in (torch.qint8, torch.quint8, torch.qint32):
+                raise _unpackable(name, str(value.dtype))
+            yield name, value
+        elif not isinstance(value, torch.dtype):
+            raise _unpackable(name, type(value).__name__)
+
+
+def _unpackable(name: str, kind: str) -> StageError:
+    return StageError(
+        "save",
+        f"'{name}' is packed as {kind}, which no checkpoint of plain tensors can hold; "
+        "quantize Linear, LSTM, GRU and Embedding layers to int8, or export to ONNX first",
+    )
+
+
+def _cell(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Input and recurrent weights, biases and the flag of one layer and direction of a dynamic LSTM or GRU."""
+    import torch
+
+    (kind, biases, _, flags, packs), _ = value.__getstate__()
+    if kind != "quantized_dynamic":
+        raise _unpackable(name, str(kind))
+    for part, pack, bias in zip(("ih", "hh"), packs, biases, strict=True):
+        yield f"{name}.weight_{part}", torch.ops.quantized.linear_unpack(pack)[0]
+        yield f"{name}.bias_{part}", bias
+    yield f"{name}.reduce_range", torch.tensor(flags)
+
+
+def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:
+    import torch
+
+    into[f"{name}.codes"] = tensor.int_repr()
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        into[f"{name}.scale"] = torch.tensor(tensor.q_scale())
+        into[f"{name}.zero_point"] = torch.tensor(tensor.q_zero_point())
+    else:
+        into[f"{name}.scale"] = tensor.q_per_channel_scales()
+        into[f"{name}.zero_point"] = tensor.q_per_channel_zero_points()
+        into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
+
+
+def pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The reverse of `flatten`: what the module's `load_state_dict` takes."""
+    import torch
+
+    coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
+    state: dict[str, Any] = {base: _quantized(base, tensors) for base in coded}
+    cells = {
+        base.removesuffix(".weight_ih")
+        for base in coded
+        if f"{base.removesuffix('.weight_ih')}.reduce_range" in tensors
+    }
+    for name, tensor in tensors.items():
+        owner, _, last = name.rpartition(".")
+        if owner in coded and last in ("codes", "scale", "zero_point", "axis"):
+            continue
+        if owner not in cells and not owner.endswith(_LINEAR):
+            state[name] = tensor
+    for owner in cells:
+        packs = [
+            torch.ops.quantized.linear_prepack(
+                state.pop(f"{owner}.weight_{part}"), tensors[f"{owner}.bias_{part}"]
+            )
+            for part in ("ih", "hh")
+        ]
+        biases = [tensors[f"{owner}.bias_{part}"] for part in ("ih", "hh")]
+        reduce = bool(tensors[f"{owner}.reduce_range"].any())
+        state[owner] = torch.ops.quantized.make_quantized_cell_params_dynamic(*packs, *biases, reduce)
+    for base in coded:
+        owner = base.removesuffix(".weight")
+        if owner.endswith(_LINEAR):
+            state[owner] = (state.pop(base), tensors.get(f"{owner}.bias"))
+            state[owner.removesuffix("_packed_params") + "dtype"] = torch.qint8
+        elif base.endswith(_EMBEDDING):
+            state[base.removesuffix("_packed_weight") + "dtype"] = state[base].dtype
+    return state
+
+
+def _quantized(base: str, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    codes, scale, zero_point = (tensors[f"{base}.{part}"] for part in ("codes", "scale", "zero_point"))
+    axis = tensors.get(f"{base}.axis")
+    if axis is None:
+        return torch._make_per_tensor_quantized_tensor(codes, float(scale), int(zero_point))
+    return torch._make_per_channel_quantized_tensor(codes, scale, zero_point, int(axis))
+
+
+def shown(name: str) -> str:
+    """A tensor's name without what the packing adds to it."""
+    for packed in (_LINEAR, _EMBEDDING.removesuffix("._packed_weight")):
+        name = name.replace(f".{packed}", "").removeprefix(f"{packed}.")
+    return name.replace("_packed_weight", "weight")
