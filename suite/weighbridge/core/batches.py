@@ -23,9 +23,14 @@ class NamedInputs(dict[str, Array]):
         self.axes = axes
 
 
+def axes_of(inputs: Inputs) -> Axes:
+    """What the case says of batch axes, of inputs and of outputs by their names."""
+    return inputs.axes if isinstance(inputs, NamedInputs) else {}
+
+
 def axis_of(inputs: Inputs, name: str) -> int | None:
     """The batch axis of one input."""
-    return inputs.axes.get(name, 0) if isinstance(inputs, NamedInputs) else 0
+    return axes_of(inputs).get(name, 0)
 
 
 def items(inputs: Inputs) -> Iterator[tuple[str, Array, int | None]]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Array, Context, Model, Options, Step
-from weighbridge.core.data import Split, count
+from weighbridge.contracts import STEPS, Context, Model, Options, Step
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.environment.quiet import quiet
+from weighbridge.steps.quantize.calibration import CalibrationReader
 
 _TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
 _OPSET = 13
@@ -62,13 +62,14 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
 
     with _workspace(context) as folder:
         source = _prepared(model.value, folder, optimize=True)
-        reader = CalibrationReader(context.data.split("calibration"), source, options.samples)
+        histograms = options.calibration != "minmax"
+        reader = CalibrationReader(context.data, source, options.samples, one_shape=histograms)
         extra: dict[str, Any] = {"ActivationSymmetric": options.symmetric_activations}
-        if options.calibration != "minmax":
+        if histograms:
             extra["CalibStridedMinMax"] = (
                 reader.stride
             )  # histograms keep every activation; by strides they are let go
-        with _quiet("quantize: static"):
+        with _quiet("quantize: static", blame=reader.check):
             quantize_static(
                 source,
                 folder / "quantized.onnx",
@@ -83,45 +84,6 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
                 extra_options=extra,
             )
         return _result(folder, model)
-
-
-class CalibrationReader:
-    """ONNX Runtime's `CalibrationDataReader` over a split: one batch at a time, never the whole split in memory."""
-
-    def __init__(self, split: Split, model: Path, samples: int) -> None:
-        from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-
-        self._split, self._samples = split, samples
-        session = OnnxRuntimeSession(str(model))
-        self._feed, self.whole = session.feed, session.batch
-        # ONNX Runtime refuses strides that leave a remainder
-        self.stride = session.batch or max(d for d in range(1, 33) if len(self) % d == 0)
-        self._range = (0, samples)
-        self._batches = self._iterate()
-
-    def __len__(self) -> int:
-        return min(self._samples, self._split.length or self._samples)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self._range = (start_index, end_index)
-        self._batches = self._iterate()
-
-    def get_next(self) -> dict[str, Array] | None:
-        return next(self._batches, None)
-
-    def rewind(self) -> None:
-        self._batches = self._iterate()
-
-    def _iterate(self) -> Iterator[dict[str, Array]]:
-        seen, (start, stop) = 0, self._range
-        for inputs, _ in self._split.batches(self.stride):
-            size = count(inputs)
-            low, high = max(start - seen, 0), min(stop - seen, size)
-            seen += size
-            if low < high and (self.whole is None or high - low == self.whole):
-                yield {name: array[low:high] for name, array in self._feed(inputs).items()}
-            if seen >= stop:
-                return
 
 
 def _prepared(proto: Any, folder: Path, optimize: bool) -> Path:
@@ -245,14 +207,18 @@ def _workspace(context: Context) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _quiet(step: str) -> Iterator[None]:
-    """The quantizers print and log; what they raise becomes a `StageError` that names the step."""
+def _quiet(step: str, blame: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The quantizers print and log; what they raise becomes a `StageError` that names the step.
+
+    `blame` raises where the user's data, and not the quantizer, is at fault.
+    """
     try:
         with quiet():
             yield
     except StageError:
         raise
     except Exception as error:
+        blame()
         text = str(error).strip().splitlines()
         raise StageError(
             "quantize",
