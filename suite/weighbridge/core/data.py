@@ -61,7 +61,12 @@ class Data:
             raise StageError(
                 "data",
                 f"there is no split '{name}': the case's inputs are random, and what is learned from noise holds for "
-                f"noise only; give `data` with the split '{name}'",
+                f"noise only; give `data` with the split '{name}'"
+                + (
+                    ", or use a method that needs none, such as `quantize: dynamic`"
+                    if name == "calibration"
+                    else ""
+                ),
             )
         return self._split(name)
 

@@ -23,4 +23,9 @@ def make_data(case: Case) -> Data:
     format_, ref = FORMATS.get(case.model.format), case.model
     model = format_.load(ref.reference, case.folder / ref.weights if ref.weights else None, case.folder)
     shapes, dtypes = format_.inputs(model)
+    if case.inputs == "random" and shapes is None:
+        raise StageError(
+            "data",
+            "`inputs: random`, and the model's file declares no full shapes: write them, `inputs: [[3, 224, 224]]`",
+        )
     return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
