@@ -148,13 +148,15 @@ def _refuse(array: Array, wanted: np.dtype[np.generic], name: str, why: str) -> 
 
 
 class Fingerprint:
-    """A hash over samples in their order, and one of each sample's inputs, taken in one pass."""
+    """A hash over samples in their order, one of each sample's inputs, and how many hold NaN, taken in one pass."""
 
     def __init__(self) -> None:
+        self.not_finite = 0
         self._sha = hashlib.sha256()
         self._rows: list[bytes] = []
 
     def add(self, inputs: Inputs, targets: Array | None) -> None:
+        self.not_finite += int(not_finite(inputs).sum())
         for name, array, axis in items(inputs):
             self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
             if axis is None:

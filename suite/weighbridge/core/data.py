@@ -22,6 +22,8 @@ from weighbridge.core.splits import Split
 __all__ = ["Data", "Layout", "Split", "apply", "count", "load_data"]
 
 TRAIN = "train"
+FEW = 100
+"""Fewer test samples are worth a note."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,28 @@ class Data:
             for name in splits:
                 sha.update(f"{name} {self._split(name).digest()};".encode())
         return sha.hexdigest()
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a verdict should know of the test split: samples it shares, NaN, too few of them.
+
+        Reads the splits that have not been read. A training set that is drawn anew each time is left out.
+        """
+        if "test" not in self.splits:
+            return ()
+        test = self._split("test").scan()
+        rows, found = test.rows(), []
+        for name in ("calibration", TRAIN):
+            if name in self.splits and self._split(name).steady:
+                shared = int(np.isin(rows, self._split(name).scan().rows()).sum())
+                if shared:
+                    found.append(f"{shared} of {len(rows)} test samples also stand in the split '{name}'")
+        if test.not_finite:
+            found.append(f"{test.not_finite} of {len(rows)} test samples hold NaN or infinity")
+        if len(rows) < FEW:
+            found.append(
+                f"the test split has {len(rows)} samples, so one more or less is {1 / len(rows):.1%}"
+            )
+        return tuple(found)
 
     def _split(self, name: str) -> Split:
         known = self.splits

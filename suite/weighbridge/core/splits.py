@@ -44,6 +44,11 @@ class Split:
     def length(self) -> int | None:
         return self.source.length
 
+    @property
+    def steady(self) -> bool:
+        """Whether each reading gives the same."""
+        return not self.redrawn or isinstance(self.source, Arrays | Kept)
+
     def batches(self, size: int = 64) -> Iterator[Labelled]:
         """`(inputs, targets)` in order, at most `size` samples each; a user's own batches keep their own size.
 
@@ -105,23 +110,20 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
-        return self._scanned().hexdigest()
+        return self.scan().hexdigest()
 
-    def sample_hashes(self) -> Array:
-        """A hash of each sample's inputs, shape [N], uint64: tells which samples two splits share."""
-        return self._scanned().rows()
-
-    def _scanned(self) -> Fingerprint:
+    def scan(self) -> Fingerprint:
+        """What one reading of the split shows."""
         if self._fingerprint is None:
-            scan, kept = Fingerprint(), Kept(self.source)
+            found, kept = Fingerprint(), Kept(self.source)
             keep = not self.redrawn and not isinstance(self.source, Arrays | Kept)
             for inputs, targets in (kept if keep else self.source).batches(64):
-                scan.add(inputs, targets)
+                found.add(inputs, targets)
             if keep and kept.complete:
                 self.source = kept
-            if self.redrawn and not isinstance(self.source, Arrays | Kept):
-                return scan  # the next reading may give something else
-            self._fingerprint = scan
+            if not self.steady:
+                return found  # the next reading may give something else
+            self._fingerprint = found
         return self._fingerprint
 
 

@@ -29,7 +29,7 @@ from weighbridge.environment.requirements import missing
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import check_changed, take_census
-from weighbridge.run.inputs import make_data
+from weighbridge.run.inputs import data_notes, make_data
 from weighbridge.run.plan import Plan, converter_key
 from weighbridge.run.round_trip import keep_weights
 
@@ -103,7 +103,7 @@ def _execute(plan: Plan, workdir: Path, stage: _Stage) -> tuple[Any, ...]:
         elif item.target:
             stage.enter("export", str(item))
             model = convert(model, item.target)
-    notes += model.notes
+    notes += [*model.notes, *data_notes(data)]
     stage.enter("save", line=case.line)
     candidate = _ship(case.candidate or case.model, model, not plan.stages, case.folder, workdir, "candidate")
     baseline = None
