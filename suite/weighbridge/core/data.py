@@ -39,7 +39,7 @@ class Data:
     """What files among the splits are relative to."""
     declared: tuple[str, ...] | None = None
     """The splits that may be asked for; None means all."""
-    _opened: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
+    _opened: dict[str, Split | StageError] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def invented(self) -> bool:
@@ -123,8 +123,17 @@ class Data:
         if found is None:
             raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")
         if found not in self._opened:
-            self._opened[found] = open_split(found, known[found], self.layout, self.folder, found == TRAIN)
-        return self._opened[found]
+            try:
+                split: Split | StageError = open_split(
+                    found, known[found], self.layout, self.folder, found == TRAIN
+                )
+            except StageError as error:  # half a generator must not be read as if it were the whole
+                split = error
+            self._opened[found] = split
+        opened = self._opened[found]
+        if isinstance(opened, StageError):
+            raise opened
+        return opened
 
     def _draw(self, n: int) -> Inputs:
         """Standard normal samples, zeros and ones for whole numbers."""

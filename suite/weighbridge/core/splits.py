@@ -119,6 +119,8 @@ class Split:
             keep = not self.redrawn and not isinstance(self.source, Arrays | Kept)
             for inputs, targets in (kept if keep else self.source).batches(64):
                 found.add(inputs, targets)
+            if not found.rows().size:
+                raise StageError("data", f"split '{self.name}' is empty")
             if keep and kept.complete:
                 self.source = kept
             if not self.steady:
