@@ -32,20 +32,10 @@ class Drawn:
             yield (ids[rows], mask[rows]), y[rows]
 
 
-readings = []
-
-
-class Counted:
-    def __iter__(self):
-        readings.append(1)
-        return batches()
-
-
 def shuffled(): return {'test': Shuffled()}
 def drawn(): return {'test': Drawn()}
 def torch_loader(): return {'test': torch.utils.data.DataLoader(Pairs(), batch_size=32, shuffle=True)}
 def generator(): return {'test': batches()}
-def counted(): return {'test': Counted()}
 """
 NAMES = ["shuffled", "drawn", "torch_loader", "generator"]
 
