@@ -19,6 +19,9 @@ RANDOM = np.random.default_rng(0)
 W1, W2 = (RANDOM.standard_normal(shape).astype(np.float32) / 6 for shape in ((16, 64), (64, 4)))
 
 
+DYNAMIC, STATIC = "quantize: dynamic", "quantize: static, per_channel: true"
+
+
 def info(name: str, shape: Sequence[Any], type_: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, type_, shape)
 
@@ -136,10 +139,26 @@ def weights_as_inputs() -> Any:
     return made
 
 
+def drawn(made: Any, split: str) -> dict[str, Array]:
+    """64 samples for each input of the model, as an `.npz` names them."""
+    stored = {tensor.name for tensor in made.graph.initializer}
+    random, samples = np.random.default_rng(7), {}
+    for value in made.graph.input:
+        if value.name not in stored:
+            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            shape = (64, *(axis.dim_value for axis in value.type.tensor_type.shape.dim[1:]))
+            values = random.integers(0, 2, shape) if dtype.kind == "i" else random.standard_normal(shape)
+            samples[f"{split}_{value.name}"] = values.astype(dtype)
+    return samples
+
+
 def weigh_onnx(
     folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size_ratio: 0.1"
 ) -> Weighed:
     onnx.save(made, folder / "model.onnx")
+    if step == STATIC and "data:" not in rest:  # nothing is calibrated on invented samples
+        np.savez(folder / "samples.npz", **drawn(made, "test"), **drawn(made, "calibration"))
+        rest += "data: samples.npz\n"
     return weigh(
         folder, f"model: {{onnx: model.onnx}}\nrecipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n{rest}"
     )
@@ -149,9 +168,6 @@ def quantized(outcome: Weighed) -> None:
     assert outcome.status is Status.PASS, outcome.message
     assert 12 < outcome.measurements["fidelity"].candidate < 80
     assert outcome.steps[0].after.quantized >= 2
-
-
-DYNAMIC, STATIC = "quantize: dynamic", "quantize: static, per_channel: true"
 
 
 @pytest.mark.parametrize("step", [DYNAMIC, STATIC])

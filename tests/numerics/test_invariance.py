@@ -57,9 +57,11 @@ def held(pytester):
 
     def run(model, recipe=""):
         folder = pytester.mkdir("cases")
+        samples = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+        np.savez(folder / "samples.npz", test_x=samples, calibration_x=samples)
         text = f"""
         model: {{torch: ../model.py:{model}}}
-        inputs: [[16]]
+        data: samples.npz
         {recipe}
         thresholds:
           batch_invariance: 1e-5

@@ -2,6 +2,7 @@
 
 import textwrap
 
+import numpy as np
 import pytest
 
 MODEL = """
@@ -78,9 +79,11 @@ def case(pytester, registries):
     def run(recipe, *flags, extra="", floor=False):
         pytester.makeconftest(QUANTIZERS.replace("FLOOR", str(floor)))
         folder = pytester.mkdir("cases")
+        samples = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+        np.savez(folder / "samples.npz", test_x=samples, calibration_x=samples)
         text = f"""
         model: {{torch: ../model.py:net}}
-        inputs: [[16]]
+        data: samples.npz
         recipe:
           - {recipe}
         thresholds:

@@ -7,7 +7,7 @@ from pathlib import Path
 from weighbridge.contracts import FORMATS
 from weighbridge.core.errors import UsageError
 
-_QUANTIZE = {
+_CALIBRATED = {
     "torch": [
         "  - quantize: static",
         "    engine: onnxruntime    # exports to ONNX by itself",
@@ -15,38 +15,54 @@ _QUANTIZE = {
     ],
     "exported": ["  - quantize: static", "    engine: onnxruntime", "    per_channel: true"],
     "onnx": ["  - quantize: static", "    per_channel: true"],
+    "tflite": ["  - quantize: litert", "    mode: static"],
+    "keras": ["  - quantize: tflite", "    mode: full_integer"],
+}
+_UNCALIBRATED = {
+    "torch": ["  - quantize: dynamic", "    engine: onnxruntime    # exports to ONNX by itself"],
+    "exported": ["  - quantize: dynamic", "    engine: onnxruntime"],
+    "onnx": ["  - quantize: dynamic"],
     "tflite": ["  - quantize: litert", "    mode: dynamic"],
     "keras": ["  - quantize: tflite", "    mode: dynamic_range"],
 }
+_SHAPES = ("torch", "exported")
+"""Formats whose files do not declare the shapes of their inputs."""
 
 
 def scaffold(model: str, data: str | None) -> str:
-    """The text of a case for `model` (a file, or file.py:callable) and `data` (file.py:callable, or None).
+    """The text of a case for `model` (a file, or file.py:callable) and `data` (file.py:callable, .npz, or None).
 
-    Raises `UsageError` for a file of no known format.
+    Without data nothing is calibrated and no accuracy is claimed: the case holds what random inputs can tell, and says
+    what to write when there is data. Raises `UsageError` for a file of no known format.
     """
     format_ = format_of(model)
-    lines = [f"model: {{{format_}: {model}}}"]
-    if format_ == "torch":
-        lines[0] = f"model: {{torch: {model}, weights: model.safetensors}}"
+    weights = ", weights: model.safetensors" if format_ == "torch" else ""
+    lines = [f"model: {{{format_}: {model}{weights}}}"]
     if data:
         lines += [
             f"data: {data}    # gives the splits test and calibration, each (inputs, targets)",
             "metric: accuracy",
+            "recipe:",
+            *_CALIBRATED.get(format_, []),
+            "thresholds:",
+            "  accuracy_drop: 0.01     # at most, absolute",
         ]
-    elif format_ in ("torch", "exported"):
-        lines.append(
-            "inputs: [[3, 224, 224]]    # shapes of one sample; with `data: file.py:callable` accuracy is measured too"
+    else:
+        inputs = (
+            "[[3, 224, 224]]    # shapes of one sample, of which random ones are drawn"
+            if format_ in _SHAPES
+            else "random"
         )
-    lines += ["recipe:", *_QUANTIZE.get(format_, [])]
-    lines += [
-        "thresholds:",
-        *(
-            ["  accuracy_drop: 0.01     # at most, absolute"]
-            if data
-            else ["  fidelity: 20            # dB, at least"]
-        ),
-    ]
+        lines += [
+            f"inputs: {inputs}",
+            "# with data, better: accuracy is judged, and activations can be calibrated",
+            "# data: data.py:splits",
+            "recipe:",
+            *_UNCALIBRATED.get(format_, []),
+            *(f"# {line[2:]}" for line in _CALIBRATED.get(format_, [])),
+            "thresholds:",
+            "# accuracy_drop: 0.01     # at most, absolute",
+        ]
     lines += [
         "  size_ratio: 3           # at least, bytes before over after",
         "  speedup: 1.2            # at least, with --bench",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Inputs, Model
-from weighbridge.core.data import count
+from weighbridge.core.batches import count, items
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 
@@ -17,17 +18,16 @@ def export(model: Model, context: Context) -> Model:
     """The ONNX model of a torch module or exported program; raises `StageError` when torch cannot or they disagree."""
     import torch
 
-    from weighbridge.engines.torch_eager import run_module, to_tensors
+    from weighbridge.engines.torch_eager import float_type, run_module, to_tensors
 
-    sample = context.data.sample(2)
-    args = to_tensors(sample)
+    sample, samples = context.data.sample(2), context.data.sample(SAMPLES)
     program = model.format == "exported"
+    module = model.value.module() if program else model.value
+    expected = run_module(module, samples)  # what is wrong with the data is said here, not by the exporter
+    args = to_tensors(sample, floats=float_type(module))
     positional, named = ((), args) if isinstance(args, dict) else (args, None)
-    dynamic: Any = (
-        {name: {0: torch.export.Dim.DYNAMIC} for name in args}
-        if isinstance(args, dict)
-        else tuple({0: torch.export.Dim.DYNAMIC} for _ in args)
-    )
+    axes = {name: {} if axis is None else {axis: torch.export.Dim.DYNAMIC} for name, _, axis in items(sample)}
+    dynamic: Any = axes if isinstance(args, dict) else tuple(axes.values())
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -45,20 +45,18 @@ def export(model: Model, context: Context) -> Model:
         ) from error
     assert exported is not None
     proto = exported.model_proto
-    _check_batch(proto)
-    module = model.value.module() if program else model.value
-    samples = context.data.sample(SAMPLES)
-    _check_agreement(proto, run_module(module, samples), samples)
+    _check_batch(proto, [axis for _, _, axis in items(sample)])
+    _check_agreement(proto, expected, samples)
     return Model("onnx", proto, notes=model.notes)
 
 
-def _check_batch(proto: Any) -> None:
-    for value in proto.graph.input:
-        axes = value.type.tensor_type.shape.dim
-        if axes and axes[0].HasField("dim_value"):
+def _check_batch(proto: Any, axes: Sequence[int | None]) -> None:
+    for value, axis in zip(proto.graph.input, axes, strict=False):
+        sizes = value.type.tensor_type.shape.dim
+        if axis is not None and axis < len(sizes) and sizes[axis].HasField("dim_value"):
             raise StageError(
                 "export",
-                f"the exported input '{value.name}' has a fixed batch of {axes[0].dim_value}; make the "
+                f"the exported input '{value.name}' has a fixed batch of {sizes[axis].dim_value}; make the "
                 "batch dynamic: the module's forward must not turn its batch size into a number",
             )
 
@@ -79,8 +77,9 @@ def _check_agreement(proto: Any, expected: tuple[Any, ...], samples: Inputs) -> 
             raise StageError(
                 "export", f"output {index} has shape {ours.shape} in ONNX and {theirs.shape} in torch"
             )
-        scale = float(np.abs(theirs).max(initial=0)) or 1.0
-        worst = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0)) / scale
+        same = np.isnan(ours) & np.isnan(theirs) if theirs.dtype.kind == "f" else np.zeros(theirs.shape, bool)
+        scale = float(np.abs(theirs[~same]).max(initial=0)) or 1.0
+        worst = float(np.abs(ours[~same].astype(np.float64) - theirs[~same]).max(initial=0)) / scale
         if not worst <= TOLERANCE:
             raise StageError(
                 "export",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
 from weighbridge.convert.tflite_check import check_agreement
+from weighbridge.core.batches import take
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_TORCH, load
 from weighbridge.environment.quiet import quiet
-
-if TYPE_CHECKING:
-    from weighbridge.contracts import Inputs
 
 _SAMPLES = 8
 
@@ -27,41 +25,25 @@ def torch_to_tflite(model: Model, context: Context) -> Model:
     """
     import torch
 
+    from weighbridge.engines.torch_eager import float_type, run_module, to_tensors
+
     with quiet():
         litert_torch = load(LITERT_TORCH)
     module = model.value.eval()
-    positional, named = _arguments(context.data.sample(1))
+    samples = context.data.sample(_SAMPLES)
+    expected = run_module(module, samples)  # what is wrong with the data is said here, not by the converter
+    arguments = to_tensors(take(samples, slice(1)), floats=float_type(module))
+    positional, named = ((), arguments) if isinstance(arguments, dict) else (arguments, None)
     try:
         with quiet(), torch.no_grad():
-            converted = litert_torch.convert(module, positional, named or None)
+            converted = litert_torch.convert(module, positional, named)
             tflite = Model("tflite", _content(converted))
     except Exception as error:
         raise StageError(
             "export", f"litert-torch cannot convert the module: {type(error).__name__}: {error}"
         ) from error
-    samples = context.data.sample(_SAMPLES)
-    note = check_agreement(tflite, samples, _outputs(module, samples), "torch")
+    note = check_agreement(tflite, samples, expected, "torch")
     return Model("tflite", tflite.value, notes=(*model.notes, note))
-
-
-def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    import torch
-
-    if isinstance(inputs, dict):
-        return (), {name: torch.from_numpy(array) for name, array in inputs.items()}
-    return tuple(torch.from_numpy(array) for array in inputs), {}
-
-
-def _outputs(module: Any, inputs: Inputs) -> tuple[Any, ...]:
-    """The module's outputs on a batch, as the engine gives them: a tuple of arrays."""
-    import torch
-
-    positional, named = _arguments(inputs)
-    with torch.no_grad():
-        outputs = module(*positional, **named)
-    if isinstance(outputs, dict):
-        outputs = tuple(outputs.values())
-    return tuple(output.numpy() for output in (outputs if isinstance(outputs, tuple | list) else (outputs,)))
 
 
 def _content(converted: Any) -> bytes:

@@ -23,9 +23,14 @@ class NamedInputs(dict[str, Array]):
         self.axes = axes
 
 
+def axes_of(inputs: Inputs) -> Axes:
+    """What the case says of batch axes, of inputs and of outputs by their names."""
+    return inputs.axes if isinstance(inputs, NamedInputs) else {}
+
+
 def axis_of(inputs: Inputs, name: str) -> int | None:
     """The batch axis of one input."""
-    return inputs.axes.get(name, 0) if isinstance(inputs, NamedInputs) else 0
+    return axes_of(inputs).get(name, 0)
 
 
 def items(inputs: Inputs) -> Iterator[tuple[str, Array, int | None]]:
@@ -143,13 +148,15 @@ def _refuse(array: Array, wanted: np.dtype[np.generic], name: str, why: str) -> 
 
 
 class Fingerprint:
-    """A hash over samples in their order, and one of each sample's inputs, taken in one pass."""
+    """A hash over samples in their order, one of each sample's inputs, and how many hold NaN, taken in one pass."""
 
     def __init__(self) -> None:
+        self.not_finite = 0
         self._sha = hashlib.sha256()
         self._rows: list[bytes] = []
 
     def add(self, inputs: Inputs, targets: Array | None) -> None:
+        self.not_finite += int(not_finite(inputs).sum())
         for name, array, axis in items(inputs):
             self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
             if axis is None:

@@ -22,6 +22,8 @@ from weighbridge.core.splits import Split
 __all__ = ["Data", "Layout", "Split", "apply", "count", "load_data"]
 
 TRAIN = "train"
+FEW = 100
+"""Fewer test samples are worth a note."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Data:
     """What files among the splits are relative to."""
     declared: tuple[str, ...] | None = None
     """The splits that may be asked for; None means all."""
-    _opened: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)
+    _opened: dict[str, Split | StageError] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def invented(self) -> bool:
@@ -61,7 +63,12 @@ class Data:
             raise StageError(
                 "data",
                 f"there is no split '{name}': the case's inputs are random, and what is learned from noise holds for "
-                f"noise only; give `data` with the split '{name}'",
+                f"noise only; give `data` with the split '{name}'"
+                + (
+                    ", or use a method that needs none, such as `quantize: dynamic`"
+                    if name == "calibration"
+                    else ""
+                ),
             )
         return self._split(name)
 
@@ -88,14 +95,45 @@ class Data:
                 sha.update(f"{name} {self._split(name).digest()};".encode())
         return sha.hexdigest()
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a verdict should know of the test split: samples it shares, NaN, too few of them.
+
+        Reads the splits that have not been read. A training set that is drawn anew each time is left out.
+        """
+        if "test" not in self.splits:
+            return ()
+        test = self._split("test").scan()
+        rows, found = test.rows(), []
+        for name in ("calibration", TRAIN):
+            if name in self.splits and self._split(name).steady:
+                shared = int(np.isin(rows, self._split(name).scan().rows()).sum())
+                if shared:
+                    found.append(f"{shared} of {len(rows)} test samples also stand in the split '{name}'")
+        if test.not_finite:
+            found.append(f"{test.not_finite} of {len(rows)} test samples hold NaN or infinity")
+        if len(rows) < FEW:
+            found.append(
+                f"the test split has {len(rows)} samples, so one more or less is {1 / len(rows):.1%}"
+            )
+        return tuple(found)
+
     def _split(self, name: str) -> Split:
         known = self.splits
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
             raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")
         if found not in self._opened:
-            self._opened[found] = open_split(found, known[found], self.layout, self.folder, found == TRAIN)
-        return self._opened[found]
+            try:
+                split: Split | StageError = open_split(
+                    found, known[found], self.layout, self.folder, found == TRAIN
+                )
+            except StageError as error:  # half a generator must not be read as if it were the whole
+                split = error
+            self._opened[found] = split
+        opened = self._opened[found]
+        if isinstance(opened, StageError):
+            raise opened
+        return opened
 
     def _draw(self, n: int) -> Inputs:
         """Standard normal samples, zeros and ones for whole numbers."""

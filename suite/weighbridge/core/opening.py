@@ -42,7 +42,7 @@ def _source(name: str, value: Any, layout: Layout) -> Source:
         return _arrays(name, value, layout)
     if _is_samples(value):
         return Stream(
-            lambda: (value[index] for index in range(len(value))), layout, name, len(value), single=True
+            lambda: (value[index] for index in range(len(value))), layout, name, single=True, dataset=value
         )
     if hasattr(value, "__iter__") and not isinstance(value, str | bytes):
         loader = type(value).__name__ == "DataLoader" and getattr(value, "batch_size", None) is not None

@@ -44,6 +44,11 @@ class Split:
     def length(self) -> int | None:
         return self.source.length
 
+    @property
+    def steady(self) -> bool:
+        """Whether each reading gives the same."""
+        return not self.redrawn or isinstance(self.source, Arrays | Kept)
+
     def batches(self, size: int = 64) -> Iterator[Labelled]:
         """`(inputs, targets)` in order, at most `size` samples each; a user's own batches keep their own size.
 
@@ -82,25 +87,45 @@ class Split:
                 break
         return take(_joined(parts)[0], slice(n))
 
+    def epoch(self, size: int, permutation: Callable[[int], Array]) -> Iterator[Labelled]:
+        """One pass to train on, drawn anew: arrays and datasets in a fresh order, a user's own batches as they come.
+
+        A last batch of one joins the one before, since batch normalization has nothing to average over in it.
+        """
+        source = self.source
+        dataset = source if isinstance(source, Stream) and source.dataset is not None else None
+        if not isinstance(source, Arrays) and dataset is None:
+            yield from self.batches(size)
+            return
+        order = permutation(source.length or 0)
+        starts = list(range(0, len(order), size))
+        if len(order) % size == 1 and len(starts) > 1:
+            del starts[-1]
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            rows = order[start:stop]
+            if isinstance(source, Arrays):
+                yield take(source.inputs, rows), None if source.targets is None else source.targets[rows]
+            elif dataset is not None:
+                yield from _grouped(dataset.elements(rows), size + 1)
+
     def digest(self) -> str:
         """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
-        return self._scanned().hexdigest()
+        return self.scan().hexdigest()
 
-    def sample_hashes(self) -> Array:
-        """A hash of each sample's inputs, shape [N], uint64: tells which samples two splits share."""
-        return self._scanned().rows()
-
-    def _scanned(self) -> Fingerprint:
+    def scan(self) -> Fingerprint:
+        """What one reading of the split shows."""
         if self._fingerprint is None:
-            scan, kept = Fingerprint(), Kept(self.source)
+            found, kept = Fingerprint(), Kept(self.source)
             keep = not self.redrawn and not isinstance(self.source, Arrays | Kept)
             for inputs, targets in (kept if keep else self.source).batches(64):
-                scan.add(inputs, targets)
+                found.add(inputs, targets)
+            if not found.rows().size:
+                raise StageError("data", f"split '{self.name}' is empty")
             if keep and kept.complete:
                 self.source = kept
-            if self.redrawn and not isinstance(self.source, Arrays | Kept):
-                return scan  # the next reading may give something else
-            self._fingerprint = scan
+            if not self.steady:
+                return found  # the next reading may give something else
+            self._fingerprint = found
         return self._fingerprint
 
 
@@ -127,8 +152,12 @@ class Stream:
     open: Callable[[], Iterator[Any]]
     layout: Layout
     name: str
-    length: int | None = None
     single: bool | None = None
+    dataset: Any = None
+    """A map-style dataset, whose samples can be read in any order."""
+
+    def __post_init__(self) -> None:
+        self.length: int | None = None if self.dataset is None else len(self.dataset)
 
     def batches(self, size: int) -> Iterator[Labelled]:
         elements = self.elements()
@@ -140,10 +169,10 @@ class Stream:
         else:
             yield from _chained(first, elements)
 
-    def elements(self) -> Iterator[Labelled]:
-        """Each element as a batch: of one, where it is a sample."""
+    def elements(self, order: Iterable[int] | None = None) -> Iterator[Labelled]:
+        """Each element as a batch: of one, where it is a sample. `order` is of the samples of a `dataset`."""
         try:
-            for value in self.open():
+            for value in self.open() if order is None else (self.dataset[int(index)] for index in order):
                 if self.single is None:
                     self.single = self.layout.is_sample(value, self.name)
                 yield (self.layout.sample if self.single else self.layout.batch)(value, self.name)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
+from weighbridge.core.batches import cast
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 from weighbridge.environment.extras import LITERT, load
@@ -103,12 +104,16 @@ class LiteRTSession:
             if len(inputs) != len(self._inputs):
                 raise StageError("run", f"the model has {len(self._inputs)} inputs, the data {len(inputs)}")
             return list(inputs)
+        names = [self._names.get(detail["index"], detail["name"]) for detail in self._inputs]
         ordered = []
         for detail in self._inputs:
             wanted = self._names.get(detail["index"], detail["name"])
             if wanted not in inputs:
                 raise StageError("run", f"the data has no input '{wanted}'{did_you_mean(wanted, inputs)}")
             ordered.append(inputs[wanted])
+        for name in inputs:
+            if name not in names:
+                raise StageError("data", f"the model has no input '{name}'{did_you_mean(name, names)}")
         return ordered
 
     def _invoke(self, arrays: list[Array]) -> list[Array]:
@@ -179,13 +184,7 @@ def _to_codes(array: Array, detail: Any) -> Array:
         bounds = np.iinfo(wanted)
         codes: Array = np.clip(np.rint(array / scale) + zero_point, bounds.min, bounds.max).astype(wanted)
         return codes
-    if wanted.kind in "iu" and array.dtype != wanted and array.size:
-        bounds = np.iinfo(wanted)
-        if array.dtype.kind not in "iub" or array.min() < bounds.min or array.max() > bounds.max:
-            raise StageError(
-                "run", f"input '{detail['name']}' is {wanted}; the data's {array.dtype} does not fit"
-            )
-    return np.ascontiguousarray(array, dtype=wanted)
+    return np.ascontiguousarray(cast(array, wanted.name, detail["name"]))
 
 
 def _to_float(array: Array, detail: Any) -> Array:

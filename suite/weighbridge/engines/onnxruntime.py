@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Requirement
+from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 
@@ -43,64 +44,119 @@ class OnnxRuntimeSession:
                 "open", f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}"
             ) from error
         self.inputs = {value.name: value for value in self.session.get_inputs()}
-        batches = {
-            value.shape[0] if value.shape and isinstance(value.shape[0], int) else None
-            for value in self.inputs.values()
-        }
-        self.batch: int | None = batches.pop() if len(batches) == 1 else None
-        """The batch that the model was exported with, where it is fixed."""
+
+    def fixed_batch(self, axes: Axes) -> int | None:
+        """The batch that the model was exported with, where it is fixed. `axes` are the data's batch axes."""
+        sizes = set()
+        for name, value in self.inputs.items():
+            axis = axes.get(name, 0)
+            if axis is not None:
+                size = value.shape[axis] if axis < len(value.shape) else None
+                sizes.add(size if isinstance(size, int) else None)
+        return sizes.pop() if len(sizes) == 1 else None
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
         import numpy as np
 
-        feed = self.feed(inputs)
-        n = len(next(iter(feed.values())))
-        if self.batch is None or n == self.batch:
-            return tuple(self.session.run(None, feed))
-        parts = []
-        for start in range(0, n, self.batch):  # the last part is filled up by repetition and cut again
-            rows = np.arange(start, start + self.batch) % n
-            parts.append(self.session.run(None, {name: array[rows] for name, array in feed.items()}))
-        for output, value in zip(parts[0], self.session.get_outputs(), strict=True):
-            if output.shape[:1] != (self.batch,):
+        axes, n = axes_of(inputs), count(inputs)
+        parts, size = [self._call(feed) for feed in self.feeds(inputs)], self.fixed_batch(axes)
+        if size in (None, n):
+            return parts[0]
+        outputs = []
+        for value, pieces in zip(self.session.get_outputs(), zip(*parts, strict=True), strict=True):
+            axis = axes.get(value.name, 0)
+            if axis is None:
+                outputs.append(pieces[0])
+                continue
+            if pieces[0].shape[axis : axis + 1] != (size,):
                 raise StageError(
                     "run",
-                    f"the model takes batches of {self.batch}, and its output '{value.name}' of shape {output.shape} "
-                    f"has no such first axis, so the outputs of {n} samples cannot be put together",
+                    f"the model takes batches of {size}, and its output '{value.name}' of shape {pieces[0].shape} has no "
+                    f"such axis {axis}, so the outputs of {n} samples cannot be put together; name the axis in the case: "
+                    f"`batch: {{{value.name}: 1}}`, or null for an output without one",
                 )
-        return tuple(np.concatenate(outputs)[:n] for outputs in zip(*parts, strict=True))
+            outputs.append(np.concatenate(pieces, axis)[(slice(None),) * axis + (slice(n),)])
+        return tuple(outputs)
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
+        feeds, run = self.feeds(inputs), self.session.run
+        if len(feeds) == 1:
+            only = feeds[0]
+            return lambda: run(None, only)
+        return lambda: [run(None, feed) for feed in feeds]
+
+    def feeds(self, inputs: Inputs) -> list[dict[str, Array]]:
+        """The named arrays of each call for this batch: one, or a slice a call where the model's batch is fixed.
+
+        The last slice is filled up by repetition. Raises `StageError` as `feed` does.
+        """
         import numpy as np
 
-        feed, run = self.feed(inputs), self.session.run
-        n = len(next(iter(feed.values())))
-        if self.batch is not None and n != self.batch:
-            feed = {name: array[np.arange(self.batch) % n] for name, array in feed.items()}
-        return lambda: run(None, feed)
+        n, size = count(inputs), self.fixed_batch(axes_of(inputs))
+        if size is None or size == n:
+            return [self.feed(inputs)]
+        rows = [np.arange(start, start + size) % n for start in range(0, n, size)]
+        return [self.feed(take(inputs, some)) for some in rows]
 
     def feed(self, inputs: Inputs) -> dict[str, Array]:
-        """The batch by input name, in the types that the model declares; raises `StageError` on a wrong name or count."""
+        """The batch by input name, in the types that the model declares; raises `StageError` on a wrong name or shape."""
         import numpy as np
 
-        if isinstance(inputs, dict):
-            unknown = [name for name in inputs if name not in self.inputs]
-            if unknown:
-                raise StageError(
-                    "run", f"the model has no input '{unknown[0]}'{did_you_mean(unknown[0], self.inputs)}"
-                )
-            named = inputs
-        else:
-            if len(inputs) != len(self.inputs):
-                raise StageError(
-                    "run",
-                    f"the model takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), the data gives {len(inputs)}",
-                )
-            named = dict(zip(self.inputs, inputs, strict=True))
+        if not isinstance(inputs, dict) and len(inputs) != len(self.inputs):
+            raise StageError(
+                "data",
+                f"the model takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), the data gives {len(inputs)}: "
+                f"{describe(inputs)}",
+            )
+        named = inputs if isinstance(inputs, dict) else dict(zip(self.inputs, inputs, strict=True))
+        for name in named:
+            if name not in self.inputs:
+                raise StageError("data", f"the model has no input '{name}'{did_you_mean(name, self.inputs)}")
+        missing = [name for name in self.inputs if name not in named]
+        if missing:
+            raise StageError(
+                "data",
+                f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}",
+            )
+        for name, array in named.items():
+            self._check_shape(name, array, axis_of(inputs, name))
         return {
-            name: np.ascontiguousarray(array, dtype=_DTYPES.get(self.inputs[name].type))
+            name: np.asarray(
+                cast(array, _DTYPES.get(self.inputs[name].type, str(array.dtype)), name), order="C"
+            )
             for name, array in named.items()
         }
+
+    def _check_shape(self, name: str, array: Array, axis: int | None) -> None:
+        shape = self.inputs[name].shape
+        if not shape:
+            return  # a scalar, or a shape that the file does not tell
+        unlike = len(shape) != array.ndim or any(
+            isinstance(want, int) and want > 0 and want != have and index != axis
+            for index, (want, have) in enumerate(zip(shape, array.shape, strict=False))
+        )
+        if unlike:
+            raise StageError(
+                "data",
+                f"the model's input {self._declared(name)} does not take the data's {array.dtype} {list(array.shape)}",
+            )
+
+    def _declared(self, name: str) -> str:
+        """`'ids' int64 [batch, 24]`, as the file declares it."""
+        value = self.inputs[name]
+        shape = ", ".join("?" if size is None else str(size) for size in value.shape)
+        return f"'{name}' {_DTYPES.get(value.type, value.type)} [{shape}]"
+
+    def _call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
+        try:
+            return tuple(self.session.run(None, feed))
+        except Exception as error:  # ONNX Runtime's own exceptions share no base
+            reason = str(error).rpartition("Status Message: ")[2].strip().splitlines()
+            raise StageError(
+                "run",
+                f"the model does not run on {describe(feed)}; ONNX Runtime says: "
+                f"{reason[0] if reason else type(error).__name__}",
+            ) from error
 
 
 _DTYPES = {
@@ -109,7 +165,11 @@ _DTYPES = {
     "tensor(float16)": "float16",
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
     "tensor(int8)": "int8",
+    "tensor(uint64)": "uint64",
+    "tensor(uint32)": "uint32",
+    "tensor(uint16)": "uint16",
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Requirement
+from weighbridge.core.batches import cast, describe, items
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ class TorchSession:
         import torch
 
         torch.set_num_threads(self.options.threads)
-        args = to_tensors(inputs, self.options.device)
+        args = to_tensors(inputs, self.options.device, float_type(self.module))
         module, cuda = self.module, self.options.device.startswith("cuda")
         positional, named = ((), args) if isinstance(args, dict) else (args, {})
 
@@ -71,32 +75,60 @@ class TorchEager:
         return TorchSession(module, options)
 
 
-def to_tensors(inputs: Inputs, device: str = "cpu") -> Any:
-    """A batch as torch tensors on `device`, a tuple or a dict as it came."""
+def to_tensors(inputs: Inputs, device: str = "cpu", floats: torch.dtype | None = None) -> Any:
+    """A batch as torch tensors on `device`, a tuple or a dict as it came; floats in the type `floats` where given."""
     import numpy as np
     import torch
 
-    def tensor(array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(device)
+    def tensor(name: str, array: Array) -> torch.Tensor:
+        if array.dtype.kind == "f" and floats is not None and floats != torch.bfloat16:
+            array = cast(array, str(floats).removeprefix("torch."), name)
+        elif array.dtype.kind not in "biuf":
+            raise StageError("data", f"input '{name}' is {array.dtype} in the data, and torch takes numbers")
+        result = torch.from_numpy(np.array(array)).to(device)
+        return result.to(floats) if floats == torch.bfloat16 and result.is_floating_point() else result
 
-    return (
-        {name: tensor(array) for name, array in inputs.items()}
-        if isinstance(inputs, dict)
-        else tuple(map(tensor, inputs))
-    )
+    tensors = {name: tensor(name, array) for name, array, _ in items(inputs)}
+    return tensors if isinstance(inputs, dict) else tuple(tensors.values())
+
+
+def float_type(module: Any) -> torch.dtype:
+    """What the module computes in: the type of its first floating parameter or buffer, float32 without one."""
+    import torch
+
+    held = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.dtype for tensor in held if tensor.is_floating_point()), torch.float32)
 
 
 def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array, ...]:
-    """The module's tensor outputs for one batch, flattened in order, as numpy."""
+    """The module's tensor outputs for one batch, flattened in order, as numpy; raises `StageError` where it raises."""
     import torch
 
-    args = to_tensors(inputs, device)
-    with torch.inference_mode():
-        result = module(**args) if isinstance(args, dict) else module(*args)
+    args = to_tensors(inputs, device, float_type(module))
+    try:
+        with torch.inference_mode():
+            result = module(**args) if isinstance(args, dict) else module(*args)
+    except Exception as error:  # whatever the user's own forward raises
+        raise StageError(
+            "run", f"the module does not run on {describe(inputs)}{_takes(module)}: {_first(error)}"
+        ) from error
     return tuple(
         tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
         for tensor in leaves(result)
     )
+
+
+def _takes(module: Any) -> str:
+    try:
+        names = list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):  # compiled code has none
+        return ""
+    return f"; its forward takes ({', '.join(names)})"
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def leaves(result: Any) -> list[torch.Tensor]:

@@ -53,6 +53,7 @@ def measure(weighing: Weighing) -> Measurement:
     whole = candidate.run(inputs)
     batch = difference(whole, by_ones(candidate))
     details = {
+        "inputs": weighing.data.kind,
         "samples": size,
         "permutation": difference(whole, reordered(candidate)),
         "runs": max(difference(whole, candidate.run(inputs)) for _ in range(RUNS)),

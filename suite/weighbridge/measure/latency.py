@@ -40,6 +40,7 @@ def measure(weighing: Weighing) -> Measurement:
     low, high = sample.interval(quantile, confidence)
     details: dict[str, Any] = {f"p{percent}": sample.quantile(percent / 100) * 1e3 for percent in PERCENTILES}
     details |= {
+        "inputs": weighing.data.kind,
         "percentile": options.percentile,
         "interval": [low * 1e3, high * 1e3],
         "confidence": confidence,

@@ -12,14 +12,8 @@ import numpy as np
 from weighbridge.contracts import METRICS, Array, Metric
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
-from weighbridge.measure.tallies import (
-    AbsoluteTally,
-    ClassTally,
-    NoTally,
-    SquareTally,
-    class_numbers,
-    numbers,
-)
+from weighbridge.core.targets import class_numbers, numbers
+from weighbridge.measure.tallies import AbsoluteTally, ClassTally, NoTally, SquareTally
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class TopK:
                 "measure",
                 f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
             )
-        labels, classes = class_numbers(targets, self.name), scores.shape[1]
+        labels, classes = class_numbers(targets, f"metric '{self.name}'"), scores.shape[1]
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
             raise StageError(
                 "data",
@@ -68,7 +62,9 @@ class Error:
     binary: bool = False
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
-        found, wanted = (array.reshape(len(array), -1) for array in (outputs[0], numbers(targets, self.name)))
+        found, wanted = (
+            array.reshape(len(array), -1) for array in (outputs[0], numbers(targets, f"metric '{self.name}'"))
+        )
         if found.shape[1] != wanted.shape[1]:
             raise StageError(
                 "data",

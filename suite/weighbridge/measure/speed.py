@@ -51,6 +51,7 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
         )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
+        "inputs": weighing.data.kind,
         "batch": options.batch,
         "threads": threads,
         "engine": weighing.engine.name,

@@ -7,42 +7,10 @@ from collections import Counter
 import numpy as np
 
 from weighbridge.contracts import Array
-from weighbridge.core.errors import StageError
+from weighbridge.core.targets import class_numbers
 
 MOST = 16 * 2**20
 """So many numbers of the targets are kept for a median: a sample of the rows where there are more."""
-
-
-def class_numbers(targets: Array, metric: str) -> Array:
-    """The class of each sample, shape [N], int64: from numbers, whole floats, a column, or one-hot rows.
-
-    Raises `StageError` for anything else.
-    """
-    wanted = numbers(targets, metric).reshape(len(targets), -1)
-    if wanted.shape[1] > 1:
-        return np.asarray(wanted.argmax(1))
-    labels = wanted[:, 0]
-    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
-    if whole is None or (whole != labels).any():
-        odd = labels[~np.isfinite(labels) | (labels != np.floor(labels))][0]
-        raise StageError(
-            "data",
-            f"metric '{metric}' needs class numbers, and a target is {odd:.6g}; for a regression say `metric: mse`",
-        )
-    return whole
-
-
-def numbers(targets: Array, metric: str) -> Array:
-    """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
-    if targets.dtype.kind in "biuf":
-        return targets
-    if targets.dtype.kind == "U" and targets.size and np.char.isdigit(targets).all():
-        return targets.astype(np.int64)
-    raise StageError(
-        "data",
-        f"metric '{metric}' needs numbers as targets, and the data gives {targets.dtype.type.__name__} such as "
-        f"{targets.flat[0]!r}; map them to class numbers",
-    )
 
 
 class NoTally:
@@ -69,7 +37,7 @@ class ClassTally:
         return len(self._counts)
 
     def add(self, targets: Array) -> None:
-        labels, counts = np.unique(class_numbers(targets, self._metric), return_counts=True)
+        labels, counts = np.unique(class_numbers(targets, f"metric '{self._metric}'"), return_counts=True)
         self._counts.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
 
     def chance(self) -> float:

@@ -26,4 +26,17 @@ def make_data(case: Case, original: Callable[[], Model]) -> Data:
             "data", "`batch` needs `data`, or `inputs` with the shapes by name, without the batch axis"
         )
     shapes, dtypes = FORMATS.get(case.model.format).inputs(original())
+    if case.inputs == "random" and shapes is None:
+        raise StageError(
+            "data",
+            "`inputs: random`, and the model's file declares no full shapes: write them, `inputs: [[3, 224, 224]]`",
+        )
     return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
+
+
+def data_notes(data: Data) -> tuple[str, ...]:
+    """What is worth knowing of the data. Where it cannot be read, the measurement that needs it says so."""
+    try:
+        return data.notes()
+    except StageError:
+        return ()

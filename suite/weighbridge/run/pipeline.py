@@ -18,6 +18,7 @@ from weighbridge.formats.opened import forget_opened
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.events import Event, Listener, Said, StageEntered
+from weighbridge.run.inputs import data_notes
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
 from weighbridge.run.round_trip import check_round_trips
@@ -121,7 +122,12 @@ def _run(job: Job, where: _Where) -> CaseResult:
         artifacts={"baseline": baseline.record if baseline else None, "candidate": candidate.record},
         measurements=measurements,
         verdicts=verdicts,
-        notes=(*chain.notes, *notes, *(text for name, text in failed.items() if name not in asked)),
+        notes=(
+            *chain.notes,
+            *data_notes(shop.data),
+            *notes,
+            *(text for name, text in failed.items() if name not in asked),
+        ),
     )
 
 

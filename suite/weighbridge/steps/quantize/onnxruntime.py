@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,13 +197,11 @@ class CalibrationReader:
         from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
         session = OnnxRuntimeSession(str(model))
-        fixed = [
-            name
-            for name, value in session.inputs.items()
-            if not value.shape or isinstance(value.shape[0], int)
-        ]
-        whole = fixed if session.batch is None else ()  # a state beside inputs whose batch is free
-        batches, least = Calibration(context, samples, session.batch, whole).batches()
+        fixed = session.fixed_batch(context.data.layout.axes)
+        batches, least = Calibration(context, samples, fixed).batches()
+        first = next(batches)
+        session.run(first)  # what is wrong with the data is said here, not by the quantizer
+        batches = chain([first], batches)
         if least is None:
             known = list(batches)
             batches, least = iter(known), len(known)

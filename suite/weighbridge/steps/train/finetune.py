@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Step
+from weighbridge.contracts import STEPS, Array, Context, Inputs, Model, Options, Step
+from weighbridge.core.batches import count, describe, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
+from weighbridge.core.targets import class_numbers
 from weighbridge.steps.torch_layers import working_copy
 
 if TYPE_CHECKING:
@@ -34,33 +36,34 @@ class FinetuneOptions(Options):
 def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
     """Train on the split `train`, shuffled by the case's seed, on one thread.
 
-    Zeros that a step or a checkpoint put into a weight stay; those that the model's code initialized it with are
-    trained. Raises `StageError` where the loss is not finite, and where the module or the loss refuses a batch.
+    Batches that the user's own loader makes are taken as they come, anew in each epoch. Zeros that a step or a
+    checkpoint put into a weight stay; those that the model's code initialized it with are trained. Raises `StageError`
+    where the loss is not finite, and where the module or the loss refuses a batch.
     """
     import torch
-
-    from weighbridge.engines.torch_eager import to_tensors
 
     torch.manual_seed(context.seed)
     module = working_copy(model, "finetune", kinds=("mask", "hook")).train()
     loss_function = _loss(options.loss, context)
-    inputs, targets = context.data.split("train").arrays()
-    if targets is None:
-        raise StageError("finetune", "the train split has no targets")
-    tensors, wanted = to_tensors(inputs), torch.as_tensor(targets)
+    split = context.data.split("train")
     masks = _pruned(module, model.source.get("zeros", {}))
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
     optimizer = kind(module.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     generator = torch.Generator().manual_seed(context.seed)
     with _one_thread():
         for epoch in range(options.epochs):
-            total = 0.0
-            for indices in _batches(torch.randperm(len(wanted), generator=generator), options.batch_size):
-                with _explained(options, len(indices)):
-                    loss = loss_function(_forward(module, tensors, indices), wanted[indices])
+            total = seen = 0.0
+            for inputs, targets in split.epoch(
+                options.batch_size, lambda n: torch.randperm(n, generator=generator).numpy()
+            ):
+                if targets is None:
+                    raise StageError("finetune", "the train split has no targets")
+                with _explained(options, inputs):
+                    outputs = _forward(module, inputs)
+                    loss = loss_function(outputs, _wanted(targets, options.loss, module))
                 if not torch.isfinite(loss):
                     raise StageError(
-                        "finetune", f"the loss became {loss.item()} in epoch {epoch + 1}; lower `lr`"
+                        "finetune", f"the loss became {loss.item()} in epoch {epoch + 1}; {_why(inputs)}"
                     )
                 optimizer.zero_grad()
                 loss.backward()
@@ -68,8 +71,9 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
                 with torch.no_grad():
                     for weight, zero in masks.values():
                         weight.masked_fill_(zero, 0)
-                total += loss.item() * len(indices)
-            context.say(f"finetune: epoch {epoch + 1}/{options.epochs}, loss {total / len(wanted):.4g}")
+                total += loss.item() * len(targets)
+                seen += len(targets)
+            context.say(f"finetune: epoch {epoch + 1}/{options.epochs}, loss {total / seen:.4g}")
     kept = (f"the zeros of {', '.join(masks)} were kept",) if masks else ()
     return Model("torch", module.eval(), model.source, (*model.notes, *kept))
 
@@ -91,20 +95,28 @@ def _pruned(
     return found
 
 
-def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """`order` in batches of `size`. A single last sample joins the batch before: it has no statistics of its own."""
+def _forward(module: Any, inputs: Inputs) -> Any:
+    from weighbridge.engines.torch_eager import float_type, to_tensors
+
+    tensors = to_tensors(inputs, floats=float_type(module))
+    return module(**tensors) if isinstance(tensors, dict) else module(*tensors)
+
+
+def _wanted(targets: Array, loss: str, module: Any) -> Any:
+    """Targets in the type that a loss takes: class numbers in 64 bits, other numbers in the module's type."""
     import torch
 
-    batches = list(order.split(size))
-    if len(batches) > 1 and size > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+    from weighbridge.engines.torch_eager import float_type
+
+    if loss == "cross_entropy" and (targets.ndim == 1 or targets.shape[1:] == (1,)):
+        targets = class_numbers(targets, "loss 'cross_entropy'")
+    wanted = torch.as_tensor(targets)
+    return wanted.to(float_type(module)) if wanted.is_floating_point() else wanted.long()
 
 
-def _forward(module: Any, tensors: Any, indices: torch.Tensor) -> Any:
-    if isinstance(tensors, dict):
-        return module(**{name: tensor[indices] for name, tensor in tensors.items()})
-    return module(*(tensor[indices] for tensor in tensors))
+def _why(inputs: Inputs) -> str:
+    broken = int(not_finite(inputs).sum())
+    return f"{broken} samples of the batch hold NaN or infinity" if broken else "lower `lr`"
 
 
 @contextlib.contextmanager
@@ -121,7 +133,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(options: FinetuneOptions, size: int) -> Iterator[None]:
+def _explained(options: FinetuneOptions, inputs: Inputs) -> Iterator[None]:
     """What the module or the loss raises for a batch, with the option that mends it."""
     try:
         yield
@@ -129,16 +141,16 @@ def _explained(options: FinetuneOptions, size: int) -> Iterator[None]:
         raise
     except Exception as error:  # the module and the loss are the user's code
         text = f"{type(error).__name__}: {error}"
-        if "more than 1 value per channel" in str(error):
+        if count(inputs) == 1:
             raise StageError(
                 "finetune",
-                f"batch normalization has no statistics of a batch of {size}; raise `batch_size` (now "
-                f"{options.batch_size}) or give the train split more samples ({text})",
+                "a batch of one sample cannot be trained on, as with batch normalization: choose another `batch_size` "
+                f"(now {options.batch_size}), let the loader drop its last batch, or give more samples ({text})",
             ) from error
         raise StageError(
             "finetune",
-            f"a batch of {size} training samples does not go through the model and `loss: {options.loss}`; a loss "
-            f"of your own is written `loss: file.py:function` ({text})",
+            f"{describe(inputs)} does not go through the model and `loss: {options.loss}`; a loss of your own is "
+            f"written `loss: file.py:function` ({text})",
         ) from error
 
 

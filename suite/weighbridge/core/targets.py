@@ -1,0 +1,40 @@
+"""Targets as numbers, in the forms that people keep them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weighbridge.core.arrays import Array
+from weighbridge.core.errors import StageError
+
+
+def class_numbers(targets: Array, who: str) -> Array:
+    """The class of each sample, shape [N], int64: from numbers, whole floats, a column, or one-hot rows.
+
+    Raises `StageError` for anything else.
+    """
+    wanted = numbers(targets, who).reshape(len(targets), -1)
+    if wanted.shape[1] > 1:
+        return np.asarray(wanted.argmax(1))
+    labels = wanted[:, 0]
+    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
+    if whole is None or (whole != labels).any():
+        odd = labels[~np.isfinite(labels) | (labels != np.floor(labels))][0]
+        raise StageError(
+            "data",
+            f"{who} needs class numbers, and a target is {odd:.6g}; for a regression say `metric: mse`",
+        )
+    return whole
+
+
+def numbers(targets: Array, who: str) -> Array:
+    """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
+    if targets.dtype.kind in "biuf":
+        return targets
+    if targets.dtype.kind == "U" and targets.size and np.char.isdigit(targets).all():
+        return targets.astype(np.int64)
+    raise StageError(
+        "data",
+        f"{who} needs numbers as targets, and the data gives {targets.dtype.type.__name__} such as "
+        f"{targets.flat[0]!r}; map them to class numbers",
+    )

@@ -1,0 +1,214 @@
+"""Data in the forms that people have it: each works, and gives the same accuracy as every other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.found.text_model import texts, weigh_text
+
+from weighbridge.core.results import Status
+
+FORMS = {
+    "mapping": "({'ids': ids, 'mask': mask}, y)",
+    "columns": "{'ids': ids, 'mask': mask, 'labels': y}",
+    "columns of lists": "{'ids': ids.tolist(), 'mask': mask.tolist(), 'label': y.tolist()}",
+    "inputs in order": "((ids, mask), y)",
+    "inputs in a list": "([ids, mask], y)",
+    "three in a tuple": "(ids, mask, y)",
+    "three in a list": "[ids, mask, y]",
+    "tensors": "(torch.tensor(ids), torch.tensor(mask), torch.tensor(y))",
+    "dataset of pairs": "Pairs()",
+    "dataset of rows": "Rows()",
+    "dataset of tuples": "torch.utils.data.TensorDataset(torch.tensor(ids), torch.tensor(mask), torch.tensor(y))",
+    "loader of pairs": "torch.utils.data.DataLoader(Pairs(), batch_size=64)",
+    "loader of tuples": "torch.utils.data.DataLoader(torch.utils.data.TensorDataset("
+    "*map(torch.tensor, (ids, mask, y))), batch_size=64)",
+    "loader that shuffles": "torch.utils.data.DataLoader(Pairs(), batch_size=64, shuffle=True)",
+    "generator": "batches()",
+    "function that gives a generator": "batches",
+    "re-iterable": "Again()",
+    "list of batches": "list(batches())",
+    "list of two batches": "list(batches(150))",
+    "tuple of batches": "tuple(batches(150))",
+    "list of samples": "[Pairs()[i] for i in range(len(y))]",
+    "list of rows": "[Rows()[i] for i in range(len(y))]",
+    "zipped": "zip(ids, mask, y)",
+    "float64": "({'ids': ids, 'mask': mask.astype('float64')}, y)",
+    "int32": "({'ids': ids.astype('int32'), 'mask': mask}, y)",
+    "whole numbers as float": "({'ids': ids.astype('float32'), 'mask': mask}, y)",
+    "a mask of booleans": "({'ids': ids, 'mask': mask > 0}, y)",
+    "one-hot targets": "({'ids': ids, 'mask': mask}, np.eye(4, dtype='float32')[y])",
+    "a column of targets": "({'ids': ids, 'mask': mask}, y[:, None])",
+    "targets as floats": "({'ids': ids, 'mask': mask}, y.astype('float32'))",
+    "digits as text": "({'ids': ids, 'mask': mask}, y.astype(str))",
+    "an npz of its own": "'texts.npz'",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_is_read(tmp_path: Path, form: str) -> None:
+    outcome = weigh_text(tmp_path, "data.py:splits", f"def splits(): return {{'test': {FORMS[form]}}}")
+    accuracy = outcome.measurements.get("accuracy")
+    assert accuracy is not None, outcome.failed or outcome.message
+    assert accuracy.details["n"] == 300
+    assert accuracy.baseline == accuracy.candidate == pytest.approx(0.913, abs=0.08)
+    assert outcome.measurements["fidelity"].candidate > 80
+
+
+@pytest.mark.parametrize(("where", "value"), [("'answer'", "({'ids': ids, 'mask': mask, 'answer': y})"), ("0", "(y, ids, mask)"),
+                                              ("-3", "(y, ids, mask)"), ("0", "(y, {'ids': ids, 'mask': mask})")])  # fmt: skip
+def test_targets_elsewhere(tmp_path: Path, where: str, value: str) -> None:
+    outcome = weigh_text(
+        tmp_path, "data.py:splits", f"def splits(): return {{'test': {value}}}", f"targets: {where}"
+    )
+    assert outcome.measurements["accuracy"].details["n"] == 300, outcome.failed
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"test_ids": 0, "test_mask": 1, "test_labels": 2},
+        {"ids": 0, "mask": 1, "y": 2},
+        {"test_x0": 0, "test_x1": 1, "test_y": 2, "train_x0": 0, "train_x1": 1, "train_y": 2},
+    ],
+)
+def test_an_npz_is_data(tmp_path: Path, keys: dict[str, int]) -> None:
+    arrays = texts()
+    np.savez(tmp_path / "samples.npz", **{key: arrays[index] for key, index in keys.items()})
+    outcome = weigh_text(tmp_path, "samples.npz")
+    assert outcome.measurements["accuracy"].details["n"] == 300, outcome.failed or outcome.message
+
+
+def test_an_npz_with_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=np.array([{"a": 1}], dtype=object))
+    outcome = weigh_text(tmp_path, "samples.npz")
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "data")
+    assert "samples.npz cannot be read as .npz" in outcome.message
+
+
+WRONG = {
+    "a name": (
+        "({'input_ids': ids, 'mask': mask}, y)",
+        "the model has no input 'input_ids' (valid: ids, mask)",
+    ),
+    "an input too few": (
+        "({'ids': ids}, y)",
+        "the model's input 'mask' float32 [n, 24] is missing; the data gives ids int64 [64, 24] from 0 to 399",
+    ),
+    "inputs in order, too few": (
+        "(ids, y)",
+        "the model takes 2 inputs (ids, mask), the data gives 1: input 0 int64 [64, 24]",
+    ),
+    "a shape": (
+        "((ids[:, :20], mask), y)",
+        "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 20]",
+    ),
+    "a rank": (
+        "((ids[:, :, None], mask), y)",
+        "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 24, 1]",
+    ),
+    "fractions for whole numbers": (
+        "((ids + 0.5, mask), y)",
+        "input 'ids' is int64 in the model and float64 in the data, and",
+    ),
+    "text": (
+        "((ids, np.full(mask.shape, 'a')), y)",
+        "input 'mask' is float32 in the model and <U1 in the data",
+    ),
+    "words that the table has not": (
+        "((ids + 390, mask), y)",
+        "the model does not run on ids int64 [64, 24] from 390 to",
+    ),
+    "targets that count from 1": (
+        "((ids, mask), y + 1)",
+        "the targets run from 1 to 4, and the model has 4 classes, 0 to 3; do the targets count from 1",
+    ),
+    "targets that are one short": (
+        "((ids, mask), y[:-1])",
+        "split 'test': inputs and targets differ in length: input 0 300, input 1 300, the targets 299",
+    ),
+    "targets in words": (
+        "((ids, mask), np.array(['cat'] * 300))",
+        "needs numbers as targets, and the data gives str",
+    ),
+    "targets of a regression": ("((ids, mask), y * 0.5)", "needs class numbers, and a target is 0.5"),
+    "no targets": (
+        "((ids, mask), None)",
+        "the test split has no targets, so there is no accuracy to measure",
+    ),
+    "two sorts of targets": (
+        "{'ids': ids, 'mask': mask, 'label': y, 'labels': y}",
+        "split 'test' holds labels and label; say which are the targets: `targets: labels`",
+    ),
+    "one class": ("((ids[y == 2], mask[y == 2]), y[y == 2])", "targets of the test split are the same"),
+    "lists of unequal rows": (
+        "{'ids': [[1, 2], [3]], 'mask': mask, 'y': y}",
+        "split 'test': input 'ids' has rows of unequal length",
+    ),
+    "nothing": ("[]", "split 'test' is empty"),
+    "empty arrays": ("(ids[:0], mask[:0], y[:0])", "split 'test' is empty"),
+    "a number": ("3", "split 'test' is a int; expected (inputs, targets), a mapping of arrays, a Dataset"),
+    "a loader that fails": (
+        "(1 / 0 for _ in range(3))",
+        "reading split 'test' raised ZeroDivisionError: division by zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_one_sentence_says_what_was_found(tmp_path: Path, mistake: str) -> None:
+    value, sentence = WRONG[mistake]
+    outcome = weigh_text(tmp_path, "data.py:splits", f"def splits(): return {{'test': {value}}}")
+    said = outcome.failed.get("accuracy", outcome.message)
+    assert sentence in said
+    assert not said.partition(": ")[2].startswith("measure: ONNX")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def splits(): pass", "splits() gave nothing; it must give a mapping of split name"),
+        ("def splits(): return Pairs()", "splits() gave a Pairs; it must give a mapping of split name"),
+        (
+            "def splits(): return {'tset': (ids, mask, y)}",
+            "the data has no split 'test'; did you mean 'tset'?",
+        ),
+    ],
+)
+def test_what_is_no_split_at_all(tmp_path: Path, code: str, sentence: str) -> None:
+    outcome = weigh_text(tmp_path, "data.py:splits", code)
+    assert sentence in outcome.failed.get("accuracy", outcome.message)
+
+
+def test_a_generator_that_is_too_large_to_keep_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.core.splits.KEEP", 20_000)
+    once = "def once(): return {'test': batches()}\ndef again(): return {'test': batches}"
+    outcome = weigh_text(tmp_path, "data.py:once", once)
+    assert "can be read once only; give something that can be read again" in outcome.failed["accuracy"]
+    assert weigh_text(tmp_path, "data.py:again", once).measurements["accuracy"].details["n"] == 300
+
+
+def test_what_is_worth_knowing_is_told(tmp_path: Path) -> None:
+    code = """
+def part(s): return ids[s], mask[s], y[s]
+def leak(): return {'test': part(slice(300)), 'calibration': part(slice(100))}
+def apart(): return {'test': part(slice(100, 300)), 'calibration': part(slice(100))}
+def tiny(): return {'test': part(slice(40))}
+"""
+    shared = "100 of 300 test samples also stand in the split 'calibration'"
+    assert weigh_text(tmp_path, "data.py:leak", code).notes == (shared,)
+    assert weigh_text(tmp_path, "data.py:apart", code).notes == ()
+    small = "the test split has 40 samples, so one more or less is 2.5%"
+    assert weigh_text(tmp_path, "data.py:tiny", code).notes == (small,)
+
+
+def test_nan_in_the_data_is_the_datas(tmp_path: Path) -> None:
+    code = "mask[:7, 3] = np.nan\ndef splits(): return {'test': (ids, mask, y)}"
+    outcome = weigh_text(tmp_path, "data.py:splits", code)
+    said = outcome.failed["accuracy"]
+    assert "on 7 of 300 samples: these samples hold NaN or infinity themselves, so it is the data" in said
+    assert "7 of 300 test samples hold NaN or infinity" in outcome.notes
