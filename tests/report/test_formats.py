@@ -77,7 +77,7 @@ def test_github_points_at_the_line_of_the_threshold() -> None:
     row, broken = report["rows"][3], report["rows"][5]
     assert row["status"] == "fail"
     assert f"::error file={row['path']},line=21,title={row['name']}%3A accuracy_drop fail::" in text
-    assert "%0Araise the calibration split" in text
+    assert "%0Acalibrate on more samples" in text
     assert f"::error file={row['path']},line={broken['line']},title={broken['name']}%3A error::" in text
     levels = re.findall(r"(?m)^::(\w+) ", text)
     assert sorted(levels) == ["error", "error", "notice", "notice", "warning"]

@@ -53,7 +53,7 @@ def test_the_published_file_is_the_schema() -> None:
         ("inputs", "invented"),
         ("artifacts", {"baseline": None}),
         ("steps", [{"step": "prune: l1"}]),
-        ("verdicts", [made.verdict("size", "pass", {"max": "5"}, 4)]),
+        ("verdicts", [{**made.verdict("size", "pass", {}, 4), "limit": {"max": "5"}}]),
         ("verdicts", [made.verdict("size", "unmeasured", {"max": 5}, 4)]),
         ("verdicts", [{**made.verdict("size", "pass", {}, 4), "limit": "<= 5"}]),
     ],

@@ -54,6 +54,13 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     return f"{text}{' point' if suffix == ' points' and text in ('1', '-1') else suffix}"
 
 
+def span(low: float | None, high: float | None, unit: str) -> str:
+    """An interval in the unit of its larger end: `8.62 to 9.42 points`. An end that has no number is None."""
+    size, suffix = _scale(max(abs(end or 0.0) for end in (low, high)), unit, 3)
+    left, right = ("?" if end is None else significant(end / size) for end in (low, high))
+    return f"{left} to {right}{suffix}"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """`value` to so many digits, as people write it: 1234, 0.00123; with an exponent only where that is absurd."""
     if value == 0 or not 1e-4 <= abs(value) < 1e15:

@@ -44,8 +44,12 @@ def terminal(text: object, lines: bool = False) -> str:
 
     A line that a CI runner would read as a command (`::error::`, `##[group]`) is broken with a backslash.
     """
-    shown = visible(text, lines).replace("##[", "##\\[")
-    return re.sub(r"(?m)^(\s*)::", r"\1\\::", shown)
+    return no_command(visible(text, lines))
+
+
+def no_command(text: str) -> str:
+    """`text` without a line that a CI runner would obey: for text that was wrapped after it was made harmless."""
+    return re.sub(r"(?m)^(\s*)::", r"\1\\::", text.replace("##[", "##\\["))
 
 
 def markdown(text: object) -> str:

@@ -1,123 +1,200 @@
-"""The table that terminal and Markdown share: one row a case, a cell a quantity, a line a threshold."""
+"""The table that terminal, Markdown and GitHub share: a line a case, a cell a quantity, what failed first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.contracts import THRESHOLDS
-from weighbridge.core.units import show
-from weighbridge.report.limits import words
+from weighbridge.core.units import show, significant
+from weighbridge.report.limits import SIGNS, bounds
+from weighbridge.report.names import short_names
 
-COLUMNS = ("accuracy", "size", "nonzero", "speed")
+ORDER = ("error", "fail", "inconclusive", "unmeasured", "xfail", "unsure", "pass", "skip")
+"""From what needs somebody to what needs nobody. `unsure` is a cell's: passed, but less than `SURE`."""
 MARKS = {
-    "pass": "✓",
-    "fail": "✗",
     "error": "✗",
+    "fail": "✗",
     "inconclusive": "?",
-    "skip": "–",
-    "xfail": "x",
     "unmeasured": "·",
+    "xfail": "x",
+    "unsure": "!",
+    "pass": "✓",
+    "skip": "·",
 }
+SURE = 0.95
+FIRST = ("accuracy", "fidelity", "size", "nonzero", "speed")
+"""The quantities that people look for, in their order; the others follow as they come."""
+_RANK = {status: rank for rank, status in enumerate(ORDER)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured, a mark, and after it the limit that was missed or how sure the verdict is."""
+
+    value: str
+    status: str | None = None
+    tail: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, (self.value, MARKS[self.status] if self.status else "", self.tail)))
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a cell and the status it speaks of; None for a plain number."""
+    """One case. `near` orders by how close it is to failing: smaller is closer."""
 
-    text: str
-    status: str | None = None
+    index: int
+    """Its place in the report."""
+    name: str
+    status: str
+    row: Mapping[str, Any]
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    near: tuple[int, float] = (len(ORDER), math.inf)
+    stopped: str = ""
+    """Where the case ended before anything was measured."""
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """A case: its cells by column, then what does not fit a column."""
+class Table:
+    """`lines`: what failed first, else as they ran. `columns`: the quantities known of any case, in the order shown."""
 
-    case: str
-    status: str
-    cells: Mapping[str, Sequence[Line]]
-    below: Sequence[Line]
-
-
-def build(report: Mapping[str, Any]) -> list[TableRow]:
-    """The rows of a report, in order."""
-    return [_row(row) for row in report["rows"]]
+    lines: Sequence[Line]
+    columns: Sequence[str]
+    nearest: Sequence[str]
+    """The columns again, the one closest to failing first: the last are dropped first."""
 
 
-def columns(rows: Sequence[TableRow]) -> list[str]:
-    """The columns that have something to show."""
-    return [column for column in COLUMNS if any(row.cells[column] for row in rows)]
+def build(report: Mapping[str, Any]) -> Table:
+    """The table of a report."""
+    rows = report["rows"]
+    lines = [_line(*one) for one in zip(range(len(rows)), short_names(rows), rows, strict=True)]
+    lines.sort(key=lambda line: _RANK[line.status])
+    near: dict[str, tuple[int, float]] = {}
+    for row in rows:
+        for verdict in row["verdicts"]:
+            column = column_of(verdict["threshold"])
+            near[column] = min(near.get(column, (len(ORDER), math.inf)), nearness(verdict))
+    seen = {column for line in lines for column, cell in line.cells.items() if cell.status != "skip"}
+    columns = [
+        *(column for column in FIRST if column in seen),
+        *(column for column in near if column in seen - set(FIRST)),
+    ]
+    return Table(lines, columns, sorted(columns, key=lambda column: near.get(column, (len(ORDER), math.inf))))
 
 
-def _row(row: Mapping[str, Any]) -> TableRow:
-    cells: dict[str, list[Line]] = {column: [] for column in COLUMNS}
-    below: list[Line] = []
-    for column in COLUMNS:
-        if column in row["measurements"]:
-            cells[column].append(Line(change(row["measurements"][column])))
-    said: set[str] = set()
+def column_of(threshold: str) -> str:
+    """The quantity that a threshold reads; `round_trip-2` stands with `round_trip`."""
+    if threshold in THRESHOLDS:
+        return THRESHOLDS.get(threshold).measure
+    return threshold.partition("-")[0]
+
+
+def status_of(verdict: Mapping[str, Any]) -> str:
+    """The verdict's status, or `unsure` where it passed and is less than `SURE`."""
+    unsure = verdict["status"] == "pass" and verdict["sure"] is not None and verdict["sure"] < SURE
+    return "unsure" if unsure else str(verdict["status"])
+
+
+def nearness(verdict: Mapping[str, Any]) -> tuple[int, float]:
+    """How close a verdict is to failing: its status, then its margin over its limit."""
+    limits = [abs(value) for value in bounds(verdict["limit"]).values()]
+    margin = math.inf if verdict["margin"] is None else verdict["margin"]
+    return _RANK[status_of(verdict)], margin / (max(limits, default=0.0) or 1.0)
+
+
+def _line(index: int, name: str, row: Mapping[str, Any]) -> Line:
+    by_column: dict[str, list[Mapping[str, Any]]] = {}
     for verdict in row["verdicts"]:
-        measure = THRESHOLDS.get(verdict["threshold"]).measure if verdict["threshold"] in THRESHOLDS else ""
-        status, numbers = verdict["status"], _numbers(verdict)
-        if measure in cells:
-            cells[measure] += [Line(text, status) for text in numbers]
-        elif verdict["measured"] is not None:
-            below.append(
-                Line(f"{MARKS[status]} {verdict['threshold']} {' '.join(numbers).strip()[2:]}", status)
-            )
-        if status == "pass" or (status == "skip" and verdict["measured"] is None and row["status"] != "skip"):
-            continue
-        if verdict["message"] not in said:
-            said.add(verdict["message"])
-            where = "" if verdict["message"].startswith(row["path"]) else f"{row['path']}:{verdict['line']}: "
-            below.append(Line(f"{status}: {where}{verdict['message']}", status))
-        below += [Line(f"  - {text}") for text in verdict["advice"] if status != "xfail"]
-    return TableRow(row["case"], row["status"], cells, below)
+        by_column.setdefault(column_of(verdict["threshold"]), []).append(verdict)
+    judged = any(verdict["measured"] is not None for verdict in row["verdicts"])
+    if row["status"] in ("error", "skip") and not judged:
+        stage = f"stopped in {row['stage']}" if row["stage"] not in ("", "done") else ""
+        return Line(index, name, row["status"], row, near=(_RANK[row["status"]], 0.0), stopped=stage)
+    cells = {column: _cell(row, column, verdicts) for column, verdicts in by_column.items()}
+    for column in FIRST:
+        if column in row["measurements"] and column not in cells:
+            cells[column] = Cell(_change(row["measurements"][column]))
+    if row["inputs"] == "random" and "accuracy" not in cells:
+        cells["accuracy"] = Cell("random inputs", "skip")
+    near = min((nearness(verdict) for verdict in row["verdicts"]), default=(len(ORDER), math.inf))
+    return Line(index, name, row["status"], row, cells, near)
 
 
-def change(measurement: Mapping[str, Any]) -> str:
-    """`43.6 → 14.9 kB`: both in the larger one's unit."""
+def _cell(row: Mapping[str, Any], column: str, verdicts: Sequence[Mapping[str, Any]]) -> Cell:
+    """The worst verdict decides the mark; a quantity that several thresholds read shows its own one's number."""
+    worst = min(verdicts, key=nearness)
+    status = status_of(worst)
+    missed = [one for one in verdicts if one["status"] in ("fail", "inconclusive", "xfail", "error")]
+    own = [one for one in verdicts if one["threshold"].startswith(column) or one["unit"] == "ratio"]
+    lead = next((one for one in [*missed, *own, *verdicts] if one["measured"] is not None), None)
+    if lead is None:
+        return Cell("" if status in ("pass", "fail") else _why(worst), status)
+    limits = " ".join(_bounds(one) for one in missed)
+    sure = percent(worst["sure"]) if status == "unsure" else ""
+    return Cell(_value(row, column, lead), status, limits or sure)
+
+
+def _value(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> str:
+    measurement = row["measurements"].get(column)
+    if verdict["unit"] == "ratio":
+        other = (
+            "" if verdict["threshold"].startswith((column, "speedup")) else verdict["threshold"].split("_")[0]
+        )
+        return " ".join(filter(None, (other, show(verdict["measured"], "ratio"), _half(verdict["interval"]))))
+    if measurement is None or not verdict["threshold"].startswith(column):
+        return show(verdict["measured"], verdict["unit"])
+    return _change(measurement)
+
+
+def _half(interval: Sequence[float | None] | None) -> str:
+    """Half the width of an interval, as `±.02`."""
+    if interval is None or None in interval:
+        return ""
+    half = (float(interval[1] or 0) - float(interval[0] or 0)) / 2
+    return f"±{significant(half, 2 if half >= 0.1 else 1).removeprefix('0') or '0'}"
+
+
+def _change(measurement: Mapping[str, Any]) -> str:
+    """`43.6→14.9 kB`: before and after, the unit once where it is the same."""
     unit, before, after = measurement["unit"], measurement["baseline"], measurement["candidate"]
-    if before is None or after is None:
-        return show(after if before is None else before, unit)
+    known = [value for value in (before, after) if value is not None]
+    if len(known) < 2:
+        return show(known[0], unit) if known else ""
     if unit == "fraction":
-        return f"{before * 100:.1f} → {after * 100:.1f} %"
+        return f"{before * 100:.1f}→{after * 100:.1f} %"
     left, right = show(before, unit), show(after, unit)
-    if " " in left and " " in right and left.split()[1] == right.split()[1]:
-        left = left.split()[0]
-    return f"{left} → {right}"
+    if " " in left and left.split(" ", 1)[1] == right.split(" ", 1)[-1]:
+        left = left.split(" ")[0]
+    return f"{left}→{right}"
 
 
-def _numbers(verdict: Mapping[str, Any]) -> list[str]:
-    """The measured number against its limit; below it the margin and how sure that is."""
-    mark, unit = MARKS[verdict["status"]], verdict["unit"]
-    if verdict["measured"] is None:
-        return [
-            f"{mark} {'--bench' if verdict['status'] == 'skip' and '--bench' in verdict['message'] else verdict['status']}"
-        ]
-
-    def number(value: float | None) -> str:
-        return (
-            "?" if value is None else show(value, unit)
-        )  # JSON has no infinity: an interval without an end yet
-
-    lines = [f"{mark} {number(verdict['measured'])} {words(verdict['limit'], unit)}"]
-    if verdict["interval"] is not None and unit == "ratio":
-        lines.append("  [{}]".format(", ".join(number(end) for end in verdict["interval"])))
-    detail = []
-    if verdict["margin"]:
-        sign = "+" if verdict["margin"] >= 0 else "−"
-        detail.append(f"{sign}{number(abs(verdict['margin']))}")
-    if verdict["sure"] is not None and verdict["sure"] < 1:
-        detail.append(f"{_percent(verdict['sure'])} sure")
-    if detail:
-        lines.append(f"  {' · '.join(detail)}")
-    return lines
-
-
-def _percent(sure: float) -> str:
-    """Never rounded up to certainty."""
-    return (
-        ">99.9%" if sure > 0.999 else f"{sure * 100:.0f}%" if sure < 0.985 else f"{int(sure * 1000) / 10:g}%"
+def _bounds(verdict: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{SIGNS[side]}{show(value, verdict['unit'])}" for side, value in bounds(verdict["limit"]).items()
     )
+
+
+def _why(verdict: Mapping[str, Any]) -> str:
+    """Why nothing was measured, in a word."""
+    if verdict["status"] == "error":
+        return "error"
+    return "--bench" if "--bench" in verdict["message"] else "not measured"
+
+
+def percent(sure: float) -> str:
+    """How sure, never rounded up to certainty: `97 %`, `99.3 %`, `>99.9 %`."""
+    if sure > 0.999:
+        return ">99.9 %"
+    return f"{math.floor(sure * 1000) / 10 if sure >= 0.985 else math.floor(sure * 100):g} %"
+
+
+def count(statuses: Iterable[str]) -> str:
+    """`45 cases: 1 fail, 13 skip, 31 pass`, what needs somebody first."""
+    found = list(statuses)
+    order = [status for status in ORDER if status not in ("pass", "unsure")] + ["pass"]
+    parts = [f"{found.count(status)} {status}" for status in order if status in found]
+    return f"{len(found)} case{'s' if len(found) != 1 else ''}: {', '.join(parts) or 'nothing ran'}"
