@@ -137,6 +137,7 @@ def test_a_limit_that_is_no_quantity(pytester: pytest.Pytester, project: Project
 
 STEP = """
 from weighbridge.contracts import METRICS, STEPS, Context, Model, Options, Step
+from weighbridge.measure.metrics import UserMetric
 
 
 class NoOptions(Options):
@@ -153,20 +154,7 @@ def half(model, options, context):
 STEPS.add("prune:half", Step("prune", "half", ("torch",), NoOptions, half, must="sparsify"))
 
 
-class Sure:
-    name, higher_is_better, binary = "sure", True, False
-
-    def per_sample(self, outputs, targets):
-        return outputs[0].max(1).astype("float64")
-
-    def whole(self, outputs, targets):
-        return float(outputs[0].max(1).mean())
-
-    def chance(self, targets):
-        return None
-
-
-METRICS.add("sure", Sure())
+METRICS.add("sure", UserMetric("sure", lambda outputs, targets: outputs.max(1).astype("float64")))
 """
 OWN = CASE.replace("prune: l1_unstructured\n    amount: 0.5", "prune: half").replace(
     "accuracy_drop: 0.02", "accuracy: 0"
