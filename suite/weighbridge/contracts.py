@@ -19,6 +19,9 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.stored import Quantization as Quantization
+from weighbridge.core.stored import Role as Role
+from weighbridge.core.stored import Use as Use
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
@@ -63,39 +66,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """How a tensor is quantized: value = (code - zero_point) * scale.
-
-    `scale` and `zero_point` are 0-d (per-tensor), of shape [C] with C = codes.shape[axis] (per-channel), or
-    [..., groups] (per-group, with `group_size` along `axis`).
-    """
-
-    bits: int
-    scale: Array
-    zero_point: Array
-    axis: int | None = None
-    group_size: int | None = None
-    scheme: str = "affine"
-    """`affine` for integers; `float16`, `bfloat16`, `float8_e4m3fn`, ... for reduced floats."""
-
-
-Role = Literal["weight", "table", "bias", "operand"]
-
-
-@dataclass(frozen=True)
-class Use:
-    """How the graph reads a weight, where the format can tell."""
-
-    role: Role = "weight"
-    """`weight`: multiplied in a product (a matrix, a filter), what a recipe means by weights. `table`: rows are looked
-    up. `bias`: added to a product. `operand`: added, scaled by or joined to activations (positions, masks)."""
-    layout: str = ""
-    """A letter an axis: `io` is a matrix whose rows are inputs, `oi` its transpose. Empty where it is not known."""
-    bias: str = ""
-    """The name of the tensor that the same operator adds to the product."""
-
-
-@dataclass(frozen=True)
 class StoredTensor:
     """A weight as the artifact stores it. `array` holds codes when `quantization` is set, values otherwise.
 
@@ -109,7 +79,7 @@ class StoredTensor:
     quantization: Quantization | None = None
     layer: str = ""
     operator: str = ""
-    use: Use = Use()
+    use: Use = field(default_factory=Use)
     unread: str = ""
     """Why it is not known what these numbers stand for. Whoever counts weights raises this, so that no count is too small."""
 
