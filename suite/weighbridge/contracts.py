@@ -223,7 +223,7 @@ class Step:
     """One method of one kind of step: `prune: l1_unstructured`, `quantize: static` for ONNX Runtime.
 
     `apply` is a pure function of its model, options and the context's data and seed. `must` names what the
-    census has to show afterwards; a step that changes nothing is an error.
+    census has to show afterwards; a step that changes nothing is an error. A quantizer's `scheme` promises.
     """
 
     kind: str
@@ -240,7 +240,6 @@ class Step:
     """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
     ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
     scheme: Callable[[Any], Promise] | None = None
-    """For a quantizer: what its options promise about the weights."""
 
     @property
     def key(self) -> str:

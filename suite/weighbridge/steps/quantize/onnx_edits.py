@@ -9,28 +9,13 @@ from typing import Any
 from weighbridge.formats.onnx_weights import graphs
 
 
-def name_nodes(model: Any) -> dict[str, str]:
-    """Give each node a name of its own. Returns the names that were changed since two nodes had them, new to old."""
+def name_nodes(model: Any) -> None:
+    """Name each node that has no name after its first output. ONNX Runtime loads no graph with two of one name."""
     nodes = [node for graph in graphs(model) for node in graph.node]
-    counts = Counter(node.name for node in nodes)
-    taken = set(counts) - {""}
-    seen: set[str] = set()
-    renamed = {}
+    taken = {node.name for node in nodes}
     for node in nodes:
-        old = node.name
-        if old and old not in seen:
-            seen.add(old)
-            continue
-        base = name = f"{old or node.op_type}_{node.output[0] if node.output else len(seen)}"
-        number = 2
-        while name in taken:
-            name, number = f"{base}_{number}", number + 1
-        node.name = name
-        taken.add(name)
-        seen.add(name)
-        if old:
-            renamed[name] = old
-    return renamed
+        if not node.name:
+            node.name = free_name(f"{node.op_type}_{next(filter(None, node.output), '')}", taken)
 
 
 def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:

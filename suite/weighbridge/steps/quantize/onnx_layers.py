@@ -27,12 +27,12 @@ class OnnxLayer:
     weights: tuple[str, ...]
 
 
-def onnx_layers(model: Any, origins: Mapping[str, str], former: Mapping[str, str]) -> list[OnnxLayer]:
-    """Every node of the main graph. Node names must be unique.
+def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
+    """Every node of the main graph. Nodes must have names.
 
     A pattern is held against a node's name and, since exporters number their nodes, against the names of the weights
     it reads and of the layers these belong to: `fc1.weight` and `fc1`. `origins` is what a folded weight was called
-    before, `former` what a node was.
+    before.
     """
     import onnx
 
@@ -48,7 +48,6 @@ def onnx_layers(model: Any, origins: Mapping[str, str], former: Mapping[str, str
         read = [name for name in node.input if name in stored]
         names = {*read, *(origins[name] for name in read if name in origins)}
         handles = {part for name in names for part in (name, name.rpartition(".")[0]) if part}
-        handles |= {former[node.name]} if node.name in former else set()
         # Fusions of ONNX Runtime append to the name of the node they begin with: fc1/MatMulAddFusion
         handles |= {node.name.rpartition("/")[0]} if "Fusion" in node.name.rpartition("/")[2] else set()
         positions = _WEIGHTS.get(node.op_type, ())

@@ -48,8 +48,6 @@ class Prepared:
     model: Any
     origins: dict[str, str] = field(default_factory=dict)
     """What a folded weight was called before, where it could not keep its name."""
-    former: dict[str, str] = field(default_factory=dict)
-    """What a node was called before, where two had one name."""
 
 
 def first_that_works(
@@ -144,7 +142,8 @@ def _basis(proto: Any) -> tuple[Prepared, tuple[str, ...]]:
         model.CopyFrom(proto)
     constants_to_initializers(model)
     origins = fold(model)
-    return Prepared(model, origins, name_nodes(model)), notes
+    name_nodes(model)
+    return Prepared(model, origins), notes
 
 
 def _modern(proto: Any) -> tuple[Any, tuple[str, ...]]:
@@ -173,10 +172,10 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
     if not way.infer:
         copy = onnx.ModelProto()
         copy.CopyFrom(basis.model)
-        return Prepared(copy, dict(basis.origins), basis.former)
+        return Prepared(copy, dict(basis.origins))
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
     onnx.save(basis.model, raw)
     quant_pre_process(raw, prepared, skip_optimization=not way.optimize, skip_symbolic_shape=not way.symbolic)
     model = onnx.load(prepared)
-    former = {**basis.former, **name_nodes(model)}  # optimization makes nodes without names
-    return Prepared(model, dict(basis.origins), former)
+    name_nodes(model)  # optimization makes nodes without names
+    return Prepared(model, dict(basis.origins))

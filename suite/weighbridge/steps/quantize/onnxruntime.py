@@ -126,12 +126,12 @@ def _quantized(
     import onnx
 
     def run(prepared: Prepared, folder: Path) -> tuple[Any, Coverage, list[str]]:
-        layers = onnx_layers(prepared.model, prepared.origins, prepared.former)
+        layers = onnx_layers(prepared.model, prepared.origins)
         chosen, gone = _chosen(layers, options.exclude, model.value)
         excluded = {each.layer.name for each in layers} - chosen
         copied = separate(prepared.model, excluded)
         added = fit(prepared)
-        now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {}, {})}
+        now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
         layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
         source = folder / "source.onnx"
         onnx.save(prepared.model, source)
@@ -181,7 +181,7 @@ def _chosen(layers: Sequence[OnnxLayer], exclude: Sequence[str], original: Any) 
     ]
     gone = [pattern for pattern in exclude if pattern not in there]
     if gone:
-        before = [each.layer for each in onnx_layers(original, {}, {})]
+        before = [each.layer for each in onnx_layers(original, {})]
         matching("quantize", "exclude", what, [*every, *before], gone)
     return {layer.name for layer in select("quantize", what, every, (), there)}, gone
 
