@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import Fingerprint, count, join, nbytes, shapes, take
+from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Labelled, Layout
 
@@ -247,7 +247,9 @@ def _grouped(samples: Iterable[Labelled], size: int) -> Iterator[Labelled]:
 
 
 def _form(batch: Labelled) -> tuple[Any, ...]:
-    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:]
+    """What the samples of one batch share: shapes, and the values of what has no batch axis."""
+    shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
+    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared
 
 
 def _joined(batches: Sequence[Labelled]) -> Labelled:
@@ -259,7 +261,7 @@ def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
     """Several batches as one; raises `StageError` where their samples differ in shape."""
     forms = list(dict.fromkeys(_form(batch) for batch in batches))
     if len(forms) > 1:
-        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, _ in forms[:2])
+        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, *_ in forms[:2])
         raise StageError(
             "data",
             f"the samples of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",

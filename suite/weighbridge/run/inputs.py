@@ -11,7 +11,7 @@ from weighbridge.core.layout import Layout
 
 def make_data(case: Case) -> Data:
     """The case's data; without any, samples of the stated shapes, or of the shapes that the model's file declares."""
-    layout = Layout(case.targets, case.batch)
+    layout = Layout(case.targets, case.batch, case.sequence)
     if case.data is not None:
         return load_data(case.data, case.folder, case.seed, layout)
     if case.inputs is not None and case.inputs != "random":

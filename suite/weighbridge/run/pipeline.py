@@ -25,6 +25,7 @@ from weighbridge.contracts import (
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.results import Artifact, Measurement, Outcome, Status, StepRecord
+from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.finished import finished_file
 from weighbridge.measure.metrics import find_metric
@@ -159,7 +160,11 @@ def weighing(
     keep: Keep = lambda side, seconds: None,
 ) -> Weighing:
     """The two artifacts on the scales, with the engine that serves them."""
-    case, engine = plan.case, ENGINES.get(plan.engine)
+    case = plan.case
+    engine, other = (
+        SteppedEngine(ENGINES.get(name)) if case.sequence else ENGINES.get(name)
+        for name in (plan.engine, plan.baseline_engine)
+    )
     return Weighing(
         candidate=candidate,
         baseline=baseline,
@@ -175,7 +180,7 @@ def weighing(
         original=lambda formats, folder: _original(
             case, formats, Context(case.folder, folder, case.seed, data, say)
         ),
-        baseline_engine=None if plan.baseline_engine == plan.engine else ENGINES.get(plan.baseline_engine),
+        baseline_engine=None if plan.baseline_engine == plan.engine else other,
     )
 
 

@@ -20,9 +20,11 @@ class CalibrationReader:
 
     def __init__(self, data: Data, model: Path, samples: int, one_shape: bool = False) -> None:
         from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+        from weighbridge.engines.sequences import SteppedSession
 
         self._split, self._samples, self._one_shape = data.split("calibration"), samples, one_shape
-        self._session = OnnxRuntimeSession(str(model))
+        session = OnnxRuntimeSession(str(model))
+        self._session = SteppedSession(session) if data.layout.sequence else session
         self.whole = self._session.fixed_batch(data.layout.axes)
         length = self._split.length
         self._length = min(
@@ -53,8 +55,7 @@ class CalibrationReader:
 
     def _iterate(self) -> Iterator[dict[str, Array]]:
         for inputs in self._samples_in_range():
-            feeds = self._session.feeds(inputs) if self.whole else [self._session.feed(inputs)]
-            yield from feeds
+            yield from self._session.feeds(inputs)
 
     def _samples_in_range(self) -> Iterator[Inputs]:
         seen, (start, stop) = 0, self._range

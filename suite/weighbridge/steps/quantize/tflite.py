@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Options, Step
 from weighbridge.convert.keras_to_tflite import convert, make_converter
-from weighbridge.core.data import apply, count
+from weighbridge.core.batches import count, take
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS
 from weighbridge.formats import tf_runtime
 
@@ -69,7 +69,7 @@ def _samples(context: Context, limit: int) -> Iterator[Any]:
 
 
 def _one(inputs: Inputs, position: int) -> Inputs:
-    return apply(inputs, lambda array: array[position : position + 1])
+    return take(inputs, slice(position, position + 1))
 
 
 def scheme(options: TFLiteOptions) -> Mapping[str, Any]:
