@@ -8,10 +8,10 @@ from typing import Any
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
 from weighbridge.case.limits import check_possible, read_thresholds
-from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef
+from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef, ThresholdRef
 from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
-from weighbridge.contracts import ENGINES, FORMATS, METRICS, Requirement, Step
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Requirement, Step
 from weighbridge.core.errors import did_you_mean
 
 
@@ -49,6 +49,8 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         data=spec.data is not None,
         inputs=spec.inputs is not None,
     )
+    if spec.sequence:
+        _steps_only(thresholds, fault)
     xfail = {"*": spec.xfail} if isinstance(spec.xfail, str) else dict(spec.xfail or {})
     _xfail(xfail, [*data["thresholds"], *promising(recipe)], fault)
     if len(document.faults) > before:
@@ -163,6 +165,13 @@ def _xfail(reasons: dict[str, str], thresholds: list[str], fault: Faulter) -> No
             fault(
                 ("xfail", name), f"xfail names '{name}', which is no threshold of this case{hint}", key=True
             )
+
+
+def _steps_only(thresholds: tuple[ThresholdRef, ...], fault: Faulter) -> None:
+    """A sequence is fed step by step; what is timed in a fresh process, or by a whole call, knows of none."""
+    for ref in thresholds:
+        if MEASURES.get(THRESHOLDS.get(ref.name).measure).bench:
+            fault(("thresholds", ref.name), f"'{ref.name}' is not measured with `sequence: true`", key=True)
 
 
 def _shapes(inputs: Any) -> tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | None:

@@ -51,11 +51,6 @@ def rebuilt(inputs: Inputs, function: Callable[[str, Array, int | None], Array])
     return arrays if isinstance(inputs, dict) else tuple(arrays.values())
 
 
-def apply(inputs: Inputs, function: Callable[[Array], Array]) -> Inputs:
-    """`function` on each array of a batch that has a batch axis."""
-    return rebuilt(inputs, lambda _, array, axis: array if axis is None else function(array))
-
-
 def count(inputs: Inputs) -> int:
     """The number of samples in a batch."""
     return next((array.shape[axis] for _, array, axis in items(inputs) if axis is not None), 1)

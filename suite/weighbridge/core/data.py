@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import NamedInputs, apply, count, take
+from weighbridge.core.batches import NamedInputs, count, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.layout import Layout
 from weighbridge.core.opening import npz_splits, open_split
 from weighbridge.core.references import call
 from weighbridge.core.splits import Split
 
-__all__ = ["Data", "Layout", "Split", "apply", "count", "load_data"]
+__all__ = ["Data", "Layout", "Split", "count", "load_data"]
 
 TRAIN = "train"
 FEW = 100
@@ -86,7 +86,7 @@ class Data:
 
     def digest(self, splits: Sequence[str]) -> str:
         """SHA-256 over the content of `splits` and how it is read; for invented inputs, over what they are drawn from."""
-        sha = hashlib.sha256(repr((self.layout.targets, sorted(self.layout.axes.items()))).encode())
+        sha = hashlib.sha256(repr(self.layout).encode())
         if self.invented:
             shapes = sorted(self.shapes.items()) if isinstance(self.shapes, Mapping) else self.shapes
             sha.update(repr((shapes, sorted(self.dtypes.items()), self.seed)).encode())

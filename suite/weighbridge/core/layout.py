@@ -24,11 +24,12 @@ class Layout:
     """What a case says about the form of its data.
 
     `targets` is a key of a mapping, or the position in a tuple; by default one of `LABELS`, or the last. `axes` is the
-    batch axis of the inputs that do not have it at 0.
+    batch axis of the inputs that do not have it at 0. `sequence`: a sample is fed step by step.
     """
 
     targets: str | int | None = None
     axes: Axes = field(default_factory=dict)
+    sequence: bool = False
 
     def batch(self, value: Any, split: str) -> Labelled:
         """`value` as a batch; raises `StageError` where its parts are no arrays or differ in length."""

@@ -12,7 +12,7 @@ import numpy as np
 from weighbridge.core.arrays import Array
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.layout import LABELS, Layout, is_numbers
-from weighbridge.core.splits import KEEP, Arrays, Kept, Source, Split, Stream
+from weighbridge.core.splits import KEEP, Arrays, Kept, Split, Stream
 
 SPLITS = ("test", "calibration", "train")
 
@@ -32,12 +32,12 @@ def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: boo
     source = _source(name, value, layout)
     if isinstance(source, Arrays) and source.length == 0:
         raise StageError("data", f"split '{name}' is empty")
-    if _is_iterator(value):
-        source = _once(name, source)
+    if _is_iterator(value) and isinstance(source, Stream):
+        return Split(name, _once(name, source), redrawn)
     return Split(name, source, redrawn)
 
 
-def _source(name: str, value: Any, layout: Layout) -> Source:
+def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
     if isinstance(value, Mapping) or _is_array(value) or _is_columns(value):
         return _arrays(name, value, layout)
     if _is_samples(value):
@@ -103,7 +103,7 @@ def _again(name: str, function: Callable[[], Any], first: Iterator[Any]) -> Call
     return lambda: waiting.pop() if waiting else iter(_built(name, function))
 
 
-def _once(name: str, source: Source) -> Source:
+def _once(name: str, source: Stream) -> Kept:
     """A generator, read now and kept: it could not be read a second time."""
     kept = Kept(source)
     for _ in kept.batches(64):

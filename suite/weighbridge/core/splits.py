@@ -8,23 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import Fingerprint, count, join, nbytes, shapes, take
+from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Labelled, Layout
 
 KEEP = 256 * 2**20
 """Bytes: a split up to this size is read once and kept; a generator, which can be read once only, must be no larger."""
-
-
-class Source(Protocol):
-    length: int | None
-
-    def batches(self, size: int) -> Iterator[Labelled]: ...
 
 
 @dataclass
@@ -36,7 +30,7 @@ class Split:
     """
 
     name: str
-    source: Source
+    source: Arrays | Stream | Kept
     redrawn: bool = False
     _fingerprint: Fingerprint | None = field(default=None, repr=False)
 
@@ -93,20 +87,20 @@ class Split:
         A last batch of one joins the one before, since batch normalization has nothing to average over in it.
         """
         source = self.source
-        dataset = source if isinstance(source, Stream) and source.dataset is not None else None
-        if not isinstance(source, Arrays) and dataset is None:
+        n = source.length if isinstance(source, Arrays) else source.samples
+        if n is None:
             yield from self.batches(size)
             return
-        order = permutation(source.length or 0)
-        starts = list(range(0, len(order), size))
-        if len(order) % size == 1 and len(starts) > 1:
+        order = permutation(n)
+        starts = list(range(0, n, size))
+        if n % size == 1 and n > 1:
             del starts[-1]
-        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+        for start, stop in zip(starts, [*starts[1:], n], strict=True):
             rows = order[start:stop]
             if isinstance(source, Arrays):
                 yield take(source.inputs, rows), None if source.targets is None else source.targets[rows]
-            elif dataset is not None:
-                yield from _grouped(dataset.elements(rows), size + 1)
+            else:
+                yield from _grouped(source.elements(rows), size + 1)
 
     def digest(self) -> str:
         """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
@@ -115,13 +109,13 @@ class Split:
     def scan(self) -> Fingerprint:
         """What one reading of the split shows."""
         if self._fingerprint is None:
-            found, kept = Fingerprint(), Kept(self.source)
-            keep = not self.redrawn and not isinstance(self.source, Arrays | Kept)
-            for inputs, targets in (kept if keep else self.source).batches(64):
+            found = Fingerprint()
+            kept = Kept(self.source) if isinstance(self.source, Stream) and not self.redrawn else None
+            for inputs, targets in (kept or self.source).batches(64):
                 found.add(inputs, targets)
             if not found.rows().size:
                 raise StageError("data", f"split '{self.name}' is empty")
-            if keep and kept.complete:
+            if kept is not None and kept.complete:
                 self.source = kept
             if not self.steady:
                 return found  # the next reading may give something else
@@ -159,6 +153,10 @@ class Stream:
     def __post_init__(self) -> None:
         self.length: int | None = None if self.dataset is None else len(self.dataset)
 
+    @property
+    def samples(self) -> int | None:
+        return self.length
+
     def batches(self, size: int) -> Iterator[Labelled]:
         elements = self.elements()
         first = next(elements, None)
@@ -187,8 +185,8 @@ class Stream:
 class Kept:
     """What a stream gave at its first complete reading, in memory, as far as `KEEP` allows."""
 
-    def __init__(self, source: Source) -> None:
-        self._source: Any = source
+    def __init__(self, source: Stream) -> None:
+        self._source = source
         self._elements: list[Labelled] | None = []
         self.complete = False
         self.length = source.length
@@ -198,11 +196,18 @@ class Kept:
         """Whether the reading has gone beyond `KEEP`, so that nothing is kept."""
         return self._elements is None
 
+    @property
+    def samples(self) -> int | None:
+        return len(self._elements or ()) if self.complete and self._source.single else None
+
     def batches(self, size: int) -> Iterator[Labelled]:
         if not self.complete:
             return self._first(size)
-        elements = iter(self._elements or ())
-        return _grouped(elements, size) if self._source.single else elements
+        return _grouped(self.elements(), size) if self._source.single else self.elements()
+
+    def elements(self, order: Iterable[int] | None = None) -> Iterator[Labelled]:
+        held = self._elements or []
+        return iter(held) if order is None else (held[int(index)] for index in order)
 
     def _first(self, size: int) -> Iterator[Labelled]:
         self._elements = []
@@ -242,7 +247,9 @@ def _grouped(samples: Iterable[Labelled], size: int) -> Iterator[Labelled]:
 
 
 def _form(batch: Labelled) -> tuple[Any, ...]:
-    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:]
+    """What the samples of one batch share: shapes, and the values of what has no batch axis."""
+    shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
+    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared
 
 
 def _joined(batches: Sequence[Labelled]) -> Labelled:
@@ -254,7 +261,7 @@ def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
     """Several batches as one; raises `StageError` where their samples differ in shape."""
     forms = list(dict.fromkeys(_form(batch) for batch in batches))
     if len(forms) > 1:
-        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, _ in forms[:2])
+        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, *_ in forms[:2])
         raise StageError(
             "data",
             f"the samples of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",

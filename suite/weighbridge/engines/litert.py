@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
-from weighbridge.core.batches import cast
+from weighbridge.core.batches import axes_of, cast
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 from weighbridge.environment.extras import LITERT, load
@@ -89,6 +89,11 @@ class LiteRTSession:
         signatures = [tuple(detail["shape_signature"]) or detail["shape"] for detail in self._inputs]
         if all(_fits(shape, signature) for shape, signature in zip(shapes, signatures, strict=True)):
             return [arrays], 0
+        if axes_of(inputs):
+            raise StageError(
+                "run",
+                "the file's batch is fixed, and only what has its batch on axis 0 can be cut into slices",
+            )
         for detail, shape, fixed in zip(self._inputs, shapes, self._shapes, strict=True):
             if shape[1:] != fixed[1:] or not fixed or fixed[0] != self._shapes[0][0]:
                 raise StageError("run", f"input '{detail['name']}' is {list(fixed)} in the file and "

@@ -59,7 +59,7 @@ class OnnxRuntimeSession:
         import numpy as np
 
         axes, n = axes_of(inputs), count(inputs)
-        parts, size = [self._call(feed) for feed in self.feeds(inputs)], self.fixed_batch(axes)
+        parts, size = [self.call(feed) for feed in self.feeds(inputs)], self.fixed_batch(axes)
         if size in (None, n):
             return parts[0]
         outputs = []
@@ -147,7 +147,12 @@ class OnnxRuntimeSession:
         shape = ", ".join("?" if size is None else str(size) for size in value.shape)
         return f"'{name}' {_DTYPES.get(value.type, value.type)} [{shape}]"
 
-    def _call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
+    def dtype(self, name: str) -> str:
+        """The type of one input, as numpy calls it."""
+        return _DTYPES.get(self.inputs[name].type, "float32")
+
+    def call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
+        """One run; raises `StageError` that names what was fed."""
         try:
             return tuple(self.session.run(None, feed))
         except Exception as error:  # ONNX Runtime's own exceptions share no base

@@ -109,8 +109,14 @@ def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array,
         with torch.inference_mode():
             result = module(**args) if isinstance(args, dict) else module(*args)
     except Exception as error:  # whatever the user's own forward raises
+        whole = any(array.dtype.kind in "iu" for _, array, _ in items(inputs))
+        hint = (
+            "; whole numbers are handed over as they are, so give floats where it computes in floats"
+            if whole
+            else ""
+        )
         raise StageError(
-            "run", f"the module does not run on {describe(inputs)}{_takes(module)}: {_first(error)}"
+            "run", f"the module does not run on {describe(inputs)}{_takes(module)}{hint}: {_first(error)}"
         ) from error
     return tuple(
         tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()

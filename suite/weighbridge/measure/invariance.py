@@ -24,7 +24,7 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.core.data import apply, count
+from weighbridge.core.batches import count, take
 from weighbridge.core.results import Measurement, Reading
 
 SAMPLES = 8
@@ -47,7 +47,7 @@ def measure(weighing: Weighing) -> Measurement:
         return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
     def reordered(session: Session) -> Outputs:
-        outputs = session.run(apply(inputs, lambda array: array[order]))
+        outputs = session.run(take(inputs, order))
         return tuple(output[np.argsort(order)] for output in outputs)
 
     whole = candidate.run(inputs)
@@ -64,7 +64,7 @@ def measure(weighing: Weighing) -> Measurement:
 
 
 def _one(inputs: Inputs, position: int) -> Inputs:
-    return apply(inputs, lambda array: array[position : position + 1])
+    return take(inputs, slice(position, position + 1))
 
 
 def difference(one: Outputs, two: Outputs) -> float:

@@ -34,6 +34,14 @@ class TopK:
                 "measure",
                 f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
             )
+        wanted = targets.size // max(len(targets), 1)
+        if wanted not in (1, scores.shape[1]):
+            raise StageError(
+                "data",
+                f"metric '{self.name}' wants one class a sample, a number or one-hot; a sample's target has shape "
+                f"{list(targets.shape[1:])}, its output {list(outputs[0].shape[1:])}. For several answers a sample write "
+                "your own, `metric: file.py:function`",
+            )
         labels, classes = class_numbers(targets, f"metric '{self.name}'"), scores.shape[1]
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
             raise StageError(

@@ -16,7 +16,7 @@ def make_data(case: Case, original: Callable[[], Model]) -> Data:
 
     `original` gives the case's model, where its file has to be asked.
     """
-    layout = Layout(case.targets, case.batch)
+    layout = Layout(case.targets, case.batch, case.sequence)
     if case.data is not None:
         return load_data(case.data, case.folder, case.seed, layout)
     if case.inputs is not None and not isinstance(case.inputs, str):

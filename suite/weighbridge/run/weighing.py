@@ -12,6 +12,7 @@ from weighbridge.contracts import ENGINES, MEASURES, METRICS, THRESHOLDS, Weighi
 from weighbridge.core.code import code_digest
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
+from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.measure.metrics import find_metric
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop, seed_everything
@@ -36,7 +37,10 @@ class Scales:
         self.store = shop.store
         self._candidate, self._baseline = candidate, baseline
         plan, case = job.plan, job.plan.case
-        engine = ENGINES.get(plan.engine)
+        engine, other = (
+            SteppedEngine(ENGINES.get(name)) if case.sequence else ENGINES.get(name)
+            for name in (plan.engine, plan.baseline_engine)
+        )
         self.weighing = Weighing(
             candidate=candidate.artifact,
             baseline=baseline.artifact if baseline else None,
@@ -48,9 +52,7 @@ class Scales:
             allow_chance=case.allow_chance,
             say=shop.say,
             original=self._original,
-            baseline_engine=None
-            if plan.baseline_engine == plan.engine
-            else ENGINES.get(plan.baseline_engine),
+            baseline_engine=None if plan.baseline_engine == plan.engine else other,
         )
 
     def open_candidate(self) -> None:
@@ -95,7 +97,14 @@ class Scales:
             extension_code(MEASURES, name, root),
         )
         return make_key(
-            name, shipped and shipped.key, engine, options, plan.case.metric, *code, surroundings()
+            name,
+            shipped and shipped.key,
+            engine,
+            options,
+            plan.case.metric,
+            plan.case.sequence,
+            *code,
+            surroundings(),
         )
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
@@ -115,7 +124,12 @@ class Scales:
         plan, root = self._job.plan, self._shop.root
         options = self.weighing.engine_options.model_dump(mode="json")
         engines = (plan.engine, plan.baseline_engine)
-        return [*engines, options, *(extension_code(ENGINES, name, root) for name in engines)]
+        return [
+            *engines,
+            options,
+            self._job.plan.case.sequence,
+            *(extension_code(ENGINES, name, root) for name in engines),
+        ]
 
     def _metric_code(self) -> str:
         name, folder, root = self._job.plan.case.metric, self._job.plan.case.folder, self._shop.root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -193,19 +193,25 @@ class CalibrationReader:
     one whatever is left, since not every data source tells its length beforehand.
     """
 
+    _feeds: Iterator[dict[str, Array]]
+
     def __init__(self, context: Context, model: Path, samples: int) -> None:
         from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+        from weighbridge.engines.sequences import SteppedSession
 
-        session = OnnxRuntimeSession(str(model))
-        fixed = session.fixed_batch(context.data.layout.axes)
-        batches, least = Calibration(context, samples, fixed).batches()
+        layout, step = context.data.layout, OnnxRuntimeSession(str(model))
+        session = SteppedSession(step) if layout.sequence else step
+        batches, least = Calibration(context, samples, step.fixed_batch(layout.axes)).batches()
         first = next(batches)
         session.run(first)  # what is wrong with the data is said here, not by the quantizer
-        batches = chain([first], batches)
+        feeds = (feed for batch in chain([first], batches) for feed in session.feeds(batch))
+        if layout.sequence:  # as many feeds as steps, which only reading tells
+            least = None
         if least is None:
-            known = list(batches)
-            batches, least = iter(known), len(known)
-        self._feed, self._batches, self._length = session.feed, batches, least
+            known = list(feeds)
+            self._feeds, self._length = iter(known), len(known)
+        else:
+            self._feeds, self._length = feeds, least
         self._left: float = math.inf
 
     def __len__(self) -> int:
@@ -218,8 +224,7 @@ class CalibrationReader:
         if not self._left:
             return None
         self._left -= 1
-        batch = next(self._batches, None)
-        return None if batch is None else self._feed(batch)
+        return next(self._feeds, None)
 
 
 def scheme(options: DynamicOptions) -> Promise:

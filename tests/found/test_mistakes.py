@@ -1,0 +1,102 @@
+"""Mistakes in the data of a torch module: each gets the sentence that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.projects import weigh, write_project
+
+CASE = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: data.py:splits
+recipe: [{quantize: dynamic, engine: torch}]
+thresholds: {accuracy_drop: 0.05}
+"""
+HEAD = """
+import numpy as np
+from model import HERE
+
+data = np.load(HERE / "data.npz")
+x, y = data["test_x"], data["test_y"]
+"""
+
+
+def outcome(folder: Path, test: str, rest: str = "", head: str = "") -> Any:
+    cases = write_project(folder)
+    (cases / "data.py").write_text(f"{HEAD}{head}\ndef splits(): return {{'test': {test}}}\n")
+    return weigh(cases, CASE + rest)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "(x, y)",
+        "(x.astype('float64'), y)",
+        "(x, y[:, None])",
+        "(x, y.astype('float32'))",
+        "(x.astype('float16'), y)",
+    ],
+)
+def test_it_works(tmp_path: Path, test: str) -> None:
+    accuracy = outcome(tmp_path, test).measurements["accuracy"]
+    assert accuracy.baseline > 0.85
+    assert accuracy.details["n"] == 400
+
+
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        (
+            "(x[:, :15], y)",
+            "the module does not run on input 0 float32 [64, 15] from ",
+        ),
+        ("((x, x), y)", "input 1 float32 [64, 16] from -"),
+        ("({'pixels': x}, y)", "; its forward takes (input): TypeError: "),
+        (
+            "((x * 10).astype('uint8'), y)",
+            "whole numbers are handed over as they are, so give floats where it computes in floats",
+        ),
+        ("(x, y + 1)", "the targets run from 1 to 4, and the model has 4 classes, 0 to 3"),
+        ("(x, (y + 1) % 4)", "the baseline is no better than guessing"),
+        ("(x[y == 3], y[y == 3])", "are the same, so always giving this one answer is right"),
+        ("(x[:0], y[:0])", "split 'test' is empty"),
+        ("(x, y[:-1])", "inputs and targets differ in length: input 0 400, the targets 399"),
+    ],
+)
+def test_the_sentence(tmp_path: Path, test: str, sentence: str) -> None:
+    found = outcome(tmp_path, test)
+    assert sentence in found.failed.get("accuracy", found.message)
+
+
+@pytest.mark.parametrize("metric", ["mse", "mae"])
+def test_an_error_of_class_numbers(tmp_path: Path, metric: str) -> None:
+    found = outcome(tmp_path, "(x, y)", f"metric: {metric}\n")
+    said = found.failed["accuracy"]
+    assert f"metric '{metric}' subtracts targets from outputs of the same shape" in said
+    assert "a sample's output is [4], its target []; for class numbers say `metric: accuracy`" in said
+
+
+@pytest.mark.parametrize("metric", ["mse", "mae"])
+def test_an_error_of_outputs(tmp_path: Path, metric: str) -> None:
+    found = outcome(tmp_path, "(x, np.eye(4)[y] * 8)", f"metric: {metric}\nallow_chance: true\n")
+    assert found.measurements["accuracy"].baseline > 0, found.failed
+
+
+def test_nan(tmp_path: Path) -> None:
+    found = outcome(tmp_path, "(x, y)", head="x[:, 3] = np.nan")
+    assert "NaN or infinite on 400 of 400 samples" in found.failed["accuracy"]
+    assert "it is the data and not the model" in found.failed["accuracy"]
+
+
+def test_nan_of_the_model_is_the_models(tmp_path: Path) -> None:
+    cases = write_project(tmp_path)
+    (cases / "model.py").write_text(
+        (cases / "model.py").read_text()
+        + "\ndef nan():\n    made = net()\n    made[4].bias.data[0] = float('nan')\n    return made\n"
+    )
+    found = weigh(cases, "model: {torch: model.py:nan}\ndata: model.py:splits\nthresholds: {accuracy_drop: 0.05}\n"
+                         "candidate: {torch: model.py:net, weights: net.safetensors}\n")  # fmt: skip
+    assert "the baseline's outputs are NaN or infinite on 400 of 400 samples" in found.failed["accuracy"]
+    assert "the data" not in found.failed["accuracy"]
