@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
@@ -69,12 +71,32 @@ def _read(path: Path) -> object:
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
     try:
-        return torch.export.load(path)
+        with _tensors_only():
+            return torch.export.load(path)
     except Exception as error:  # the archive reader raises whatever its parts raise
         raise StageError(
             "load",
             f"{path} cannot be read, it is truncated or no exported program: {str(error).splitlines()[0]}",
         ) from error
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Inside, torch unpickles tensors and nothing else.
+
+    An archive's sample inputs are a pickle, and where the restricted reader refuses it torch falls back on the
+    unrestricted one, which runs whatever code the pickle names; this variable forbids the fallback.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 FORMATS.add(ExportedProgram.name, ExportedProgram())
