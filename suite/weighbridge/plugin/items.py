@@ -114,6 +114,7 @@ class CaseItem(pytest.Item):
     def __init__(self, *, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.line = line
+        self.settings = self.config.stash[RUNNER].settings
 
     @property
     def verdict(self) -> Verdict:
@@ -126,7 +127,8 @@ class CaseItem(pytest.Item):
         if verdict.status is Status.ERROR:
             raise CaseFailed(f"{shown_path(self)}:{verdict.line}: {verdict.message}")
         if verdict.status is Status.SKIP:
-            pytest.skip(verdict.message)
+            again = f": pytest --bench '{self.nodeid}'" if self.bench and not self.settings.bench else ""
+            pytest.skip(f"{verdict.message}{again}")
 
     def runtest(self) -> None:
         verdict = self.verdict
@@ -151,8 +153,7 @@ class ThresholdItem(CaseItem):
         super().__init__(**kwargs)
         self.measure = THRESHOLDS.get(self.name).measure
         self.bench = MEASURES.get(self.measure).bench
-        self._settings = self.config.stash[RUNNER].settings
-        if self.bench and self._settings.bench:
+        if self.bench and self.settings.bench:
             # By this pytest-benchmark tells a benchmark, for --benchmark-skip and --benchmark-only.
             self.fixturenames = ["benchmark"]
 
@@ -165,7 +166,7 @@ class ThresholdItem(CaseItem):
 
     def miss(self, verdict: Verdict) -> None:
         undecided = verdict.status is Status.INCONCLUSIVE
-        if undecided and self.bench and self._settings.bench_inconclusive == "warn":
+        if undecided and self.bench and self.settings.bench_inconclusive == "warn":
             self.warn(pytest.PytestWarning(verdict.message))
             return
         super().miss(verdict)

@@ -62,7 +62,10 @@ def file_key(files: Sequence[Path]) -> str:
 
 
 def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
-    """Of a model that code built: every weight, its structure as it prints itself, the code, and files that it read."""
+    """Of a model that code built: every weight, its structure as it prints itself, the code, and files that it read.
+
+    Our own code is in it too: it says how such a model is saved.
+    """
     import numpy as np
 
     format_, sha = FORMATS.get(model.format), hashlib.sha256()
@@ -70,7 +73,7 @@ def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
         sha.update(f"{tensor.name} {tensor.dtype} {tensor.array.shape}".encode())
         sha.update(np.ascontiguousarray(tensor.array).data)
     structure = repr(model.value) if model.format == "torch" else dict(format_.operators(model))
-    return make_key("model", model.format, sha.hexdigest(), structure, code, dict(opened))
+    return make_key("model", model.format, sha.hexdigest(), structure, code, dict(opened), surroundings())
 
 
 def data_key(data: Data, splits: Sequence[str], samples: int = SAMPLES) -> list[str]:

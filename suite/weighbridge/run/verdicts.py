@@ -48,8 +48,7 @@ def _judge_threshold(
     if measure in measurements:
         return judge(ref, measurements[measure])
     if MEASURES.get(measure).bench and not job.options.bench:
-        again = f"pytest --bench '{job.case}::{name}'"
-        return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only: {again}")
+        return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only")
     why = f"measure: '{name}' needs samples to run the model on; give `data` or `inputs`"
     return blank_verdict(case, name, Status.ERROR, why)
 
