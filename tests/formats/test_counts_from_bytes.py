@@ -148,7 +148,7 @@ def artifacts(folder: Path, cases: list[Case]) -> Iterator[tuple[str, Artifact]]
         needed = (*case.requires, *FORMATS.get(case.model.format).requires, *target.requires)
         steps = [ref for ref in case.recipe if ref.kind not in TRAINING]
         needed += tuple(one for ref in steps for one in STEPS.get(ref.key).requires)
-        if missing(*needed) or any(STEPS.get(ref.key).restructures for ref in steps):
+        if missing(*needed) or any(STEPS.get(ref.key).rebuild for ref in steps):
             continue  # a quantized torch module stays one
         weights = case.folder / case.model.weights if case.model.weights else None
         model = FORMATS.get(case.model.format).load(case.model.reference, weights, case.folder)

@@ -208,3 +208,14 @@ def test_other_data_are_evaluated_anew(pytester: pytest.Pytester, project: Proje
     pytester.runpytest_inprocess()
     after = report_of(pytester.path)["rows"][0]["measurements"]["accuracy"]
     assert (before["details"]["n"], after["details"]["n"]) == (400, 200)
+
+
+def test_the_project_says_how_large_its_store_may_grow(pytester: pytest.Pytester, project: Project) -> None:
+    project()
+    pytester.runpytest_inprocess()
+    old = time.time() - 7200
+    for meta in (pytester.path / ".weighbridge" / "store").glob("*/meta.json"):
+        os.utime(meta, (old, old))
+    pytester.makeini("[pytest]\nweighbridge_store_size = 1 kB")
+    pytester.runpytest_inprocess("-k", "nothing of that name")
+    assert list(Store(pytester.path / ".weighbridge").entries()) == []

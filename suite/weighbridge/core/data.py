@@ -76,10 +76,6 @@ class Data:
         """`n` input samples, of the test split where there is data; repeated where there are fewer."""
         if self.invented:
             return self._draw(n)
-        if not self.splits:
-            raise StageError(
-                "data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on"
-            )
         inputs = self._split("test" if "test" in self.splits else next(iter(self.splits))).first(n)
         have = count(inputs)
         return inputs if have >= n else take(inputs, np.arange(n) % have)
@@ -118,6 +114,10 @@ class Data:
         return tuple(found)
 
     def _split(self, name: str) -> Split:
+        if not self.splits:
+            raise StageError(
+                "data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on"
+            )
         known = self.splits
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:

@@ -17,6 +17,7 @@ from weighbridge.run.events import Event, Said, StageEntered, Timed
 from weighbridge.run.executors.base import EXECUTORS
 from weighbridge.run.job import Job, RunOptions, unjudged
 from weighbridge.run.plan import impossible_plan, make_plan
+from weighbridge.run.store import Store
 
 if TYPE_CHECKING:
     from weighbridge.plugin.items import CaseNode
@@ -66,7 +67,10 @@ class Runner:
             return self._executor.run(job, listen)
 
     def close(self) -> None:
+        """End the workers, and keep the store within its size."""
         self._executor.close()
+        if self.settings.store.is_dir():
+            Store(self.settings.store).prune(self.settings.store_size)
 
 
 def _shown_by(report: str) -> Sequence[str]:

@@ -65,4 +65,4 @@ def _lay_out(artifact: Artifact, folder: Path) -> Artifact:
 
 
 def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
