@@ -17,6 +17,8 @@ from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.uses import Role as Role
+from weighbridge.core.uses import Use as Use
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
@@ -72,22 +74,6 @@ class Quantization:
     group_size: int | None = None
     scheme: str = "affine"
     """`affine` for integers; `float16`, `bfloat16`, `float8_e4m3fn`, ... for reduced floats."""
-
-
-Role = Literal["weight", "table", "bias", "operand"]
-
-
-@dataclass(frozen=True)
-class Use:
-    """How the graph reads a weight, where the format can tell."""
-
-    role: Role = "weight"
-    """`weight`: multiplied in a product (a matrix, a filter), what a recipe means by weights. `table`: rows are looked
-    up. `bias`: added to a product. `operand`: added, scaled by or joined to activations (positions, masks)."""
-    layout: str = ""
-    """A letter an axis: `io` is a matrix whose rows are inputs, `oi` its transpose. Empty where it is not known."""
-    bias: str = ""
-    """The name of the tensor that the same operator adds to the product."""
 
 
 @dataclass(frozen=True)

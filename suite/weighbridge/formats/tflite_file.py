@@ -17,6 +17,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
 from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
+from weighbridge.formats.tflite_use import use_of
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -110,14 +111,14 @@ class TFLiteFile:
                     tensor = graph.Tensors(index)
                     if index in scales or tensor.Buffer() in seen:
                         continue
-                    stored = self._stored(graph, tensor, consumers.get(index, ""))
+                    stored = self._stored(graph, tensor, consumers.get(index, ("", 0)))
                     if stored is not None:
                         seen.add(tensor.Buffer())
                         yield stored
             except _DAMAGE as error:
                 raise self._damaged(error) from error
 
-    def _stored(self, graph: Any, tensor: Any, operator: str) -> StoredTensor | None:
+    def _stored(self, graph: Any, tensor: Any, reader: tuple[str, int]) -> StoredTensor | None:
         data = self._buffer(tensor.Buffer())
         kind = TYPES.get(tensor.Type())
         if data.size == 0 or kind is None:
@@ -140,7 +141,7 @@ class TFLiteFile:
             spent += index_bytes
         return StoredTensor(
             name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=layer_of(name),
-            operator=operator,
+            operator=reader[0], use=use_of(*reader),
         )  # fmt: skip
 
     def _quantization(self, graph: Any, tensor: Any, bits: int, dtype: str, name: str) -> Quantization | None:
@@ -208,18 +209,19 @@ class TFLiteFile:
                 found |= {position for position in (block.Scales(), block.ZeroPoints()) if position > 0}
         return found
 
-    def _consumers(self, graph: Any) -> dict[int, str]:
-        """Tensor -> the operator that reads it, seen through the DEQUANTIZE that stands before a float
+    def _consumers(self, graph: Any) -> dict[int, tuple[str, int]]:
+        """Tensor -> the operator that reads it and as which input, seen through the DEQUANTIZE that stands before a float
         kernel.
         """
-        consumers: dict[int, str] = {}
+        consumers: dict[int, tuple[str, int]] = {}
         through: dict[int, int] = {}
         for name, operator in self._operators(graph):
             for position in range(operator.InputsLength()):
-                consumers.setdefault(operator.Inputs(position), name)
+                consumers.setdefault(operator.Inputs(position), (name, position))
             if name == "DEQUANTIZE" and operator.OutputsLength():
                 through[operator.Inputs(0)] = operator.Outputs(0)
-        return consumers | {source: consumers.get(target, "DEQUANTIZE") for source, target in through.items()}
+        seen = {source: consumers.get(target, ("DEQUANTIZE", 0)) for source, target in through.items()}
+        return consumers | seen
 
     def _operators(self, graph: Any) -> Iterator[tuple[str, Any]]:
         for index in range(graph.OperatorsLength()):

@@ -40,12 +40,18 @@ def keep_weights(position: int, model: Model, workdir: Path) -> None:
     """Put the float matrices and filters aside, as they are before step `position` of the recipe."""
     import numpy as np
 
-    names, arrays = [], []
+    names, arrays, layouts = [], [], []
     for tensor in FORMATS.get(model.format).tensors(model):
         if tensor.quantization is None and tensor.array.ndim >= 2 and tensor.array.dtype.kind == "f":
             names.append(tensor.name)
             arrays.append(tensor.array)
-    np.savez(_kept(position, workdir), *arrays, names=np.array(names, dtype=str))
+            layouts.append(tensor.use.layout)
+    np.savez(
+        _kept(position, workdir),
+        *arrays,
+        names=np.array(names, dtype=str),
+        layouts=np.array(layouts, dtype=str),
+    )
 
 
 def check_round_trip(case: Case, ref: StepRef, artifact: Artifact, workdir: Path) -> tuple[str, ...]:
@@ -54,14 +60,19 @@ def check_round_trip(case: Case, ref: StepRef, artifact: Artifact, workdir: Path
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
     breaks, the smallest tensor that shows it, and the code to reproduce it.
     """
+    import numpy as np
+
     from weighbridge.numerics.round_trip import read_back
 
     step = STEPS.get(ref.key)
     assert step.scheme is not None
     promise = step.scheme(ref.options)
     floats, partial = _floats(case, ref, workdir)
+    with np.load(_kept(case.recipe.index(ref), workdir)) as kept:
+        layouts = dict(zip(kept["names"].tolist(), kept["layouts"].tolist(), strict=True))
     format_ = FORMATS.get(artifact.format)
-    result = read_back(format_.tensors(format_.open(artifact)), floats, promise, partial)
+    exclude = getattr(ref.options, "exclude", []) if artifact.format == "onnx" else None
+    result = read_back(format_.tensors(format_.open(artifact)), floats, promise, partial, layouts, exclude)
     if result.findings:
         lines = [
             f"{ref}: the artifact is not what was asked for",
