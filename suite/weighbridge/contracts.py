@@ -17,8 +17,9 @@ from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
-from weighbridge.core.uses import Role as Role
-from weighbridge.core.uses import Use as Use
+from weighbridge.core.stored import Quantization as Quantization
+from weighbridge.core.stored import Role as Role
+from weighbridge.core.stored import Use as Use
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
@@ -60,23 +61,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """How a tensor is quantized: value = (code - zero_point) * scale.
-
-    `scale` and `zero_point` are 0-d (per-tensor), of shape [C] with C = codes.shape[axis] (per-channel), or
-    [..., groups] (per-group, with `group_size` along `axis`).
-    """
-
-    bits: int
-    scale: Array
-    zero_point: Array
-    axis: int | None = None
-    group_size: int | None = None
-    scheme: str = "affine"
-    """`affine` for integers; `float16`, `bfloat16`, `float8_e4m3fn`, ... for reduced floats."""
-
-
-@dataclass(frozen=True)
 class StoredTensor:
     """A weight as the artifact stores it. `array` holds codes when `quantization` is set, values otherwise.
 
@@ -90,7 +74,7 @@ class StoredTensor:
     quantization: Quantization | None = None
     layer: str = ""
     operator: str = ""
-    use: Use = Use()
+    use: Use = field(default_factory=Use)
     unread: str = ""
     """Why it is not known what these numbers stand for. Whoever counts weights raises this, so that no count is too small."""
 
