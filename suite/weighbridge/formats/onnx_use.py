@@ -61,7 +61,7 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
 
     def onward(reader: Reader, path: Path) -> bool:
         node = reader.node
-        if reader.position in TABLES.get(node.op_type, ()) and not is_fixed(reader, flow):
+        if reader.position in TABLES.get(node.op_type, ()):
             return False
         scaled = node.op_type in ("Mul", "Div") and is_fixed(reader, flow)
         both_ways = node.op_type in _BOTH_WAYS and reader.position == 0
