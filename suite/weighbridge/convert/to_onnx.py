@@ -8,6 +8,7 @@ from weighbridge.contracts import CONVERTERS, Context, Converter, Inputs, Model
 from weighbridge.core.data import count
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.onnx_metadata import strip
 
 SAMPLES = 16
 TOLERANCE = 1e-3  # of the outputs' largest magnitude; float32 graphs that are right differ by about 1e-6
@@ -45,6 +46,7 @@ def export(model: Model, context: Context) -> Model:
         ) from error
     assert exported is not None
     proto = exported.model_proto
+    strip(proto)  # stack traces and paths of every node, a third of a small int8 file
     _check_batch(proto)
     module = model.value.module() if program else model.value
     samples = context.data.sample(SAMPLES)

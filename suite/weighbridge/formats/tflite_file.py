@@ -118,6 +118,16 @@ class TFLiteFile:
             except _DAMAGE as error:
                 raise self._damaged(error) from error
 
+    def other_buffers(self) -> tuple[int, int, int]:
+        """Bytes of metadata, of buffers that nothing refers to, and of all that tensors refer to."""
+        metadata = {self._model.Metadata(i).Buffer() for i in range(self._model.MetadataLength())}
+        used = {graph.Tensors(i).Buffer() for graph in self._graphs for i in range(graph.TensorsLength())}
+        idle = set(range(self._model.BuffersLength())) - metadata - used
+        told, spare, tensors = (
+            sum(int(self._buffer(i).nbytes) for i in part) for part in (metadata, idle, used)
+        )
+        return told, spare, tensors
+
     def _stored(self, graph: Any, tensor: Any, reader: tuple[str, int]) -> StoredTensor | None:
         data = self._buffer(tensor.Buffer())
         kind = TYPES.get(tensor.Type())

@@ -56,6 +56,19 @@ def _approximated(stored: StoredTensor, floats: Mapping[str, Array]) -> tuple[st
     return None
 
 
+def same_numbers(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two stored tensors stand for the same numbers, in any order of axes, as far as their steps let them."""
+    first, second = (tensor.values().astype(np.float64) for tensor in (one, other))
+    steps = [
+        np.abs(step_of(tensor)) if tensor.quantization else np.zeros(tensor.array.shape)
+        for tensor in (one, other)
+    ]
+    if abs(np.abs(first).max() - np.abs(second).max()) > steps[0].max() + steps[1].max() or not first.any():
+        return False
+    turned = zip(_turned(first, second.shape), _turned(steps[0], second.shape), strict=True)
+    return any(np.mean(np.abs(values - second) <= step + steps[1]) > SAME for values, step in turned)
+
+
 def _turned(original: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     for order in permutations(range(original.ndim)):
         turned = original.transpose(order)
