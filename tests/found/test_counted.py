@@ -90,13 +90,15 @@ def upsampling() -> Any:
 def preprocessing() -> Any:
     """(x - mean) / std inside the file, and learned positions that are added."""
     stored = {
-        "mean": np.full((1, 3, 1, 1), 0.45, np.float32), "std": np.full((1, 3, 1, 1), 0.22, np.float32), "k": floats(9, 16, 3, 4, 4),
+        "mean": np.full((1, 3, 1, 1), 0.45, np.float32), "std": np.full((1, 3, 1, 1), 0.22, np.float32),
+        "k": floats(9, 16, 3, 4, 4),
         "shape": np.array([0, 16, 16]), "positions": floats(10, 1, 16, 16, scale=0.3), "w": floats(11, 16, 4),
     }  # fmt: skip
     nodes = [
         node("Sub", ["x", "mean"], ["a"]), node("Div", ["a", "std"], ["b"]),
         node("Conv", ["b", "k"], ["c"], strides=[4, 4], kernel_shape=[4, 4]), node("Reshape", ["c", "shape"], ["d"]),
-        node("Transpose", ["d"], ["e"], perm=[0, 2, 1]), node("Add", ["e", "positions"], ["f"]), node("MatMul", ["f", "w"], ["y"]),
+        node("Transpose", ["d"], ["e"], perm=[0, 2, 1]), node("Add", ["e", "positions"], ["f"]),
+        node("MatMul", ["f", "w"], ["y"]),
     ]  # fmt: skip
     return build(nodes, stored, {"x": ["n", 3, 16, 16]}, {"y": ["n", 16, 4]})
 

@@ -16,9 +16,8 @@ CAUSES = ("weights", "constants", "graph", "metadata", "unused", "dead")
 file that no tensor points to."""
 
 
-def causes(artifact: Artifact, tensors: Iterable[StoredTensor]) -> dict[str, int]:
-    """Bytes by cause; `tensors` are the artifact's weights."""
-    weights = sum(tensor.stored_bytes for tensor in tensors)
+def causes(artifact: Artifact, weights: int) -> dict[str, int]:
+    """Bytes by cause, of which `weights` are the artifact's weights."""
     total = sum(path.stat().st_size for path in artifact.files)
     found = (
         dict.fromkeys(CAUSES, 0)
@@ -92,28 +91,27 @@ def _tflite(artifact: Artifact, weights: int) -> dict[str, int]:
 READERS: dict[str, Callable[[Artifact, int], dict[str, int]]] = {"onnx": _onnx, "tflite": _tflite}
 
 
-def stored_twice(tensors: Iterable[StoredTensor], before: Iterable[StoredTensor]) -> list[dict[str, Any]]:
-    """Matrices of an artifact that hold the numbers of another one, perhaps turned, where the original has fewer such.
+def stored_twice(tensors: Iterable[StoredTensor]) -> list[dict[str, Any]]:
+    """Matrices that hold the numbers of one before them, perhaps turned.
 
-    Each as its name, the other's (`again`) and what the second copy takes.
+    Each as the first one's name, the other's (`again`) and what the second copy takes.
     """
     from weighbridge.numerics.matching import same_numbers
 
-    groups, had = _by_shape(tensors), _by_shape(before)
+    seen: list[StoredTensor] = []
     found = []
-    for shape, group in groups.items():
-        if len(group) <= len(had.get(shape, ())):
-            continue
-        for position, second in enumerate(group):
-            first = next((one for one in group[:position] if same_numbers(one, second)), None)
-            if first is not None:
-                found.append({"name": first.name, "again": second.name, "bytes": second.stored_bytes})
+    for tensor in tensors:
+        first = next(
+            (one for one in seen if shape_of(one) == shape_of(tensor) and same_numbers(one, tensor)), None
+        )
+        if first is None:
+            seen.append(tensor)
+        else:
+            found.append({"name": first.name, "again": tensor.name, "bytes": tensor.stored_bytes})
     return found
 
 
-def _by_shape(tensors: Iterable[StoredTensor]) -> dict[tuple[int, ...], list[StoredTensor]]:
-    groups: dict[tuple[int, ...], list[StoredTensor]] = defaultdict(list)
-    for tensor in tensors:
-        if tensor.is_matrix and not tensor.unread and tensor.array.size:
-            groups[tuple(sorted(tensor.array.shape))].append(tensor)
-    return groups
+def shape_of(tensor: StoredTensor) -> tuple[int, ...]:
+    """A matrix's sizes, whichever way it is turned; empty for what is none."""
+    countable = tensor.is_matrix and not tensor.unread and tensor.array.size
+    return tuple(sorted(tensor.array.shape)) if countable else ()

@@ -17,7 +17,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
 from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
-from weighbridge.formats.tflite_use import use_of
+from weighbridge.formats.tflite_use import layer_of, use_of
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -276,17 +276,6 @@ _DAMAGE = (
     UnicodeError,
     MemoryError,
 )
-
-
-def layer_of(name: str) -> str:
-    """A tensor's layer, as its author knows it: `Conv2d_4` of torch, `cnn/conv2d` of Keras.
-
-    Converters join the names of all operators that they fused, the one that owns the weight last, and number
-    what would stand twice.
-    """
-    owner = [part for part in name.split(";") if part and not part.isdigit()][-1:] or [name]
-    path, _, last = owner[0].rpartition("/")
-    return last.rpartition(".")[2] if "." in last else path or last
 
 
 def _signature(tensor: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What LiteRT's operators do with a constant, by the position at which they take it."""
+"""What LiteRT's operators do with a constant, by the position at which they take it; and to which layer it belongs."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def use_of(operator: str, position: int) -> Use:
     if position in _TABLES.get(operator, ()):
         return Use("table")
     return Use("bias" if position in _BIASES.get(operator, ()) else "operand")
+
+
+def layer_of(name: str) -> str:
+    """A tensor's layer, as its author knows it: `Conv2d_4` of torch, `cnn/conv2d` of Keras.
+
+    Converters join the names of all operators that they fused, the one that owns the weight last, and number
+    what would stand twice.
+    """
+    owner = [part for part in name.split(";") if part and not part.isdigit()][-1:] or [name]
+    path, _, last = owner[0].rpartition("/")
+    return last.rpartition(".")[2] if "." in last else path or last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from weighbridge.contracts import (
 )
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
-from weighbridge.formats.causes import causes, stored_twice
+from weighbridge.formats.causes import causes, shape_of, stored_twice
 
 TOLD = 0.05
 """A cause that takes a smaller share of the file is not worth a line."""
@@ -31,13 +32,17 @@ _WORDS = {
 
 
 def measure(weighing: Weighing) -> Measurement:
-    tensors = list(_tensors(weighing.candidate))
-    before = list(_tensors(weighing.baseline)) if weighing.baseline else []
-    candidate = weigh(weighing.candidate, tensors)
-    baseline = weigh(weighing.baseline, before) if weighing.baseline else None
-    twice = stored_twice(tensors, before) if weighing.baseline else []
-    details: dict[str, Any] = {"candidate": candidate, "baseline": baseline, "twice": twice}
-    return Measurement("size", "bytes", candidate["file"], baseline["file"] if baseline else None, details)
+    candidate, shapes = weigh(weighing.candidate)
+    details: dict[str, Any] = {"candidate": candidate, "baseline": None, "twice": []}
+    if weighing.baseline:
+        details["baseline"], had = weigh(weighing.baseline)
+        more = shapes - had  # only what has become more can have been stored again
+        if more:
+            details["twice"] = stored_twice(
+                one for one in _tensors(weighing.candidate) if shape_of(one) in more
+            )
+    baseline = details["baseline"]["file"] if weighing.baseline else None
+    return Measurement("size", "bytes", candidate["file"], baseline, details)
 
 
 def _tensors(artifact: Artifact) -> Iterator[StoredTensor]:
@@ -45,13 +50,19 @@ def _tensors(artifact: Artifact) -> Iterator[StoredTensor]:
     return format_.tensors(format_.open(artifact))
 
 
-def weigh(artifact: Artifact, tensors: Sequence[StoredTensor]) -> dict[str, Any]:
-    """Bytes: `file` on disk (every file of the artifact), `weights` as stored in it, and `causes`, which add up to `file`."""
-    return {
-        "file": sum(path.stat().st_size for path in artifact.files),
-        "weights": sum(tensor.stored_bytes for tensor in tensors),
-        "causes": causes(artifact, tensors),
-    }
+def weigh(artifact: Artifact) -> tuple[dict[str, Any], Counter[tuple[int, ...]]]:
+    """Bytes, and how many matrices there are of each shape; no array is kept.
+
+    `file` is on disk (every file of the artifact), `weights` as stored in it, and `causes` add up to `file`.
+    """
+    weights = 0
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for tensor in _tensors(artifact):
+        weights += tensor.stored_bytes
+        shapes[shape_of(tensor)] += 1
+    del shapes[()]
+    total = sum(path.stat().st_size for path in artifact.files)
+    return {"file": total, "weights": weights, "causes": causes(artifact, weights)}, shapes
 
 
 def _absolute(part: str) -> Callable[[Measurement, Limit], Reading]:
