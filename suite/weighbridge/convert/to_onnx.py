@@ -9,6 +9,7 @@ from weighbridge.contracts import CONVERTERS, Context, Converter, Inputs, Model
 from weighbridge.core.batches import count, items
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.onnx_metadata import strip
 
 SAMPLES = 16
 TOLERANCE = 1e-3  # of the outputs' largest magnitude; float32 graphs that are right differ by about 1e-6
@@ -45,6 +46,7 @@ def export(model: Model, context: Context) -> Model:
         ) from error
     assert exported is not None
     proto = exported.model_proto
+    strip(proto)  # stack traces and paths of every node, a third of a small int8 file
     _check_batch(proto, [axis for _, _, axis in items(sample)])
     _check_agreement(proto, expected, samples)
     return Model("onnx", proto, notes=model.notes)

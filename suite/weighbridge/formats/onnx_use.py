@@ -54,14 +54,14 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
     One that is looked up anywhere is a table, since that is how quantizers treat it, and then one that is multiplied
     anywhere is a weight.
     """
-    operator = ""
+    operator, inner = "", True
     roles: set[Role] = set()
     layouts: set[str] = set()
     biases: set[str] = set()
 
     def onward(reader: Reader, path: Path) -> bool:
         node = reader.node
-        if reader.position in TABLES.get(node.op_type, ()) and not is_fixed(reader, flow):
+        if reader.position in TABLES.get(node.op_type, ()):
             return False
         scaled = node.op_type in ("Mul", "Div") and is_fixed(reader, flow)
         both_ways = node.op_type in _BOTH_WAYS and reader.position == 0
@@ -70,6 +70,7 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
     for reader, path in flow.follow(key, onward):
         node, position = reader.node, reader.position
         if is_product(node, position):
+            inner = inner and reader.scope.index != 0
             operator = operator if "weight" in roles else node.op_type
             roles.add("weight")
             layouts.add(_turned(layout(node, position, rank), path))
@@ -80,7 +81,7 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
             roles.add("table" if looked_up else "bias" if is_bias(node, position) else "operand")
     ranked: tuple[Role, ...] = ("table", "weight", "bias", "operand")
     role: Role = next((role for role in ranked if role in roles), "operand")
-    return operator, Use(role, _only(layouts), _only(biases))
+    return operator, Use(role, _only(layouts), _only(biases), inner and role == "weight")
 
 
 def _only(found: set[str]) -> str:

@@ -17,6 +17,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.formats.tflite_sparse import densify
 from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
+from weighbridge.formats.tflite_use import layer_of, use_of
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -110,14 +111,24 @@ class TFLiteFile:
                     tensor = graph.Tensors(index)
                     if index in scales or tensor.Buffer() in seen:
                         continue
-                    stored = self._stored(graph, tensor, consumers.get(index, ""))
+                    stored = self._stored(graph, tensor, consumers.get(index, ("", 0)))
                     if stored is not None:
                         seen.add(tensor.Buffer())
                         yield stored
             except _DAMAGE as error:
                 raise self._damaged(error) from error
 
-    def _stored(self, graph: Any, tensor: Any, operator: str) -> StoredTensor | None:
+    def other_buffers(self) -> tuple[int, int, int]:
+        """Bytes of metadata, of buffers that nothing refers to, and of all that tensors refer to."""
+        metadata = {self._model.Metadata(i).Buffer() for i in range(self._model.MetadataLength())}
+        used = {graph.Tensors(i).Buffer() for graph in self._graphs for i in range(graph.TensorsLength())}
+        idle = set(range(self._model.BuffersLength())) - metadata - used
+        told, spare, tensors = (
+            sum(int(self._buffer(i).nbytes) for i in part) for part in (metadata, idle, used)
+        )
+        return told, spare, tensors
+
+    def _stored(self, graph: Any, tensor: Any, reader: tuple[str, int]) -> StoredTensor | None:
         data = self._buffer(tensor.Buffer())
         kind = TYPES.get(tensor.Type())
         if data.size == 0 or kind is None:
@@ -140,7 +151,7 @@ class TFLiteFile:
             spent += index_bytes
         return StoredTensor(
             name=name, array=numbers, dtype=dtype, stored_bytes=spent, quantization=quantization, layer=layer_of(name),
-            operator=operator,
+            operator=reader[0], use=use_of(*reader),
         )  # fmt: skip
 
     def _quantization(self, graph: Any, tensor: Any, bits: int, dtype: str, name: str) -> Quantization | None:
@@ -208,18 +219,19 @@ class TFLiteFile:
                 found |= {position for position in (block.Scales(), block.ZeroPoints()) if position > 0}
         return found
 
-    def _consumers(self, graph: Any) -> dict[int, str]:
-        """Tensor -> the operator that reads it, seen through the DEQUANTIZE that stands before a float
+    def _consumers(self, graph: Any) -> dict[int, tuple[str, int]]:
+        """Tensor -> the operator that reads it and as which input, seen through the DEQUANTIZE that stands before a float
         kernel.
         """
-        consumers: dict[int, str] = {}
+        consumers: dict[int, tuple[str, int]] = {}
         through: dict[int, int] = {}
         for name, operator in self._operators(graph):
             for position in range(operator.InputsLength()):
-                consumers.setdefault(operator.Inputs(position), name)
+                consumers.setdefault(operator.Inputs(position), (name, position))
             if name == "DEQUANTIZE" and operator.OutputsLength():
                 through[operator.Inputs(0)] = operator.Outputs(0)
-        return consumers | {source: consumers.get(target, "DEQUANTIZE") for source, target in through.items()}
+        seen = {source: consumers.get(target, ("DEQUANTIZE", 0)) for source, target in through.items()}
+        return consumers | seen
 
     def _operators(self, graph: Any) -> Iterator[tuple[str, Any]]:
         for index in range(graph.OperatorsLength()):
@@ -264,17 +276,6 @@ _DAMAGE = (
     UnicodeError,
     MemoryError,
 )
-
-
-def layer_of(name: str) -> str:
-    """A tensor's layer, as its author knows it: `Conv2d_4` of torch, `cnn/conv2d` of Keras.
-
-    Converters join the names of all operators that they fused, the one that owns the weight last, and number
-    what would stand twice.
-    """
-    owner = [part for part in name.split(";") if part and not part.isdigit()][-1:] or [name]
-    path, _, last = owner[0].rpartition("/")
-    return last.rpartition(".")[2] if "." in last else path or last
 
 
 def _signature(tensor: Any) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from weighbridge.contracts import (
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.measure.parameters import weights
+from weighbridge.numerics.codes import granularity
 
 GRANULARITIES = ("per_tensor", "per_channel", "per_group")
 """From coarse to fine."""
@@ -96,18 +97,11 @@ def describe(tensor: StoredTensor) -> dict[str, Any]:
     quantization = tensor.quantization
     if quantization is None:
         return found
-    granularity = (
-        "per_group"
-        if quantization.group_size
-        else "per_tensor"
-        if quantization.axis is None
-        else "per_channel"
-    )
     symmetric = quantization.scheme != "affine" or bool((quantization.zero_point == _middle(tensor)).all())
     return found | {
         "bits": quantization.bits,
         "scheme": quantization.scheme,
-        "granularity": granularity,
+        "granularity": granularity(quantization, tensor.array.shape),
         "symmetric": symmetric,
         "axis": quantization.axis,
         "group_size": quantization.group_size,

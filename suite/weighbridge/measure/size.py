@@ -1,43 +1,69 @@
-"""Bytes of the files that would ship: as they are, compressed, and the weights alone."""
+"""Bytes of the files that would ship, what they are spent on, and the weights alone."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import (
+    FORMATS,
+    MEASURES,
+    THRESHOLDS,
+    Limit,
+    Measure,
+    StoredTensor,
+    Threshold,
+    Weighing,
+)
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
+from weighbridge.formats.causes import causes, shape_of, stored_twice
 from weighbridge.formats.opened import opened
 
-_CHUNK = 1 << 20
+TOLD = 0.05
+"""A cause that takes a smaller share of the file is not worth a line."""
+_WORDS = {
+    "constants": "scales, zero points and tables of integers",
+    "graph": "the graph, which quantizing does not shrink",
+    "metadata": "the exporter's metadata (stack traces, paths, documentation), which no engine reads",
+    "unused": "tensors that no operator reads",
+    "dead": "dead bytes of a data file, to which no tensor points; save it anew",
+}
 
 
 def measure(weighing: Weighing) -> Measurement:
-    candidate = weigh(weighing.candidate)
-    baseline = weigh(weighing.baseline) if weighing.baseline else None
-    details: dict[str, Any] = {"candidate": candidate, "baseline": baseline}
-    return Measurement("size", "bytes", candidate["file"], baseline["file"] if baseline else None, details)
+    candidate, shapes = weigh(weighing.candidate)
+    details: dict[str, Any] = {"candidate": candidate, "baseline": None, "twice": []}
+    if weighing.baseline:
+        details["baseline"], had = weigh(weighing.baseline)
+        more = shapes - had  # only what has become more can have been stored again
+        if more:
+            details["twice"] = stored_twice(
+                one for one in _tensors(weighing.candidate) if shape_of(one) in more
+            )
+    baseline = details["baseline"]["file"] if weighing.baseline else None
+    return Measurement("size", "bytes", candidate["file"], baseline, details)
 
 
-def weigh(artifact: Artifact) -> dict[str, int]:
-    """Bytes: `file` on disk (every file of the artifact), `gzip` of the same, `weights` as stored in it."""
+def _tensors(artifact: Artifact) -> Iterator[StoredTensor]:
     format_ = FORMATS.get(artifact.format)
-    return {
-        "file": sum(path.stat().st_size for path in artifact.files),
-        "gzip": sum(_gzip_bytes(path) for path in artifact.files),
-        "weights": sum(tensor.stored_bytes for tensor in format_.tensors(opened(artifact))),
-    }
+    return format_.tensors(opened(artifact))
 
 
-def _gzip_bytes(path: Any) -> int:
-    """The length of `gzip -9`'s output, without keeping it."""
-    compressor, total = zlib.compressobj(9, zlib.DEFLATED, 31), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            total += len(compressor.compress(chunk))
-    return total + len(compressor.flush())
+def weigh(artifact: Artifact) -> tuple[dict[str, Any], Counter[tuple[int, ...]]]:
+    """Bytes, and how many matrices there are of each shape; no array is kept.
+
+    `file` is on disk (every file of the artifact), `weights` as stored in it, and `causes` add up to `file`.
+    """
+    weights = 0
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for tensor in _tensors(artifact):
+        weights += tensor.stored_bytes
+        shapes[shape_of(tensor)] += 1
+    del shapes[()]
+    total = sum(path.stat().st_size for path in artifact.files)
+    return {"file": total, "weights": weights, "causes": causes(artifact, weights)}, shapes
 
 
 def _absolute(part: str) -> Callable[[Measurement, Limit], Reading]:
@@ -52,28 +78,37 @@ def _ratio(part: str) -> Callable[[Measurement, Limit], Reading]:
 
 def advise(measurement: Measurement) -> Sequence[str]:
     ours, theirs = measurement.details["candidate"], measurement.details["baseline"]
-    if not theirs:
-        return []
-    lines = []
-    if ours["file"] > theirs["file"]:
+    lines = [
+        f"'{each['name']}' is stored twice, again as '{each['again']}': {show(each['bytes'], 'bytes')} that the original "
+        "does not spend"
+        for each in measurement.details["twice"]
+    ]
+    if theirs and ours["file"] > theirs["file"]:
         lines.append(f"the file grew from {show(theirs['file'], 'bytes')} to {show(ours['file'], 'bytes')}")
-    if ours["weights"] >= theirs["weights"]:
+    if theirs and ours["weights"] >= theirs["weights"]:
         lines.append(
             "the stored weights are not smaller: zeros take as much room as other numbers; quantize, "
             "remove whole channels, or gate gzip_ratio"
         )
-    elif ours["weights"] < ours["file"] * 0.7:
-        lines.append(
-            f"weights are only {ours['weights'] / ours['file']:.0%} of the file; "
-            "the rest is the graph, which quantizing does not shrink"
-        )
-    return lines
+    return [*lines, *_largest_cause(ours, theirs)]
+
+
+def _largest_cause(ours: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> Iterator[str]:
+    """What takes most beside the weights, and what the threshold would read without it, in both models."""
+    cause = max(_WORDS, key=lambda name: ours["causes"][name])
+    spent = ours["causes"][cause]
+    if spent < TOLD * ours["file"]:
+        return
+    rest = ours["file"] - spent
+    without = show(rest, "bytes")
+    if theirs:
+        without = show((theirs["file"] - theirs["causes"][cause]) / max(rest, 1), "ratio")
+    yield f"{show(spent, 'bytes')}, {spent / ours['file']:.0%} of the file, are {_WORDS[cause]}; without it {without}"
 
 
 MEASURES.add("size", Measure("size", measure))
 for _part, _name, _what in (
     ("file", "size", "the files that ship"),
-    ("gzip", "gzip_size", "the gzip-compressed files"),
     ("weights", "weights_size", "the weights as stored"),
 ):
     THRESHOLDS.add(
@@ -90,7 +125,6 @@ for _part, _name, _what in (
     )
 for _part, _name, _what in (
     ("file", "size_ratio", "the files that ship"),
-    ("gzip", "gzip_ratio", "the gzip-compressed files"),
     ("weights", "weights_ratio", "the weights as stored"),
 ):
     THRESHOLDS.add(

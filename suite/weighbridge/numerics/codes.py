@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,16 @@ def spread(parameter: Array, shape: tuple[int, ...], axis: int | None, group_siz
     along = [1] * len(shape)
     along[axis] = parameter.size
     return parameter.reshape(along)
+
+
+def granularity(
+    quantization: Quantization, shape: tuple[int, ...]
+) -> Literal["per_tensor", "per_channel", "per_group"]:
+    """Groups as long as their axis are none: the other axes have a scale each."""
+    if quantization.group_size is not None:
+        axis = -1 if quantization.axis is None else quantization.axis
+        return "per_group" if quantization.group_size < shape[axis] else "per_channel"
+    return "per_tensor" if quantization.axis is None else "per_channel"
 
 
 def dequantize_stored(stored: StoredTensor) -> Array:

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 
 import numpy as np
 
-from weighbridge.contracts import Promise, Quantization, StoredTensor
+from weighbridge.contracts import Promise, StoredTensor
 from weighbridge.numerics import reference
-from weighbridge.numerics.codes import spread
-from weighbridge.numerics.elements import ELEMENTS, Array
-from weighbridge.numerics.schemes import Parameters, Scheme
+from weighbridge.numerics.codes import granularity
+from weighbridge.numerics.elements import Array
+from weighbridge.numerics.findings import Finding, Weight, left_in_float, misplaced, widened
+from weighbridge.numerics.matching import original_of
+from weighbridge.numerics.schemes import Parameters
 from weighbridge.numerics.trial import ROUNDINGS, UNIT
 
+GRANULARITY = {"per_tensor": "per-tensor", "per_channel": "per-channel", "per_group": "per-group"}
 SCALE_TOLERANCE = 0.01
 """Scales may be kept in bfloat16 (half a unit in its 8 bits is 0.4 %), and a zero point near the middle hides
 whether the affine or the symmetric formula was used, which differ by one code in 255."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One way in which a weight is not what was asked for. `index` and `channel` name a number where there is one."""
-
-    layer: str
-    message: str
-    index: tuple[int, ...] | None = None
-    channel: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.message}"
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A stored weight with the float numbers it was made of, in the stored layout; None where none fits."""
-
-    layer: str
-    stored: StoredTensor
-    quantization: Quantization
-    original: Array | None
-
-    @property
-    def scheme(self) -> Scheme | None:
-        """The integer scheme that it is stored in; None for reduced floats and widths that have no name here."""
-        bits, unsigned = self.quantization.bits, self.stored.dtype.startswith("u")
-        element = f"{'u' if unsigned else ''}int{bits}"
-        if self.quantization.scheme != "affine" or element not in ELEMENTS:
-            return None
-        axis, group = self.quantization.axis, self.quantization.group_size
-        scheme = Scheme(element, axis=-1 if axis is None and group else axis, group_size=group)
-        symmetric = bool(np.all(self.quantization.zero_point == scheme.middle))
-        return Scheme(element, symmetric, scheme.axis, group)
 
 
 @dataclass(frozen=True)
@@ -69,30 +36,53 @@ def read_back(
     floats: Mapping[str, Array],
     promise: Promise,
     partial: bool = False,
+    layouts: Mapping[str, str] | None = None,
+    exclude: Sequence[str] | None = (),
 ) -> ReadBack:
     """Compare the quantized matrices and filters of an artifact with `promise` and with the weights they came from.
 
-    `floats` are the weights before quantization, by any names: where names or layouts differ, a stored weight is
-    matched with the one that it approximates. What `promise` leaves open is not checked. With `partial` the promise
-    is about the weights among `floats` only: another step made the others.
+    `floats` are the weights before quantization and `layouts` their `Use.layout`, by any names: where names differ, a
+    stored weight is matched with the one that it approximates. What `promise` leaves open is not
+    checked. With `partial` the promise is about the weights among `floats` only: another step made the others. `exclude`
+    holds the patterns that were to stay in float; None where what stayed is not to be judged.
+
+    The promise is about weights (`Use.role`): tables, biases and operands are quantized as activations are, or not at
+    all. Their numbers are compared all the same.
     """
-    tensors = [tensor for tensor in stored if tensor.array.ndim >= 2]
-    weights = tuple(_matched(tensor, floats) for tensor in tensors if tensor.quantization is not None)
-    if partial:
-        weights = tuple(weight for weight in weights if weight.original is not None)
-    if not weights:
-        return ReadBack(
-            (), (Finding("the artifact", f"asked for weights of {promise.element}, none is quantized"),)
-        )
-    findings = [finding for weight in weights for check in CHECKS for finding in check(weight, promise)]
-    lost = [weight.layer for weight in weights if weight.original is None]
-    plain = [
-        tensor.name for tensor in tensors if tensor.quantization is None and tensor.array.dtype.kind == "f"
+    every = [tensor for tensor in stored if tensor.array.size]
+    tensors = [tensor for tensor in every if tensor.is_matrix and not tensor.unread]
+    named = {tensor.name: tensor for tensor in every}
+    coded = [
+        _weight(tensor, floats, layouts or {}, named) for tensor in tensors if tensor.quantization is not None
     ]
+    if partial:
+        coded = [weight for weight in coded if weight.original is not None]
+    asked = promise.element
+    if not coded:
+        return ReadBack((), (Finding("the artifact", f"asked for weights of {asked}, none is quantized"),))
+    weights = tuple(weight for weight in coded if weight.stored.use.role == "weight")
+    findings = [finding for weight in weights for check in CHECKS for finding in check(weight, promise)]
+    findings += [finding for weight in coded for finding in misplaced(weight, promise)]
+    plain = [tensor for tensor in tensors if tensor.quantization is None and tensor.array.dtype.kind == "f"]
+    if exclude is not None and not partial:
+        findings += left_in_float(plain, weights, asked, exclude)
+    lost = [weight.layer for weight in weights if weight.original is None]
     notes = [f"{name}: matches no weight of the model before quantization, so its codes were not compared"
              for name in lost]  # fmt: skip
-    notes += [f"{name}: left in float" for name in plain]
+    notes += [f"{tensor.name}: left in float" for tensor in plain]
     return ReadBack(weights, tuple(findings), tuple(notes))
+
+
+def _weight(
+    stored: StoredTensor,
+    floats: Mapping[str, Array],
+    layouts: Mapping[str, str],
+    named: Mapping[str, StoredTensor],
+) -> Weight:
+    assert stored.quantization is not None
+    name, original, told = original_of(stored, floats, layouts) or (stored.name, None, False)
+    bias = named.get(stored.use.bias)
+    return Weight(stored.layer or name, stored, stored.quantization, original, told, bias)
 
 
 # --------------------------------------------------------------------------------------------- the promise
@@ -114,14 +104,18 @@ def _bits(weight: Weight, promise: Promise) -> Iterator[Finding]:
 def _granularity(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """Per-tensor, per-channel or groups, as asked. One channel is both per-tensor and per-channel."""
     group, axis = weight.quantization.group_size, weight.quantization.axis
-    got = "per-tensor" if axis is None else "per-channel"
-    got = f"per-group of {group}" if group is not None else got
+    shape = weight.stored.array.shape
+    got = GRANULARITY[granularity(weight.quantization, shape)]
+    if (
+        axis is not None and weight.stored.use.layout[axis : axis + 1] == "d"
+    ):  # one scale a direction of a recurrent layer
+        got = "per-tensor"
+    got = f"per-group of {group}" if got == "per-group" else got
     if promise.granularity == "group":
         wanted = f"per-group of {promise.group_size}"
         if promise.group_size != group:
             yield Finding(weight.layer, f"asked for {wanted}, got {got}")
     elif promise.granularity is not None:
-        shape = weight.stored.array.shape
         wanted = f"per-{promise.granularity}"
         single = weight.quantization.scale.size == 1 and 1 in (shape[0], shape[-1])
         if got != wanted and not single:
@@ -220,7 +214,9 @@ def _scales(weight: Weight, promise: Promise) -> Iterator[Finding]:
     got = np.broadcast_to(weight.quantization.scale, wanted.shape)
     ratio = got / wanted
     low, high = codes / (codes + 1) - SCALE_TOLERANCE, codes / (codes - 1) + SCALE_TOLERANCE
-    wrong = ((ratio < low) | (ratio > high)) & (wanted > 1e-7)  # a channel of zeros takes any scale
+    wrong = ((ratio < low) | ((ratio > high) & ~widened(weight, wanted.shape))) & (
+        wanted > 1e-7
+    )  # zeros take any scale
     if wrong.any():
         place = _first(wrong)
         channel = place[0] if scheme.axis is not None and scheme.group_size is None else None
@@ -242,45 +238,6 @@ CHECKS: tuple[Callable[[Weight, Promise], Iterator[Finding]], ...] = (
     _nearest,
     _scales,
 )
-
-
-# ------------------------------------------------------------------------------------------------- matching
-
-
-def _matched(stored: StoredTensor, floats: Mapping[str, Array]) -> Weight:
-    """The float weight that `stored` approximates: of its own name, else of a fitting shape in any order of axes."""
-    assert stored.quantization is not None
-    values = stored.values().astype(np.float64)
-    step = np.abs(_step(stored))
-    # Every so many numbers along each axis are enough to tell weights apart.
-    some = tuple(slice(None, None, max(1, side // 8)) for side in values.shape)
-    by_name = sorted(floats.items(), key=lambda item: item[0] != stored.name)
-    for name, original in by_name:
-        if sorted(original.shape) != sorted(values.shape) or original.dtype.kind != "f":
-            continue
-        if abs(np.abs(original).max(initial=0) - np.abs(values).max(initial=0)) > 2 * step.max(initial=0):
-            continue
-        for order in permutations(range(values.ndim)):
-            turned = original.transpose(order)
-            if (
-                turned.shape == values.shape
-                and np.mean(np.abs(turned[some] - values[some]) <= step[some]) > 0.9
-            ):
-                return Weight(stored.layer or name, stored, stored.quantization, turned.astype(np.float64))
-    return Weight(stored.layer or stored.name, stored, stored.quantization, None)
-
-
-def _step(stored: StoredTensor) -> Array:
-    """How far a right value may be from its float: a step of the scale, or of the reduced float."""
-    quantization = stored.quantization
-    assert quantization is not None
-    if quantization.scheme == "affine":
-        shape = stored.array.shape
-        scale = spread(quantization.scale, shape, quantization.axis, quantization.group_size)
-        return np.broadcast_to(scale, shape).astype(np.float64)
-    values = stored.values().astype(np.float64)
-    element = ELEMENTS.get(quantization.scheme, ELEMENTS["float8_e5m2"])
-    return element.spacing(values)
 
 
 def _parameters(weight: Weight) -> Parameters:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.case.model import StepRef
 from weighbridge.case.steps import promising
-from weighbridge.contracts import FORMATS, STEPS, Array, Model, Promise, Step
+from weighbridge.contracts import FORMATS, STEPS, Array, Model, Promise, Step, StoredTensor
 from weighbridge.core.errors import ThresholdMissed
 from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.environment.requirements import missing
@@ -89,7 +89,10 @@ def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact) -> tuple[
     assert step.scheme is not None
     promise = step.scheme(ref.options)
     format_ = FORMATS.get(artifact.format)
-    result = read_back(format_.tensors(opened(artifact)), floats.weights, promise, floats.partial)
+    exclude = getattr(ref.options, "exclude", []) if artifact.format == "onnx" else None
+    result = read_back(
+        format_.tensors(opened(artifact)), floats.weights, promise, floats.partial, floats.layouts, exclude
+    )
     if result.findings:
         lines = [
             f"{ref}: the artifact is not what was asked for",
@@ -180,6 +183,8 @@ class Floats:
     """The matrices and filters that a quantize step met in float, by name."""
 
     weights: Mapping[str, Array]
+    layouts: Mapping[str, str]
+    """Their `Use.layout`."""
     partial: bool
     """Whether another quantize step of the recipe has its share of the model."""
 
@@ -189,13 +194,17 @@ def _floats(chain: Chain, recipe: Sequence[StepRef], ref: StepRef) -> Floats:
     quantizing = [number for number, each in enumerate(recipe) if STEPS.get(each.key).scheme is not None]
     own = recipe.index(ref)
     later = {name for number in quantizing if number > own for name in _matrices(chain.input_of(number))}
-    met = _matrices(chain.input_of(own))
-    return Floats({name: met[name] for name in met if name not in later}, len(quantizing) > 1)
+    met = {name: tensor for name, tensor in _matrices(chain.input_of(own)).items() if name not in later}
+    return Floats(
+        {name: tensor.array for name, tensor in met.items()},
+        {name: tensor.use.layout for name, tensor in met.items()},
+        len(quantizing) > 1,
+    )
 
 
-def _matrices(model: Model) -> dict[str, Array]:
+def _matrices(model: Model) -> dict[str, StoredTensor]:
     return {
-        tensor.name: tensor.array
+        tensor.name: tensor
         for tensor in FORMATS.get(model.format).tensors(model)
         if tensor.quantization is None and tensor.array.ndim >= 2 and tensor.array.dtype.kind == "f"
     }
