@@ -79,7 +79,10 @@ class TorchModule:
                     "open", f"step '{key}' changed the module's layers and registers no `rebuild`"
                 )
             module = step.rebuild(Model("torch", module), step.options.model_validate(options), facts).value
-        _load_state(module, _pack(tensors), str(artifact.path))
+        state = _pack(tensors)
+        _load_state(module, state, str(artifact.path))
+        if _part_views(module, state):
+            _load_state(module, state, str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
@@ -174,6 +177,26 @@ def count_zeros(module: torch.nn.Module) -> dict[str, int]:
         if weight.dim() > 1 and weight.is_floating_point()
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
+    """Give buffers memory of their own where loading one overwrote another; whether there were such.
+
+    A fresh module may keep a view of a weight as a buffer. A step of the user's own may have changed the one and not
+    the other.
+    """
+    import torch
+
+    now = module.state_dict()
+    wrong = [
+        name
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor) and not value.is_quantized and not torch.equal(now[name], value)
+    ]
+    for name, buffer in list(module.named_buffers()) if wrong else ():
+        layer, _, attribute = name.rpartition(".")
+        module.get_submodule(layer)._buffers[attribute] = buffer.clone()
+    return bool(wrong)
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
