@@ -79,10 +79,7 @@ class TorchModule:
                     "open", f"step '{key}' changed the module's layers and registers no `rebuild`"
                 )
             module = step.rebuild(Model("torch", module), step.options.model_validate(options), facts).value
-        state = _pack(tensors)
-        _load_state(module, state, str(artifact.path))
-        if _part_views(module, state):
-            _load_state(module, state, str(artifact.path))
+        _load_state(module, _pack(tensors), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
@@ -163,6 +160,8 @@ def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) ->
     versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # quantized layers read their version here
     try:
         module.load_state_dict(versioned, strict=True)
+        if _part_views(module, state):
+            module.load_state_dict(versioned, strict=True)
     except RuntimeError as error:
         raise StageError(
             "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
