@@ -380,6 +380,17 @@ def test_views_among_the_buffers_are_saved(tmp_path: Path, key: str) -> None:
     torch.testing.assert_close(opened.value(x), model.value(x))
 
 
+def test_a_checkpoint_in_half_precision_is_loaded(tmp_path: Path) -> None:
+    written(tmp_path, VIEWS)
+    state = FORMATS.get("torch").load("model.py:net", None, tmp_path).value.state_dict()
+    save_file(
+        {name: value.half().contiguous().clone() for name, value in state.items()},
+        tmp_path / "half.safetensors",
+    )
+    loaded = FORMATS.get("torch").load("model.py:net", tmp_path / "half.safetensors", tmp_path).value
+    torch.testing.assert_close(loaded.a.weight, state["a.weight"].half().float())
+
+
 def test_a_view_follows_its_weight(tmp_path: Path) -> None:
     written(tmp_path, VIEWS)
     loaded = FORMATS.get("torch").load("model.py:net", None, tmp_path)

@@ -190,7 +190,9 @@ def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
     wrong = [
         name
         for name, value in state.items()
-        if isinstance(value, torch.Tensor) and not value.is_quantized and not torch.equal(now[name], value)
+        if isinstance(value, torch.Tensor)
+        and not value.is_quantized
+        and not torch.equal(now[name], value.to(now[name]))
     ]
     for name, buffer in list(module.named_buffers()) if wrong else ():
         layer, _, attribute = name.rpartition(".")
