@@ -153,6 +153,8 @@ def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) ->
     versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # quantized layers read their version here
     try:
         module.load_state_dict(versioned, strict=True)
+        if _part_views(module, state):
+            module.load_state_dict(versioned, strict=True)
     except RuntimeError as error:
         raise StageError(
             "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
@@ -167,6 +169,28 @@ def count_zeros(module: torch.nn.Module) -> dict[str, int]:
         if weight.dim() > 1 and weight.is_floating_point()
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
+    """Give buffers memory of their own where loading one overwrote another; whether there were such.
+
+    A fresh module may keep a view of a weight as a buffer. A step of the user's own may have changed the one and not
+    the other.
+    """
+    import torch
+
+    now = module.state_dict()
+    wrong = [
+        name
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+        and not value.is_quantized
+        and not torch.equal(now[name], value.to(now[name]))
+    ]
+    for name, buffer in list(module.named_buffers()) if wrong else ():
+        layer, _, attribute = name.rpartition(".")
+        module.get_submodule(layer)._buffers[attribute] = buffer.clone()
+    return bool(wrong)
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

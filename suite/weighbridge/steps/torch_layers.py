@@ -19,18 +19,44 @@ _ALL: tuple[Kind, ...] = ("mask", "hook", "parametrization")
 
 
 def working_copy(model: Model, stage: str, kinds: tuple[Kind, ...] = _ALL) -> Any:
-    """A copy of the module that the step may change; tied parameters stay tied.
+    """A copy of the module that the step may change; what shared memory still does, views among the buffers too.
 
     Raises `StageError` naming the layer where a weight is computed in one of the ways `kinds`, and the attribute
     where the module cannot be copied.
     """
     refuse(model.value, stage, kinds)
     try:
-        return copy.deepcopy(model.value)
+        copied = copy.deepcopy(model.value)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise StageError(
             stage, f"{_uncopyable(model.value)}, so there is no copy to work on (copy.deepcopy: {error})"
         ) from error
+    _share(model.value, copied)
+    return copied
+
+
+def _share(original: torch.nn.Module, copied: torch.nn.Module) -> None:
+    """Let the tensors of `copied` share memory as those of `original` do: torch copies each parameter apart."""
+    owners: dict[int, tuple[Any, Any]] = {}
+    for (name, tensor), (_, twin) in zip(_tensors(original), _tensors(copied), strict=True):
+        if not tensor.numel() or tensor.is_quantized:
+            continue
+        owner, owned = owners.setdefault(tensor.untyped_storage().data_ptr(), (tensor, twin))
+        offset = tensor.storage_offset() - owner.storage_offset()
+        if owned is twin or offset < 0 or owner.stride() != owned.stride() or tensor.dtype != owner.dtype:
+            continue
+        view = owned.detach().as_strided(tensor.shape, tensor.stride(), owned.storage_offset() + offset)
+        layer, _, attribute = name.rpartition(".")
+        if attribute in copied.get_submodule(layer)._parameters:
+            twin.data = view
+        else:
+            copied.get_submodule(layer)._buffers[attribute] = view
+
+
+def _tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters, then buffers, at every place where one stands."""
+    found: list[tuple[str, torch.Tensor]] = list(module.named_parameters(remove_duplicate=False))
+    return [*found, *module.named_buffers(remove_duplicate=False)]
 
 
 def _uncopyable(module: torch.nn.Module) -> str:
@@ -63,6 +89,10 @@ class WeightLayer:
     @property
     def label(self) -> str:
         return self.names[0] or "(the module itself)"
+
+    def shares(self, weight: torch.Tensor) -> bool:
+        """Whether one of its weights stands in the same memory as `weight`."""
+        return any(own.data_ptr() == weight.data_ptr() for own in self.weights.values())
 
     @property
     def layer(self) -> Layer:

@@ -120,16 +120,16 @@ def _chosen(found: Sequence[WeightLayer], options: PruneOptions) -> tuple[list[W
     notes: list[str] = []
     for each in prunable:
         weight = each.module.weight
-        sharing = [other for other in found if any(own is weight for own in other.weights.values())]
+        sharing = [other for other in found if other.shares(weight)]
         protected = [other.label for other in sharing if other.names[0] in excluded]
-        if id(weight) in layers:
+        if weight.data_ptr() in layers:
             continue
         if protected:
             notes.append(
                 f"{each.label} was left alone: it shares its weight with {', '.join(protected)}, which is excluded"
             )
             continue
-        layers[id(weight)] = each
+        layers[weight.data_ptr()] = each
         others = [other.label for other in sharing if other is not each]
         if others:
             notes.append(
@@ -218,13 +218,13 @@ def _prunable(layer: WeightLayer) -> bool:
 
 def _untouched(found: Sequence[WeightLayer], layers: Sequence[WeightLayer]) -> list[str]:
     """The matrices that these methods have no say in: attention, recurrent layers, embeddings, own parameters."""
-    weights = {id(weight): weight for layer in found for weight in layer.weights.values()}
-    pruned = {id(layer.module.weight) for layer in layers}
+    weights = {weight.data_ptr(): weight for layer in found for weight in layer.weights.values()}
+    pruned = {layer.module.weight.data_ptr() for layer in layers}
     other: dict[int, str] = {}
     for each in found:
         for name, weight in each.weights.items():
-            if not (_prunable(each) and name == "weight") and id(weight) not in pruned:
-                other.setdefault(id(weight), f"{each.label}.{name} ({each.kind})")
+            if not (_prunable(each) and name == "weight") and weight.data_ptr() not in pruned:
+                other.setdefault(weight.data_ptr(), f"{each.label}.{name} ({each.kind})")
     if not other:
         return []
     share = sum(weights[key].numel() for key in other) / sum(weight.numel() for weight in weights.values())

@@ -120,7 +120,7 @@ def _ties(found: Sequence[WeightLayer], chosen: Collection[str]) -> list[str]:
     owners: dict[int, list[WeightLayer]] = {}
     for layer in found:
         for weight in layer.weights.values():
-            owners.setdefault(id(weight), []).append(layer)
+            owners.setdefault(weight.data_ptr(), []).append(layer)
     return [
         f"{' and '.join(layer.label for layer in shared)} share one weight; quantizing breaks the tie, and "
         "it is stored once for each of them"
