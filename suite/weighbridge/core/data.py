@@ -76,7 +76,7 @@ class Data:
         """`n` input samples, of the test split where there is data; repeated where there are fewer."""
         if self.invented:
             return self._draw(n)
-        inputs = self._split("test" if "test" in self.splits else next(iter(self.splits))).first(n)
+        inputs = self._split("test" if "test" in self.splits else next(iter(self.splits), "test")).first(n)
         have = count(inputs)
         return inputs if have >= n else take(inputs, np.arange(n) % have)
 
@@ -114,11 +114,11 @@ class Data:
         return tuple(found)
 
     def _split(self, name: str) -> Split:
-        if not self.splits:
+        known = self.splits
+        if not known:
             raise StageError(
                 "data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on"
             )
-        known = self.splits
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
             raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")

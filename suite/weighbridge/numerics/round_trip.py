@@ -9,7 +9,7 @@ import numpy as np
 
 from weighbridge.contracts import Promise, StoredTensor
 from weighbridge.numerics import reference
-from weighbridge.numerics.codes import granularity
+from weighbridge.numerics.codes import granularity, spread
 from weighbridge.numerics.elements import Array
 from weighbridge.numerics.findings import Finding, Weight, left_in_float, misplaced, widened
 from weighbridge.numerics.matching import original_of
