@@ -10,22 +10,24 @@ const around = (x, y, radius) => ({ left: x - radius, right: x + radius, top: y 
 const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 const within = (a, box) => a.left >= box.left && a.right <= box.right && a.top >= box.top && a.bottom <= box.bottom;
 
-// Takes the first of several places that is free; a text without a free place is left out.
+// Takes the first of several places that is free, off the lines too if that can be; a text without one is left out.
 class Labels {
-  constructor(box) { Object.assign(this, { box, words: [], dots: [] }); }
+  constructor(box) { Object.assign(this, { box, taken: [], lines: [] }); }
 
-  avoid(dot) { this.dots.push(dot); }
+  avoid(one) { this.taken.push(one); }
 
-  // `places` are [x, y, end]; `hard` keeps off the dots too.
-  put(text, places, style, hard) {
+  cross(line) { this.lines.push(line); }
+
+  // `places` are [x, y, end].
+  put(text, places, style) {
     const free = (among) => places.find(([x, y, end]) => {
       const one = boxOf(text, x, y, end);
       return within(one, this.box) && !among.some((other) => meet(one, other));
     });
-    const place = free([...this.words, ...this.dots]) || (!hard && free(this.words));
+    const place = free([...this.taken, ...this.lines]) || free(this.taken);
     if (!place) return null;
     const [x, y, end] = place;
-    this.words.push(boxOf(text, x, y, end));
+    this.taken.push(boxOf(text, x, y, end));
     return s('text', { class: style, x, y, 'text-anchor': end ? 'end' : 'start' }, text);
   }
 }

@@ -23,8 +23,8 @@ function drawPlot(host, rows, axes, select) {
 
   const svg = s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', tabindex: 0,
     'aria-label': `${title(y.name)} against ${title(x.name)}, ${points.length} cases; arrow keys move, Enter opens` });
-  svg.append(...frame(px, py, box, x, y), ...bounds.x.lines.map(({ value }) => limitLine(px(value), box, true)),
-    ...bounds.y.lines.map(({ value }) => limitLine(py(value), box, false)));
+  svg.append(...frame(px, py, box, x, y), ...bounds.x.lines.map((line) => limitLine(line, px(line.value), box, true, x)),
+    ...bounds.y.lines.map((line) => limitLine(line, py(line.value), box, false, y)));
   for (const [a, b] of baselines.slice(0, 200)) {
     svg.append(s('path', { class: 'baseline', d: `M${px(a)} ${py(b) - 5}l5 5l-5 5l-5-5z` },
       s('title', {}, `baseline: ${show(a, x.unit)}, ${show(b, y.unit)}`)));
@@ -42,8 +42,8 @@ function drawPlot(host, rows, axes, select) {
   const labels = new Labels(box);
   points.forEach(({ at }) => labels.avoid(around(px(at[0]), py(at[1]), radius(at[2]) + 3)));
   baselines.slice(0, 200).forEach(([a, b]) => labels.avoid(around(px(a), py(b), 6)));
-  bounds.x.lines.forEach(({ value }) => labels.avoid({ left: px(value) - 1, right: px(value) + 1, top: box.top, bottom: box.bottom }));
-  bounds.y.lines.forEach(({ value }) => labels.avoid({ left: box.left, right: box.right, top: py(value) - 1, bottom: py(value) + 1 }));
+  bounds.x.lines.forEach(({ value }) => labels.cross({ left: px(value) - 1, right: px(value) + 1, top: box.top, bottom: box.bottom }));
+  bounds.y.lines.forEach(({ value }) => labels.cross({ left: box.left, right: box.right, top: py(value) - 1, bottom: py(value) + 1 }));
   svg.append(...[...bounds.x.lines.map((line) => nameLimit(labels, line, px(line.value), box, true, x)),
     ...bounds.y.lines.map((line) => nameLimit(labels, line, py(line.value), box, false, y)),
     ...nameDots(labels, front, points, px, py, radius)].filter(Boolean));
@@ -102,17 +102,20 @@ function frame(px, py, box, x, y) {
     s('text', { class: 'strong', x: box.left + 6, y: box.top - 5 }, `${title(y.name)} ${y.higher ? '↑' : '↓'} better`)];
 }
 
-const limitLine = (at, box, upright) => s('line', { class: 'limit',
-  ...(upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at }) });
+const limitText = ({ side, value, from }, axis) => `${title(from)}: ${showBound({ side, value }, axis.unit)}`;
+
+const limitLine = (line, at, box, upright, axis) => s('line', { class: 'limit',
+  ...(upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at }) },
+s('title', {}, limitText(line, axis)));
 
 // Beside its line, where no other word is: along it, on either side.
-function nameLimit(labels, { side, value, from }, at, box, upright, axis) {
-  const text = `${title(from)}: ${showBound({ side, value }, axis.unit)}`, places = [];
+function nameLimit(labels, line, at, box, upright, axis) {
+  const text = limitText(line, axis), places = [];
   for (let step = 0; step < 12; step++) {
     if (upright) places.push([at + 5, box.top + 12 + step * LINE], [at - 5, box.top + 12 + step * LINE, true]);
     else for (const y of [at - 5, at + 14]) places.push([box.right - 4 - step * 60, y, true]);
   }
-  return labels.put(text, places, 'limit-text halo', false);
+  return labels.put(text, places, 'limit-text halo');
 }
 
 function radiusFor(points, area, width) {
@@ -143,10 +146,12 @@ function nameDots(labels, front, points, px, py, radius) {
   const need = (index) => (front.members.has(index) ? 0 : ['fail', 'error', 'inconclusive'].includes(points[index].row.status) ? 1 : 2);
   const order = points.map((_, index) => index).sort((a, b) => need(a) - need(b)).slice(0, MOST_NAMES);
   return order.map((index) => {
-    const { row, at } = points[index], text = String(row.name || row.case);
-    const short = text.length > 28 ? `${text.slice(0, 13)}…${text.slice(-14)}` : text;
-    const cx = px(at[0]), cy = py(at[1]), gap = radius(at[2]) + 6, half = wide(short) / 2;
-    return labels.put(short, [[cx + gap, cy + 4], [cx - gap, cy + 4, true], [cx - half, cy - gap], [cx - half, cy + gap + 10]], 'halo', true);
+    const { row, at } = points[index], text = String(row.name || row.case), most = labels.box.right < 500 ? 15 : 28;
+    const short = text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
+    const x = px(at[0]), y = py(at[1]), gap = radius(at[2]) + 6, half = wide(short) / 2;
+    // Beside the dot, then above and below, then farther away.
+    const places = [0, LINE, -LINE].flatMap((up) => [[x + gap, y + 4 - up], [x - gap, y + 4 - up, true]]);
+    return labels.put(short, [...places.slice(0, 2), [x - half, y - gap], [x - half, y + gap + 10], ...places.slice(2)], 'halo');
   });
 }
 
