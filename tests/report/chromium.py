@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -124,6 +125,18 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", expression))
         return answer["result"].get("value")
+
+    def cost(self, action: Callable[[], object]) -> float:
+        """Seconds of processor time that the page takes for an action."""
+
+        def spent() -> float:
+            metrics = self.send("Performance.getMetrics")["metrics"]
+            return next(float(one["value"]) for one in metrics if one["name"] == "ProcessTime")
+
+        self.send("Performance.enable", timeDomain="threadTicks")
+        before = spent()
+        action()
+        return spent() - before
 
     def wait(self, condition: str, tries: int = 1500) -> None:
         """Until the condition holds, looked at once a frame."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ import pytest
 from weighbridge.contracts import REPORTS
 from weighbridge.report.github import SUMMARY_BYTES, announce, write_summary
 from weighbridge.report.junit import properties
+from weighbridge.report.markdown import Markdown
+from weighbridge.report.table import build
 
+THOUSANDS = made.report(5000)
 ATTACK = "=cmd|'/C calc'!A0\n::error::forged\x1b[31m<b>|x|</b>\x00"
 
 
@@ -146,3 +151,56 @@ def test_junit_counts_and_properties() -> None:
 def test_junit_of_hostile_text_is_well_formed() -> None:
     root = ElementTree.fromstring(REPORTS.get("junit").render(hostile()))
     assert len(list(root.iter("testcase"))) == 20
+
+
+def markdown(report: dict[str, Any]) -> str:
+    return Markdown().render(report)
+
+
+def test_markdown_has_the_rows_of_the_terminal() -> None:
+    report = made.settled(20)
+    text, table = markdown(report), build(report)
+    assert text.startswith("## Weighbridge: 20 cases: 1 fail, 19 pass\n\n| | case | accuracy | size |")
+    for line in table.lines:
+        shown = next(row for row in text.splitlines() if row.startswith("|") and f" {line.name} |" in row)
+        assert all(cell.value in shown for cell in line.cells.values())
+        assert ("≤1 point" in shown) == (line.status == "fail")
+
+
+def test_markdown_folds_what_passed_and_opens_what_failed() -> None:
+    text = markdown(made.settled(20))
+    reasons = text[text.index("<details open><summary>Reasons") : text.index("</details>")]
+    assert "accuracy_drop is" in reasons
+    assert "<code>pytest cases/group0/model.yaml::prune10-int8-10::accuracy_drop</code>" in reasons
+    assert text.index("</details>") < text.index("<details><summary>19 passed</summary>")
+    assert "<details open><summary>3 passed" in markdown(made.settled(3, failing=0))
+
+
+@pytest.mark.parametrize("kind", ["many", "long", "signs"])
+def test_markdown_fits_a_comment(kind: str) -> None:
+    report = THOUSANDS if kind == "many" else made.report(40)
+    for row in report["rows"] if kind != "many" else ():
+        row["message"] = row["message"] and {"long": "word " * 20_000, "signs": "@a#1$" * 20_000}[kind]
+        for verdict in row["verdicts"]:
+            verdict["message"] = {"long": "word " * 20_000, "signs": "@a#1$" * 20_000}[kind]
+    text = markdown(report)
+    assert len(text) < 65_536
+    assert text.count("<details") == text.count("</details>")
+    assert (" more: the other reports have them" in text) == (kind != "long")
+    assert ("word …" in text) == (kind == "long")
+
+
+@pytest.mark.parametrize("name", REPORTS.names())
+def test_five_thousand_rows_are_written_at_once(name: str) -> None:
+    start = time.process_time()
+    REPORTS.get(name).render(THOUSANDS)  # type: ignore[attr-defined]  # every shipped report is text
+    assert time.process_time() - start < 5
+
+
+def test_json_has_a_line_a_row_and_reads_back(tmp_path: Path) -> None:
+    report = made.report(5)
+    report["rows"][0]["measurements"]["accuracy"]["candidate"] = float("nan")
+    (path,) = REPORTS.get("json").write(report, tmp_path)
+    assert len(path.read_text().splitlines()) == 7
+    report["rows"][0]["measurements"]["accuracy"]["candidate"] = None
+    assert json.loads(path.read_text()) == report

@@ -12,6 +12,7 @@ import pytest
 from chromium import CHROMIUM, INSTALL, Browser
 
 from weighbridge.report.html import Html
+from weighbridge.report.slim import slim
 
 ATTACK = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\x1b[31m\u202e"
 
@@ -194,6 +195,133 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
     assert limits == ["accuracy drop: ≥\xa095\xa0%"]
 
 
+def test_reasons_stand_above_the_chart_open_and_lead_to_their_rows(show: Any) -> None:
+    report = made.report(60)
+    browser = show(report)
+    headings = browser.run("[...document.querySelectorAll('main h2')].map((one) => one.textContent)")
+    assert headings == ["What needs attention", "Trade-off", "Cases"]
+    assert browser.run("document.querySelector('.reasons').checkVisibility()")
+    texts = browser.run("[...document.querySelectorAll('.reasons > li')].map((one) => one.innerText)")
+    assert sum("the quantizer returned its input unchanged" in text for text in texts) == 1
+    assert "pytest cases/group0/model.yaml::prune50-int16-5" in texts[0]
+    click(browser, "✗ fail")  # even a row that the filters hide is shown
+    browser.run(
+        "[...document.querySelectorAll('.reasons a')].find((one) => one.textContent.endsWith('int4-3')).click()"
+    )
+    assert browser.run("document.activeElement.textContent") == "prune30-int4-3"
+    assert browser.run("document.querySelectorAll('tr.opened').length") == 1
+
+
+def test_reasons_need_no_script() -> None:
+    page = Html().render(made.report(60))
+    body = page[page.index("<main>") : page.index("<script")]
+    assert body.index("accuracy_drop is") < body.index('id="tradeoff"')
+    assert "What needs attention" not in Html().render(made.settled(5, failing=0))
+
+
+def test_one_model_a_chart(show: Any) -> None:
+    report = made.settled(12, failing=0)
+    for row in report["rows"][8:]:
+        row["path"] = "cases/other/net.yaml"
+    browser = show(report)
+    dots = "document.querySelectorAll('.dot').length"
+    browser.wait(f"{dots} === 8")
+    choices = "[...document.querySelector('#axes select').options].map((one) => one.textContent)"
+    assert browser.run(choices) == ["group0/model (8)", "other/net (4)"]
+    browser.run(
+        "(() => { const one = document.querySelector('#axes select'); one.selectedIndex = 1;"
+        " one.dispatchEvent(new Event('change')); })()"
+    )
+    browser.wait(f"{dots} === 4")
+
+
+def test_only_what_passed_is_on_the_front(show: Any) -> None:
+    report = made.report(0)
+    for index, status in enumerate(["fail", "inconclusive", "xfail", "unmeasured", "pass", "pass"]):
+        one = made.row(0, made.random.Random(1), status=status)
+        one["name"] = one["case"] = f"case{index}"
+        # The earlier, the smaller and the more accurate.
+        one["measurements"] = {
+            "size": made.measurement("bytes", 400, 100 + index),
+            "accuracy": made.measurement("fraction", 0.96, 0.95 - index / 100),
+        }
+        report["rows"].append(one)
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 6")
+    assert browser.run("document.querySelectorAll('.ring').length") == 1
+    assert browser.run("document.getElementById('plot-legend').textContent.includes('of what passed')")
+
+
+def test_an_audit_has_no_front_of_unrelated_models(show: Any) -> None:
+    report = made.settled(12, failing=0)
+    report["options"] = {"audit": True}
+    for index, row in enumerate(report["rows"]):
+        row["path"] = f"budget{index}.yaml"
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 12")
+    assert browser.run("document.querySelectorAll('.ring').length") == 0
+    assert browser.run("document.querySelector('#axes').textContent.includes('Model')") is False
+
+
+@pytest.mark.parametrize("count", [5, 40, 300])
+@pytest.mark.parametrize("width", [420, 1200])
+def test_no_label_of_the_chart_lies_on_another(show: Any, count: int, width: int) -> None:
+    report = made.report(count)
+    for index, row in enumerate(report["rows"]):
+        row["path"] = "cases/one.yaml"
+        row["name"] += "-with-a-long-name" * (index % 3)
+        for verdict in row["verdicts"][:2]:
+            verdict["limit"] = {side: value * (1 + index % 3) for side, value in verdict["limit"].items()}
+    browser = show(report)
+    browser.size(width, 900)
+    browser.wait("document.querySelectorAll('#plot .dot').length > 0")
+    browser.run("new Promise((done) => setTimeout(done, 200))")
+    boxes = browser.run(
+        "[...document.querySelectorAll('#plot svg text')].filter((one) => one.textContent)"
+        ".map((one) => { const box = one.getBoundingClientRect();"
+        " return [one.textContent, box.left, box.right, box.top + 2, box.bottom - 2]; })"
+    )
+    assert any("prune" in box[0] for box in boxes)
+    for index, (one, left, right, top, bottom) in enumerate(boxes):
+        for other, *edges in boxes[:index]:
+            apart = right <= edges[0] or edges[1] <= left or bottom <= edges[2] or edges[3] <= top
+            assert apart, (one, other)
+    edge = browser.run("document.querySelector('#plot svg').getBoundingClientRect().toJSON()")
+    assert all(edge["left"] <= box[1] and box[2] <= edge["right"] + 1 for box in boxes)
+
+
+def test_random_inputs_and_what_was_not_measured_are_said(show: Any) -> None:
+    report = made.settled(2, failing=0)
+    report["rows"][0]["inputs"] = "random"
+    report["rows"][1] = made.row(1, made.random.Random(1), status="unmeasured")
+    browser = show(report)
+    assert browser.run("document.querySelectorAll('.invented').length") == 1
+    assert browser.run("document.querySelector('h1').textContent") == "1 of 2 cases within their limits"
+    assert "without a decision" in browser.run("document.querySelector('.tally').textContent")
+
+
+def test_pictures_go_to_what_failed_first() -> None:
+    report = made.report(400)
+    layers = [made.layer(index, made.random.Random(2)) for index in range(48)]
+    for row in report["rows"]:
+        if row["measurements"]:
+            row["measurements"]["layers"] = made.measurement("count", 48, 48, layers=layers)
+    shown = slim(report)["rows"]
+    drawn = [row for row in shown if "details" in row["measurements"].get("layers", {})]
+    assert {row["status"] for row in shown if row.get("left_out")} <= {"xfail", "pass"}
+    assert sum(row["status"] == "fail" for row in drawn) == 50
+    assert any(row.get("left_out") for row in shown)
+    assert len(Html().render(report)) < 10_000_000
+
+
+def test_a_page_whose_pictures_were_left_out_says_so(show: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.report.slim.SIZE", 0)
+    monkeypatch.setattr("weighbridge.report.slim.PICTURES", 0)
+    browser = show(made.settled(2, failing=0))
+    browser.run("document.querySelector('.name').click()")
+    assert "the JSON report has them" in browser.run("document.querySelector('.panel').textContent")
+
+
 def test_hostile_text_stays_text(show: Any) -> None:
     report = made.report(1)
     row = report["rows"][0]
@@ -224,17 +352,27 @@ def test_policy_stops_a_script_that_is_not_ours(browser: Browser, tmp_path: Path
     browser.errors.clear()
 
 
-def test_five_thousand_rows_are_drawn_in_chunks(show: Any) -> None:
-    browser = show(made.report(5000))
+def test_five_thousand_rows_open_and_sort_at_once(show: Any, tmp_path: Path) -> None:
+    report = made.report(5000)
+    for row in report["rows"]:  # as heavy as a report gets
+        row["verdicts"] *= 2
+        for name in ("fidelity", "peak_memory", "cold_start"):
+            row["measurements"][name] = made.measurement("bytes", 5123456.1, 4123123.3)
+    browser = show(report)
+    assert (tmp_path / "report.html").stat().st_size < 10_000_000
     assert browser.run("document.getElementById('count').textContent") == "5000 cases"
     count = "document.querySelectorAll('tr.row').length"
     assert browser.run(count) == 100
-    click(browser, "accuracy")
+    # Processor time: what else runs on this machine is no fault of the page.
+    opening = browser.cost(lambda: browser.open(tmp_path / "report.html"))
+    sort = "document.querySelectorAll('th button')[3].click(), document.body.offsetHeight"
+    assert opening < 1
+    assert browser.cost(lambda: browser.run(sort)) < 1
     assert browser.run(count) == 100
     best = max(
         row["measurements"]["accuracy"]["candidate"]
-        for row in made.report(5000)["rows"]
-        if row["measurements"]
+        for row in report["rows"]
+        if "accuracy" in row["measurements"]
     )
     assert browser.run("document.querySelector('tr.row td.num').textContent").startswith(f"{100 * best:.3g}")
     for expected in (200, 300):

@@ -35,7 +35,7 @@ def _grid(group: Sequence[tuple[str, str, Line]]) -> Grid | None:
     name = _shared([left for left, _, _ in group])
     down = list(dict.fromkeys(left.removeprefix(name) for left, _, _ in group))
     across = list(dict.fromkeys(right for _, right, _ in group))
-    if min(len(down), len(across)) < 2 or len(group) * 2 < len(down) * len(across):
+    if min(len(down), len(across)) < 2 or len(group) * 2 <= len(down) * len(across):
         return None
     cells = {(left.removeprefix(name), right): line for left, right, line in group}
     if len(across) > MOST_ACROSS > len(down):

@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby
 from string import Template
 from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import html, script, visible
+from weighbridge.report.reasons import Reason, reasons
+from weighbridge.report.slim import slim
+from weighbridge.report.table import MARKS, build
 from weighbridge.report.text import TextReport
 
 STATUSES = ("fail", "error", "inconclusive", "unmeasured", "xfail", "skip", "pass")
@@ -29,7 +33,19 @@ WORDS = {
     "skip": "skipped",
     "xfail": "expected to fail",
 }
-SCRIPTS = ("dom.js", "quantities.js", "scale.js", "plot.js", "charts.js", "detail.js", "table.js", "main.js")
+OPEN, LISTED = 20, 200
+"""Reasons shown at once, and reasons listed at most."""
+SCRIPTS = (
+    "dom.js",
+    "quantities.js",
+    "scale.js",
+    "labels.js",
+    "plot.js",
+    "charts.js",
+    "detail.js",
+    "table.js",
+    "main.js",
+)
 
 
 class Html(TextReport):
@@ -58,7 +74,8 @@ class Html(TextReport):
             style_hash=_hash(style),
             script=code,
             script_hash=_hash(code),
-            data=script(_shown(report)),
+            reasons=_reasons(report),
+            data=script(_shown(slim(report))),
         )
 
 
@@ -91,6 +108,39 @@ def _bar(counts: Mapping[str, int]) -> str:
         if counts.get(status)
     )
     return f'<ul class="tally">{items}</ul>'
+
+
+def _reasons(report: Mapping[str, Any]) -> str:
+    """Why cases need somebody, above everything else and open; beyond `OPEN` folded, beyond `LISTED` counted."""
+    found = [list(some) for _, some in groupby(reasons(build(report).lines, report), lambda one: one.index)]
+    if not found:
+        return ""
+    parts = [f'<ol class="reasons">{"".join(map(_case, found[:OPEN]))}</ol>']
+    if len(found) > OPEN:
+        more = (
+            f"<p>… and {len(found) - LISTED} more, each in its row below.</p>" if len(found) > LISTED else ""
+        )
+        items = "".join(map(_case, found[OPEN:LISTED]))
+        summary = f"<summary>{len(found) - OPEN} more</summary>"
+        parts.append(f'<details>{summary}<ol class="reasons">{items}</ol>{more}</details>')
+    head = '<h2 id="why-title">What needs attention</h2>'
+    return f'<section aria-labelledby="why-title">{head}{"".join(parts)}</section>'
+
+
+def _case(some: Sequence[Reason]) -> str:
+    """All reasons of one case."""
+    first = some[0]
+    status = f'<span class="status s-{first.status}">{MARKS[first.status]} {first.status}</span>'
+    link = f'<a href="#row-{first.index}" data-row="{first.index}">{html(first.who)}</a>'
+    return f"<li><p>{status} {link}</p>{''.join(map(_reason, some))}</li>"
+
+
+def _reason(reason: Reason) -> str:
+    others = f"<small>and {reason.others} more</small>" if reason.others else ""
+    again = f"<code>{html(reason.again)}</code>" if reason.again else ""
+    items = "".join(f"<li>{html(text)}</li>" for text in reason.advice)
+    advice = f'<ul class="advice">{items}</ul>' if items else ""
+    return f'<p class="why">{html(reason.text)}<small>{html(reason.place)}</small>{others}</p>{advice}{again}'
 
 
 def _where(report: Mapping[str, Any]) -> str:
@@ -137,10 +187,10 @@ def _footer(report: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> Any:
     """`value` with the hidden characters of every text made visible."""
     if isinstance(value, str):
-        return visible(value, lines=True)
-    if isinstance(value, Mapping):
-        return {visible(key): _shown(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+        return value if value.isascii() and value.isprintable() else visible(value, lines=True)
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
         return [_shown(item) for item in value]
     return value
 

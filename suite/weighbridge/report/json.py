@@ -16,9 +16,21 @@ class Json(TextReport):
     suffix = ".json"
 
     def render(self, report: Mapping[str, Any]) -> str:
-        """JSON has a way to write a lone surrogate; UTF-8, which the file is in, has none."""
-        text = json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False)
-        return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
+        """A line a row, so that a change shows where it is; what is not finite is null.
+
+        JSON has a way to write a lone surrogate; UTF-8, which the file is in, has none.
+        """
+        rows = ",\n".join(map(_dump, report["rows"]))
+        head = _dump({key: value for key, value in report.items() if key != "rows"})
+        text = f'{head[:-1]}, "rows": [\n{rows}\n]}}\n'
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _dump(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        return json.dumps(finite(value), allow_nan=False, ensure_ascii=False)
 
 
 REPORTS.add(Json.name, Json())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.contracts import MEASURES
+from weighbridge.core.units import show
 from weighbridge.report.limits import words
 from weighbridge.report.table import Line, column_of
 
@@ -76,19 +77,29 @@ def _of(line: Line, report: Mapping[str, Any]) -> Iterator[Reason]:
         judged = any(verdict["measured"] is not None for verdict in verdicts)
         yield Reason(line.status, line.name, text, f"{row['path']}:{at}", advice, again, line.index, judged)
         return
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for verdict in verdicts:
-        text = _text(verdict["message"], row)
-        if not text and verdict["measured"] is not None:
-            text = f"{verdict['threshold']} {words({'equals': verdict['measured']}, verdict['unit'])[2:]}"
-            text += f", the limit is {words(verdict['limit'], verdict['unit'])}"
-        elif not text.startswith(verdict["threshold"]):
-            text = f"{verdict['threshold']}: {text or verdict['status']}"
-        place = f"{row['path']}:{verdict['line'] or row['line']}"
-        command = again if verdict is verdicts[-1] else ""
-        judged = verdict["measured"] is not None
+        alike.setdefault((verdict["status"], verdict["message"] or verdict["threshold"]), []).append(verdict)
+    for some in alike.values():
+        first = some[0]
+        status = line.status if first["status"] == "skip" else first["status"]
+        place = f"{row['path']}:{first['line'] or row['line']}"
+        judged = first["measured"] is not None
+        command = again if some[-1] is verdicts[-1] else ""
         yield Reason(
-            verdict["status"], line.name, text, place, verdict["advice"], command, line.index, judged
+            status, line.name, _sentence(some, row), place, first["advice"], command, line.index, judged
         )
+
+
+def _sentence(verdicts: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
+    """What is wrong with these thresholds, which have the same message, and which they are."""
+    first, text = verdicts[0], _text(verdicts[0]["message"], row)
+    if text.startswith(first["threshold"]):
+        return text
+    if not text and first["measured"] is not None:
+        limit = words(first["limit"], first["unit"])
+        return f"{first['threshold']} is {show(first['measured'], first['unit'])}, the limit is {limit}"
+    return f"{', '.join(verdict['threshold'] for verdict in verdicts)}: {text or first['status']}"
 
 
 def _text(message: str, row: Mapping[str, Any]) -> str:

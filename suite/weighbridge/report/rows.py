@@ -28,9 +28,11 @@ def row_lines(lines: Sequence[Line], table: Table, width: int, paint: Paint, ver
     }
     names = [clean(line.name) for line in lines]
     longest = max(len("case"), *map(width_of, names))
-    columns = _fitting(widths, table.nearest, width - len(GAP) - min(longest, max(20, width // 4)))
     judged = {column for line in lines for column, cell in line.cells.items() if cell.status}
+    columns = _fitting(widths, table.nearest, width - len(GAP) - min(longest, max(20, width // 4)))
     left_out = [column for column in widths if column in judged and column not in columns]
+    if left_out:
+        columns = [column for column in columns if column in judged]
     taken = sum(len(GAP) + widths[column] for column in columns)
     name_width = min(longest, width - len(GAP) - taken)
     heads = [pad(_head(column), widths[column]) for column in columns]
@@ -59,15 +61,14 @@ def _head(column: str) -> str:
 
 
 def _aligned(cells: Sequence[Cell]) -> list[str]:
-    """The texts of a column, with the marks below each other."""
-    values = [clean(cell.value) for cell in cells]
-    numbers = [value for value, cell in zip(values, cells, strict=True) if cell.status not in (None, "skip")]
-    longest = max(map(width_of, numbers), default=0)
+    """The texts of a column, with the marks of its numbers below each other."""
+    judged = [cell for cell in cells if cell.status not in (None, "skip")]
+    longest = max((width_of(clean(cell.value)) for cell in judged), default=0)
     return [
-        " ".join(filter(None, (pad(value, longest), MARKS[cell.status], clean(cell.tail))))
-        if cell.status
-        else value
-        for value, cell in zip(values, cells, strict=True)
+        f"{pad(clean(cell.value), longest)} {MARKS[cell.status]} {clean(cell.tail)}".strip()
+        if cell.status and cell.status != "skip" and longest
+        else clean(cell.text)
+        for cell in cells
     ]
 
 

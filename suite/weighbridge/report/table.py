@@ -25,6 +25,7 @@ MARKS = {
     "skip": "·",
 }
 SURE = 0.95
+RANDOM = "random inputs"
 FIRST = ("accuracy", "fidelity", "size", "nonzero", "speed")
 """The quantities that people look for, in their order; the others follow as they come."""
 _RANK = {status: rank for rank, status in enumerate(ORDER)}
@@ -78,7 +79,12 @@ def build(report: Mapping[str, Any]) -> Table:
         for verdict in row["verdicts"]:
             column = column_of(verdict["threshold"])
             near[column] = min(near.get(column, (len(ORDER), math.inf)), nearness(verdict))
-    seen = {column for line in lines for column, cell in line.cells.items() if cell.status != "skip"}
+    seen = {
+        column
+        for line in lines
+        for column, cell in line.cells.items()
+        if cell.status != "skip" or cell.value == RANDOM
+    }
     columns = [
         *(column for column in FIRST if column in seen),
         *(column for column in near if column in seen - set(FIRST)),
@@ -87,10 +93,13 @@ def build(report: Mapping[str, Any]) -> Table:
 
 
 def column_of(threshold: str) -> str:
-    """The quantity that a threshold reads; `round_trip-2` stands with `round_trip`."""
-    if threshold in THRESHOLDS:
-        return THRESHOLDS.get(threshold).measure
-    return threshold.partition("-")[0]
+    """The column of a threshold: the quantity it reads where it is named after it (`size_ratio`, `speedup`).
+
+    Another reading of the same measurement (`gzip_size`, `largest_tensor`) has a column of its own; `round_trip-2`
+    stands with `round_trip`.
+    """
+    measure = THRESHOLDS.get(threshold).measure if threshold in THRESHOLDS else ""
+    return measure if measure and threshold.startswith(measure) else threshold.partition("-")[0]
 
 
 def status_of(verdict: Mapping[str, Any]) -> str:
@@ -119,7 +128,7 @@ def _line(index: int, name: str, row: Mapping[str, Any]) -> Line:
         if column in row["measurements"] and column not in cells:
             cells[column] = Cell(_change(row["measurements"][column]))
     if row["inputs"] == "random" and "accuracy" not in cells:
-        cells["accuracy"] = Cell("random inputs", "skip")
+        cells["accuracy"] = Cell(RANDOM, "skip")
     near = min((nearness(verdict) for verdict in row["verdicts"]), default=(len(ORDER), math.inf))
     return Line(index, name, row["status"], row, cells, near)
 
@@ -129,8 +138,8 @@ def _cell(row: Mapping[str, Any], column: str, verdicts: Sequence[Mapping[str, A
     worst = min(verdicts, key=nearness)
     status = status_of(worst)
     missed = [one for one in verdicts if one["status"] in ("fail", "inconclusive", "xfail", "error")]
-    own = [one for one in verdicts if one["threshold"].startswith(column) or one["unit"] == "ratio"]
-    lead = next((one for one in [*missed, *own, *verdicts] if one["measured"] is not None), None)
+    ratios = [one for one in verdicts if one["unit"] == "ratio"]
+    lead = next((one for one in [*missed, *ratios, *verdicts] if one["measured"] is not None), None)
     if lead is None:
         return Cell("" if status in ("pass", "fail") else _why(worst), status)
     limits = " ".join(_bounds(one) for one in missed)
@@ -139,15 +148,13 @@ def _cell(row: Mapping[str, Any], column: str, verdicts: Sequence[Mapping[str, A
 
 
 def _value(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> str:
-    measurement = row["measurements"].get(column)
-    if verdict["unit"] == "ratio":
-        other = (
-            "" if verdict["threshold"].startswith((column, "speedup")) else verdict["threshold"].split("_")[0]
-        )
-        return " ".join(filter(None, (other, show(verdict["measured"], "ratio"), _half(verdict["interval"]))))
-    if measurement is None or not verdict["threshold"].startswith(column):
-        return show(verdict["measured"], verdict["unit"])
-    return _change(measurement)
+    """The number that was judged; where it is the candidate's own, or a drop, what it was before too."""
+    measurement, measured, unit = row["measurements"].get(column), verdict["measured"], verdict["unit"]
+    if measurement and (verdict["threshold"] == f"{column}_drop" or measured == measurement["candidate"]):
+        return _change(measurement)
+    return " ".join(
+        filter(None, (show(measured, unit), _half(verdict["interval"]) if unit == "ratio" else ""))
+    )
 
 
 def _half(interval: Sequence[float | None] | None) -> str:

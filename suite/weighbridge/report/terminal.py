@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ def render(report: Mapping[str, Any], color: bool = False, width: int = 100, ver
     table, paint, width = build(report), painter(color), max(width, 40)
     verbose = verbosity > 0
     statuses = [line.status for line in table.lines]
-    out = [_counted(statuses, paint), ""]
+    out = [*_counted(statuses, width, paint), ""]
     if verbose:
         out += row_lines(table.lines, table, width, paint, verbose)
     else:
@@ -49,10 +50,12 @@ def render(report: Mapping[str, Any], color: bool = False, width: int = 100, ver
     return no_command("\n".join([*out, *tail]).rstrip("\n") + "\n")
 
 
-def _counted(statuses: Sequence[str], paint: Paint) -> str:
+def _counted(statuses: Sequence[str], width: int, paint: Paint) -> list[str]:
     """The counts, each in its colour."""
-    total, _, parts = count(statuses).partition(": ")
-    return f"{total}: {', '.join(paint(part, part.rpartition(' ')[2]) for part in parts.split(', '))}"
+    return [
+        re.sub(r"\d+ (\w+)(?=,|$)", lambda found: paint(found.group(), found.group(1)), line)
+        for line in wrap(count(statuses), width, "    ")
+    ]
 
 
 def _folded(table: Table, width: int, paint: Paint) -> list[str]:
@@ -76,7 +79,7 @@ def _folded(table: Table, width: int, paint: Paint) -> list[str]:
     more = Counter(line.status for line in others) - Counter(line.status for line in shown)
     if more:
         text = ", ".join(f"{n} more {status}" for status, n in more.items())
-        out.append(paint(f"   … {text} (-v shows them)", "quiet"))
+        out += [paint(line, "quiet") for line in wrap(f"   … {text} (-v shows them)", width, "     ")]
     if len(passed) > len(near):
         out.append(paint(f"   … {len(passed) - len(near)} more passed (-v shows them)", "quiet"))
     return [*out, *(grids if out else grids[1:])]
@@ -140,6 +143,10 @@ def _tail(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> lis
     expected = sum(line.status == "xfail" for line in lines)
     if expected and not verbose:
         out.append(paint(f"x {expected} failed as expected (-v shows why)", "xfail"))
+    invented = sum(line.row["inputs"] == "random" for line in lines)
+    if invented:
+        text = f"! {invented} measured on random inputs, which say nothing of real data"
+        out.append(paint(cut(text, width), "unsure"))
     said = [
         *(
             (f"{reason.others + 1} skipped", reason.text)

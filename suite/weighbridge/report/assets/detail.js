@@ -3,9 +3,10 @@ const LAYERS_AT_FIRST = 12;
 
 function detail(row) {
   const message = row.message && h('section', { class: 'wide' },
-    h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage && row.stage !== 'done' ? `${row.stage}: ` : '', row.message])));
+    h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
   return h('div', { class: 'panel' }, message, verdictSection(row), stepSection(row), noteSection(row),
-    speedSections(row), layerSections(row));
+    speedSections(row), layerSections(row),
+    row.left_out && h('p', { class: 'note wide' }, 'Steps, layers and samples of this case are left out, so that the page of so many opens; the JSON report has them.'));
 }
 
 // Never rounded up to certainty.
@@ -15,7 +16,7 @@ function verdictSection(row) {
   if (!row.verdicts?.length) return null;
   const line = (verdict) => [h('tr', {}, h('td', {}, statusMark(verdict.status)), h('td', {}, title(verdict.threshold)),
     h('td', { class: 'num' }, show(verdict.measured, verdict.unit), verdict.interval
-      && h('small', {}, `${show(verdict.interval[0], verdict.unit)} to ${show(verdict.interval[1], verdict.unit)}`
+      && h('small', {}, span(verdict.interval, verdict.unit)
         + (isNumber(verdict.confidence) ? ` at ${plain(100 * verdict.confidence)} %` : ''))),
     h('td', { class: 'num' }, showLimit(verdict.limit, verdict.unit), isNumber(verdict.sure) && verdict.sure < 1 && h('small', {}, `sure ${sureness(verdict.sure)}`)),
     h('td', { class: 'roomy' }, verdictBar(verdict))),
@@ -35,12 +36,12 @@ function stepSection(row) {
     h('thead', {}, h('tr', {}, ['step', 'time', 'nonzero', 'quantized', 'stored']
       .map((text, column) => h('th', { class: column ? 'num' : null }, text)))),
     h('tbody', {}, row.steps.map((step) => h('tr', {},
-      h('td', {}, step.step, step.notes?.map((text) => h('small', {}, text))), h('td', { class: 'num' }, show(step.seconds, 's')),
+      h('td', {}, step.step, step.cached && ' (stored)', step.notes?.map((text) => h('small', {}, text))), h('td', { class: 'num' }, show(step.seconds, 's')),
       change(step, 'nonzero', 'count'), change(step, 'quantized', 'count'), change(step, 'stored_bytes', 'bytes'))))));
 }
 
 function noteSection(row) {
-  const facts = [row.engine && `engine ${row.engine}`, formatOf(row) && `format ${formatOf(row)}`, ...(row.notes || [])].filter(Boolean);
+  const facts = [row.engine && `engine ${row.engine}`, row.format && `format ${row.format}`, row.inputs === 'random' && 'the inputs were random numbers: nothing here speaks of real data', ...(row.notes || [])].filter(Boolean);
   return facts.length > 0 && h('section', {}, h('h3', {}, 'Notes'), h('ul', { class: 'advice' }, facts.map((text) => h('li', {}, text))));
 }
 
@@ -50,9 +51,9 @@ function speedSections(row) {
       const relative = isNumber(one.details.ratio);
       const verdict = row.verdicts?.find(({ threshold }) => threshold === (relative ? 'speedup' : name));
       const times = relative && isNumber(one.details.baseline_ms)
-        && `${plain(one.details.baseline_ms)} ms before, ${plain(one.details.candidate_ms)} ms after`;
+        && `${show(one.details.baseline_ms, 'ms')} before, ${show(one.details.candidate_ms, 'ms')} after`;
       return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
-        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? '' : one.unit),
+        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? 'ratio' : one.unit),
         times && h('p', { class: 'note' }, times));
     });
 }

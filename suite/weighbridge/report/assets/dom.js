@@ -25,7 +25,6 @@ function chooser(label, options, chosen, change) {
   return h('label', {}, label, select);
 }
 
-const formatOf = (row) => row.artifacts?.candidate?.format;
-const GLYPHS = { pass: '✓', fail: '✗', inconclusive: '?', error: '!', unmeasured: '·', skip: '–', xfail: '~' };
+const GLYPHS = { pass: '✓', fail: '✗', inconclusive: '?', error: '✗', unmeasured: '·', skip: '·', xfail: 'x' };
 const ORDER = ['error', 'fail', 'inconclusive', 'unmeasured', 'xfail', 'pass', 'skip'];
 const statusMark = (status) => h('span', { class: `status s-${status}` }, `${GLYPHS[status] || '·'} ${status}`);

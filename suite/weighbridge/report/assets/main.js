@@ -1,11 +1,12 @@
 // The page: reads the data, sets up the charts, the filters and the table.
 const COLUMNS_AT_FIRST = 4;
 const report = JSON.parse(byId('data').textContent);
+const AUDIT = report.options.audit;
 // An audit's row is about a file; any other is about a place in a case file.
-const placeOf = (row) => (report.options?.audit && row.artifacts?.candidate?.files[0]?.path) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
-const NOUN = report.options?.audit ? 'artifact' : 'case';
+const placeOf = (row) => (AUDIT && row.file) || (row.path && `${row.path}${row.line ? `:${row.line}` : ''}`) || '';
+const NOUN = AUDIT ? 'artifact' : 'case';
 const rows = (report.rows || []).map((row, index) => Object.assign(row, { index, place: placeOf(row),
-  words: [row.case, row.path, row.status, row.message, row.engine, formatOf(row), ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
+  case: row.case || `${row.path}::${row.name}`, words: [row.name, row.path, row.status, row.message, row.engine, row.format, row.inputs === 'random' && 'random inputs', ...(row.verdicts || []).map((one) => one.threshold)].join(' ').toLowerCase() }));
 const all = quantities(rows);
 const measured = all.filter(({ kind }) => kind === 'measurement');
 const possible = measured.length ? measured : all;
@@ -53,7 +54,11 @@ function columnPicker() {
   return h('details', { class: 'picker' }, h('summary', {}, 'Columns'), h('div', {}, boxes));
 }
 
-const axes = {};
+// One model a chart: the cases of one file have one model. The artifacts of an audit are compared as they are.
+const axes = { front: !AUDIT };
+let model = NONE;
+const modelOf = (row) => (AUDIT ? NONE : row.path);
+
 function setPlot() {
   const many = all.filter((quantity) => rows.filter((row) => isNumber(quantity.of(row))).length > 1);
   if (many.length < 2) return;
@@ -65,7 +70,7 @@ function setPlot() {
   axes.area = time && time !== axes.x && time !== axes.y ? time : null;
   const options = many.map((quantity) => [quantity.key, title(quantity.name)]);
   const pick = (axis) => (key) => { axes[axis] = many.find((quantity) => quantity.key === key) || null; apply(); };
-  byId('axes').append(chooser('Up', options, axes.y.key, pick('y')), chooser('Across', options, axes.x.key, pick('x')),
+  byId('axes').append(setModels(), chooser('Up', options, axes.y.key, pick('y')), chooser('Across', options, axes.x.key, pick('x')),
     chooser('Dot size', [[NONE, 'all equal'], ...options], axes.area?.key || NONE, pick('area')));
   byId('tradeoff').hidden = false;
   let width = 0;
@@ -76,20 +81,49 @@ function setPlot() {
   }).observe(byId('plot'));
 }
 
+// The models with something to draw; at first the one that has the most of it.
+function setModels() {
+  const count = new Map();
+  for (const row of rows) {
+    if (isNumber(axes.x.of(row)) && isNumber(axes.y.of(row))) count.set(modelOf(row), (count.get(modelOf(row)) || 0) + 1);
+  }
+  model = [...count].sort((a, b) => b[1] - a[1])[0]?.[0] ?? NONE;
+  if (count.size < 2) return '';
+  const shared = [...count.keys()].every((path, _, [first]) => path.split('/')[0] === first.split('/')[0] && path.includes('/'));
+  const options = [...count].map(([path, n]) => [path, `${(shared ? path.slice(path.indexOf('/') + 1) : path).replace(/\.ya?ml$/, '')} (${n})`]);
+  return chooser('Model', options, model, (path) => { model = path; apply(); });
+}
+
 function plot(shown) {
   if (!axes.x) return;
-  const { points, front, bounds, baselines } = drawPlot(byId('plot'), shown, axes, (row) => table.reveal(row));
+  const { points, front, bounds, baselines } = drawPlot(byId('plot'), shown.filter((row) => modelOf(row) === model), axes, (row) => table.reveal(row));
   const many = bounds && (bounds.x.many || bounds.y.many) && (points.length > MOST_TETHERS
     ? 'The cases have different limits here: open one to see its own.' : 'A dotted thread leads to a case\'s own limit.');
   byId('plot-legend').textContent = !front ? '' : [
     `${points.length} ${points.length === 1 ? `${NOUN} has` : `${NOUN}s have`} both quantities.`,
-    `Ringed: on the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
-    'Line: the front of the two axes.',
+    front.members.size > 0 && `Ringed: of what passed, the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
+    front.staircase.length > 1 && 'Line: the front of the two axes.',
     bounds.x.lines.length + bounds.y.lines.length > 0 && 'Dashed: limits.',
     many,
     baselines.length > 0 && 'Diamonds: baselines.'].filter(Boolean).join(' ');
 }
 
+function setReasons() {
+  for (const link of document.querySelectorAll('a[data-row]')) {
+    link.addEventListener('click', (event) => {
+      event.preventDefault();
+      if (!table.reveal(rows[link.dataset.row])) { clearFilters(); table.reveal(rows[link.dataset.row]); }
+    });
+  }
+}
+
+function clearFilters() {
+  Object.assign(filter, { text: '', hidden: new Set() });
+  document.querySelectorAll('#filters input').forEach((one) => { if (one.type === 'search') one.value = ''; else if (!one.closest('.picker')) one.checked = true; });
+  apply();
+}
+
+setReasons();
 setPlot();
 setFilters();
 if (rows.length) apply();

@@ -1,5 +1,5 @@
 // The trade-off: one dot a case, the Pareto front, the limits, the baselines.
-const MOST_TETHERS = 60;
+const MOST_TETHERS = 60, MOST_NAMES = 40;
 
 function drawPlot(host, rows, axes, select) {
   const { x, y, area } = axes;
@@ -11,25 +11,26 @@ function drawPlot(host, rows, axes, select) {
     return { points };
   }
   const width = Math.max(300, host.clientWidth), height = Math.round(Math.min(440, Math.max(280, width * 0.42)));
-  const box = { left: 64, right: width - 16, top: 18, bottom: height - 44 };
   const bounds = { x: bound(points, x), y: bound(points, y) };
   const baselines = distinct(points.map(({ row }) => [x.baseline(row), y.baseline(row)])
     .filter(([a, b]) => isNumber(a) && isNumber(b)));
   const reach = (axis, index) => points.map(({ at }) => at[index])
     .concat(bounds[axis].reach.map(({ value }) => value), baselines.map((one) => one[index]));
-  const px = scaleFor(reach('x', 0), box.left, box.right), py = scaleFor(reach('y', 1), box.bottom, box.top);
+  const box = { left: 0, right: width - 16, top: 18, bottom: height - 44 };
+  const py = scaleFor(reach('y', 1), box.bottom, box.top);
+  box.left = 14 + Math.max(34, ...py.ticks().map((tick) => wide(show(tick, y.unit, 4))));
+  const px = scaleFor(reach('x', 0), box.left, box.right);
 
   const svg = s('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', tabindex: 0,
     'aria-label': `${title(y.name)} against ${title(x.name)}, ${points.length} cases; arrow keys move, Enter opens` });
-  const drawn = [...bounds.x.lines.map((line) => limitLine(line, px, box, true, x)),
-    ...bounds.y.lines.map((line) => limitLine(line, py, box, false, y))];
-  svg.append(...frame(px, py, box, x, y), ...drawn.map(({ line }) => line));
+  svg.append(...frame(px, py, box, x, y), ...bounds.x.lines.map((line) => limitLine(line, px(line.value), box, true, x)),
+    ...bounds.y.lines.map((line) => limitLine(line, py(line.value), box, false, y)));
   for (const [a, b] of baselines.slice(0, 200)) {
     svg.append(s('path', { class: 'baseline', d: `M${px(a)} ${py(b) - 5}l5 5l-5 5l-5-5z` },
       s('title', {}, `baseline: ${show(a, x.unit)}, ${show(b, y.unit)}`)));
   }
   const radius = radiusFor(points, area, width);
-  const front = paretoOf(points, axes);
+  const front = axes.front ? paretoOf(points, axes) : { members: new Set(), staircase: [] };
   svg.append(s('path', { class: 'front', d: staircase(front.staircase.map((index) => points[index].at), px, py) }));
   if (points.length <= MOST_TETHERS) svg.append(...tethers(points, bounds, px, py, x, y));
   svg.append(...points.map(({ row, at }, index) => s('circle', { class: `dot s-${row.status}`, 'data-index': index,
@@ -38,7 +39,14 @@ function drawPlot(host, rows, axes, select) {
     svg.append(s('circle', { class: 'ring', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) + 3 }));
   }
   pointer(svg, points, front, axes, select);
-  svg.append(...drawn.map(({ words }) => words), ...nameFront(front, points, px, py, box, radius));
+  const labels = new Labels(box);
+  points.forEach(({ at }) => labels.avoid(around(px(at[0]), py(at[1]), radius(at[2]) + 3)));
+  baselines.slice(0, 200).forEach(([a, b]) => labels.avoid(around(px(a), py(b), 6)));
+  bounds.x.lines.forEach(({ value }) => labels.cross({ left: px(value) - 1, right: px(value) + 1, top: box.top, bottom: box.bottom }));
+  bounds.y.lines.forEach(({ value }) => labels.cross({ left: box.left, right: box.right, top: py(value) - 1, bottom: py(value) + 1 }));
+  svg.append(...[...bounds.x.lines.map((line) => nameLimit(labels, line, px(line.value), box, true, x)),
+    ...bounds.y.lines.map((line) => nameLimit(labels, line, py(line.value), box, false, y)),
+    ...nameDots(labels, front, points, px, py, radius)].filter(Boolean));
   keys(svg, points, px, py, axes, select);
   host.append(svg);
   return { points, front, bounds, baselines };
@@ -77,11 +85,13 @@ function bound(points, axis) {
 }
 
 function frame(px, py, box, x, y) {
-  const marks = [];
-  const skip = Math.ceil(px.ticks().length * 62 / (box.right - box.left));
-  px.ticks().forEach((tick, index) => marks.push(
-    s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
-    index % skip === 0 && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, show(tick, x.unit, 4))));
+  const marks = [], ticks = px.ticks(), widest = Math.max(0, ...ticks.map((tick) => wide(show(tick, x.unit, 4))));
+  const skip = Math.max(1, Math.ceil(ticks.length * (widest + 14) / (box.right - box.left)));
+  ticks.forEach((tick, index) => {
+    const text = show(tick, x.unit, 4), half = wide(text) / 2, inside = px(tick) - half >= box.left - 30 && px(tick) + half <= box.right + 14;
+    marks.push(s('line', { class: 'grid', x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }),
+      index % skip === 0 && inside && s('text', { x: px(tick), y: box.bottom + 17, 'text-anchor': 'middle' }, text));
+  });
   py.ticks().forEach((tick) => marks.push(
     s('line', { class: 'grid', x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }),
     s('text', { x: box.left - 7, y: py(tick) + 4, 'text-anchor': 'end' }, show(tick, y.unit, 4))));
@@ -92,13 +102,20 @@ function frame(px, py, box, x, y) {
     s('text', { class: 'strong', x: box.left + 6, y: box.top - 5 }, `${title(y.name)} ${y.higher ? '↑' : '↓'} better`)];
 }
 
-function limitLine({ side, value, from }, scale, box, upright, axis) {
-  const at = scale(value), text = `${title(from)}: ${showBound({ side, value }, axis.unit)}`;
-  const line = upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at };
-  const flip = upright && at > (box.left + box.right) / 2;
-  const place = upright ? { x: flip ? at - 5 : at + 5, y: box.top + 11, 'text-anchor': flip ? 'end' : 'start' }
-    : { x: box.right - 4, y: at > box.bottom - 20 ? at - 5 : at + 14, 'text-anchor': 'end' };
-  return { line: s('line', { class: 'limit', ...line }), words: s('text', { class: 'limit-text halo', ...place }, text) };
+const limitText = ({ side, value, from }, axis) => `${title(from)}: ${showBound({ side, value }, axis.unit)}`;
+
+const limitLine = (line, at, box, upright, axis) => s('line', { class: 'limit',
+  ...(upright ? { x1: at, x2: at, y1: box.top, y2: box.bottom } : { x1: box.left, x2: box.right, y1: at, y2: at }) },
+s('title', {}, limitText(line, axis)));
+
+// Beside its line, where no other word is: along it, on either side.
+function nameLimit(labels, line, at, box, upright, axis) {
+  const text = limitText(line, axis), places = [];
+  for (let step = 0; step < 12; step++) {
+    if (upright) places.push([at + 5, box.top + 12 + step * LINE], [at - 5, box.top + 12 + step * LINE, true]);
+    else for (const y of [at - 5, at + 14]) places.push([box.right - 4 - step * 60, y, true]);
+  }
+  return labels.put(text, places, 'limit-text halo');
 }
 
 function radiusFor(points, area, width) {
@@ -109,9 +126,9 @@ function radiusFor(points, area, width) {
   return (value) => (isNumber(value) && value > 0 ? Math.max(2.5, 2.4 * base * Math.sqrt(value / most)) : 2.5);
 }
 
-// The front counts finished cases only: what failed to run has no place on it.
+// The front is of what passed: a case that failed is no choice.
 function paretoOf(points, { x, y, area }) {
-  const able = points.map((_, index) => index).filter((index) => !['error', 'skip'].includes(points[index].row.status)
+  const able = points.map((_, index) => index).filter((index) => points[index].row.status === 'pass'
     && (!area || isNumber(points[index].at[2])));
   const axes = area ? [x, y, area] : [x, y];
   const front = (among, count) => paretoFront(among.map((index) => points[index].at.slice(0, count)),
@@ -124,21 +141,18 @@ function staircase(front, px, py) {
   return sorted.map((at, index) => (index ? `H${px(at[0])}V${py(at[1])}` : `M${px(at[0])} ${py(at[1])}`)).join('');
 }
 
-// Names beside the front's dots, as many as fit without touching each other.
-function nameFront(front, points, px, py, box, radius) {
-  const texts = [];
-  const taken = points.map(({ at }) => ({ left: px(at[0]) - 3, right: px(at[0]) + 3, top: py(at[1]) - 10 }));
-  for (const index of front.members) {
-    const { row, at } = points[index], text = String(row.name || row.case).slice(0, 28);
-    const gap = radius(at[2]) + 6, left = px(at[0]) + gap, right = left + text.length * 6.6, top = py(at[1]) - 10;
-    const shift = right > box.right ? -(text.length * 6.6) - 2 * gap : 0;
-    const place = { left: left + shift, right: right + shift, top };
-    const covers = (one) => Math.abs(one.top - top) < 15 && one.left < place.right && place.left < one.right;
-    if (texts.length >= 12 || place.left < box.left || taken.some(covers)) continue;
-    taken.push(place);
-    texts.push(s('text', { class: 'halo', x: place.left, y: top + 14 }, text));
-  }
-  return texts;
+// Names beside the dots of the front, of what failed, then of others, as many as have room.
+function nameDots(labels, front, points, px, py, radius) {
+  const need = (index) => (front.members.has(index) ? 0 : ['fail', 'error', 'inconclusive'].includes(points[index].row.status) ? 1 : 2);
+  const order = points.map((_, index) => index).sort((a, b) => need(a) - need(b)).slice(0, MOST_NAMES);
+  return order.map((index) => {
+    const { row, at } = points[index], text = String(row.name || row.case), most = labels.box.right < 500 ? 15 : 28;
+    const short = text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
+    const x = px(at[0]), y = py(at[1]), gap = radius(at[2]) + 6, half = wide(short) / 2;
+    // Beside the dot, then above and below, then farther away.
+    const places = [0, LINE, -LINE].flatMap((up) => [[x + gap, y + 4 - up], [x - gap, y + 4 - up, true]]);
+    return labels.put(short, [...places.slice(0, 2), [x - half, y - gap], [x - half, y + gap + 10], ...places.slice(2)], 'halo');
+  });
 }
 
 function keys(svg, points, px, py, axes, select) {

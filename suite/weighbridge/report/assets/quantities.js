@@ -26,6 +26,13 @@ function show(value, unit, digits = 3) {
   return text + (suffix === '\u00a0points' && (text === '1' || text === '-1') ? '\u00a0point' : suffix);
 }
 
+// An interval in the unit of its larger end.
+function span([low, high], unit) {
+  if (!isNumber(low) || !isNumber(high)) return `${show(low, unit)} to ${show(high, unit)}`;
+  const [left, right] = [show(low, unit), show(high, unit)], [number, suffix] = left.split('\u00a0');
+  return `${suffix && right.endsWith(`\u00a0${suffix}`) ? number : left} to ${right}`;
+}
+
 const title = (name) => name.replaceAll('_', ' ');
 
 const SIGNS = { min: '≥', max: '≤', equals: '=' };

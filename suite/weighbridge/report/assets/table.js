@@ -78,18 +78,19 @@ class Table {
 
   reveal(row) {
     const at = this.rows.indexOf(row);
-    if (at < 0) return;
+    if (at < 0) return false;
     if (at >= this.drawn) this.draw(at - this.drawn + CHUNK);
     this.toggle(row, true);
     const button = byId(`row-${row.index}`).querySelector('.name');
     button.focus({ preventScroll: true });
     button.scrollIntoView({ block: 'start' });
+    return true;
   }
 }
 const COLLATOR = new Intl.Collator('en', { numeric: true });
 
 function columnsFor(shown) {
-  const chip = (verdict) => h('span', { class: `s-${verdict.status}`, title: `${showLimit(verdict.limit, verdict.unit)}, measured ${show(verdict.measured, verdict.unit)}` },
+  const chip = (verdict) => h('span', { class: `s-${verdict.status}`, title: [showLimit(verdict.limit, verdict.unit), isNumber(verdict.measured) && `measured ${show(verdict.measured, verdict.unit)}`].filter(Boolean).join(', ') },
     `${GLYPHS[verdict.status] || '·'} ${title(verdict.threshold)}`);
   // What was missed is named; what was kept is counted.
   const chips = (row) => {
@@ -102,7 +103,7 @@ function columnsFor(shown) {
     { key: 'status', label: 'Status', value: (row) => ORDER.indexOf(row.status), cell: (row) => statusMark(row.status) },
     { key: 'case', label: NOUN[0].toUpperCase() + NOUN.slice(1), style: 'case', value: (row) => row.case, cell: (row, table) => [
       h('button', { type: 'button', class: 'name', 'aria-expanded': table.opened.has(row), onclick: () => table.toggle(row) }, row.name || row.case),
-      h('small', {}, row.place)] },
+      h('small', {}, row.place, row.inputs === 'random' && h('b', { class: 'invented' }, 'random inputs'))] },
     { key: 'verdicts', label: 'Thresholds', value: (row) => (row.verdicts || []).filter(({ status }) => status !== 'pass').length,
       downFirst: true, cell: (row) => (row.verdicts?.length ? h('div', { class: 'chips' }, chips(row)) : '–') },
     ...shown.map((quantity) => ({ key: quantity.key, label: title(quantity.name), number: true, downFirst: quantity.higher,
@@ -116,8 +117,15 @@ function quantityCell(row, quantity) {
   const now = quantity.of(row), before = quantity.baseline(row);
   if (!isNumber(now)) return '–';
   if (!isNumber(before)) return show(now, quantity.unit);
-  const change = before ? (now - before) / Math.abs(before) : 0;
   const text = now === before ? 'as before' : `was ${show(before, quantity.unit)}`;
-  const share = Math.abs(change) >= 0.005 && ` (${change > 0 ? '+' : '−'}${Math.abs(100 * change).toFixed(0)} %)`;
-  return [h('span', {}, show(now, quantity.unit)), h('small', {}, text, share)];
+  return [h('span', {}, show(now, quantity.unit)), h('small', {}, h('span', { class: 'change' }, text), ' ', changeOf(now, before, quantity.unit))];
+}
+
+// A change of a share is in points, any other in percent.
+function changeOf(now, before, unit) {
+  const change = unit === 'fraction' ? now - before : before ? (now - before) / Math.abs(before) : 0;
+  if (Math.abs(change) < 0.0005) return '';
+  const sign = change > 0 ? '+' : '−';
+  return h('span', { class: 'change' }, unit === 'fraction' ? `${sign}${show(Math.abs(change), 'points', 2)}`
+    : Math.abs(change) >= 0.005 && `${sign}${(100 * Math.abs(change)).toFixed(0)}\u00a0%`);
 }

@@ -1,0 +1,112 @@
+"""What the HTML page reads of a report, and no more, so that the file of thousands of cases still opens.
+
+What a picture is drawn from (layers, samples) is the bulk of a report. It goes to the cases that need somebody first,
+as long as the file stays below its size; the JSON report has the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from weighbridge.report.table import ORDER
+
+SIZE, PICTURES = 6_000_000, 1_000_000
+"""Characters of data in the page at most, of which the pictures have so many even where the numbers need the rest."""
+SAMPLES = 400
+_PLAIN = ("path", "name", "line", "status", "stage", "message", "seconds", "engine", "inputs", "notes")
+_VERDICT = ("threshold", "status", "limit", "measured", "unit", "interval", "confidence", "sure")
+_CENSUS = ("nonzero", "quantized", "stored_bytes")
+_LAYER = ("name", "dtype", "parameters", "nonzero", "bytes", "sqnr_db", "exact", "histogram")
+_DRAWN = ("ratios", "blocks", "samples", "ratio", "interval", "baseline_ms", "candidate_ms", "layers")
+
+
+def slim(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with what the page shows; a row whose pictures were left out says so in `left_out`."""
+    rows = [_row(row) for row in report["rows"]]
+    left = max(PICTURES, SIZE - len(json.dumps(rows)))
+    for index in sorted(range(len(rows)), key=lambda index: ORDER.index(rows[index]["status"])):
+        whole = report["rows"][index]
+        if left > 0:
+            drawn = _drawn(whole)
+            left -= len(json.dumps(drawn))
+        if left > 0:
+            rows[index]["steps"] = drawn["steps"]
+            for name, details in drawn["details"].items():
+                rows[index]["measurements"][name]["details"] = details
+        elif whole["steps"]:
+            rows[index]["left_out"] = True
+    return {"options": {"audit": report["options"].get("audit", False)}, "rows": rows}
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    candidate = row["artifacts"]["candidate"]
+    plain = {key: row[key] for key in _PLAIN if row[key] != "done"}
+    plain["case"] = row["case"] if row["case"] != f"{row['path']}::{row['name']}" else None
+    plain["format"] = candidate and candidate["format"]
+    plain["file"] = candidate and candidate["files"] and candidate["files"][0]["path"]
+    return {
+        **_filled(plain),
+        "measurements": {
+            name: _filled({key: _short(one[key]) for key in ("unit", "baseline", "candidate")})
+            for name, one in row["measurements"].items()
+        },
+        "verdicts": [_verdict(verdict) for verdict in row["verdicts"]],
+    }
+
+
+def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict that passed needs no words."""
+    words = ("message", "advice") if verdict["status"] != "pass" else ()
+    kept = _filled(
+        {key: _short(verdict[key]) for key in (*_VERDICT, *words) if verdict[key] != 1.0 or key != "sure"}
+    )
+    return {**kept, "limit": _filled(verdict["limit"])}
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "", [], {})}
+
+
+def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The steps of a row, and by measurement the details that are drawn."""
+    details = {}
+    for name, one in row["measurements"].items():
+        kept = {key: _thin(one["details"][key]) for key in _DRAWN if key in one["details"]}
+        if any(isinstance(value, list) and key != "interval" for key, value in kept.items()):
+            details[name] = kept
+    return {"steps": [_step(step) for step in row["steps"]], "details": details}
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    census = {
+        side: {key: step[side][key] for key in _CENSUS}
+        for side in ("before", "after")
+        if step[side] is not None
+    }
+    return {**{key: step[key] for key in ("step", "seconds", "cached", "notes")}, **census}
+
+
+def _thin(value: Any) -> Any:
+    """A list of numbers thinned to `SAMPLES`, a list of layers to the keys that are shown."""
+    if not isinstance(value, list):
+        return _short(value)
+    if value and isinstance(value[0], Mapping):
+        return [
+            {key: _short(layer[key]) for key in _LAYER if key in layer}
+            for layer in value
+            if isinstance(layer, Mapping)
+        ]
+    return [_short(one) for one in value[:: -(-len(value) // SAMPLES) or 1]]
+
+
+def _short(value: Any) -> Any:
+    """Numbers to six digits, also inside."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return value
