@@ -6,7 +6,6 @@ import math
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,21 +121,16 @@ def _try_samples(proto: Any, context: Context) -> None:
     import onnx
 
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+    from weighbridge.engines.sequences import SteppedSession
 
     with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
         path = Path(folder) / "float.onnx"
         onnx.save(proto, path)
-        session = OnnxRuntimeSession(str(path))
-    for inputs in Calibration(context, session.batch or 1, session.batch):
-        feed = session.feed(inputs)
-        try:
-            session.session.run(None, feed)
-        except Exception as error:  # ONNX Runtime's own exceptions share no base
-            given = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feed.items())
-            raise StageError(
-                "quantize", f"the calibration samples do not go through the float model: {given} ({error})"
-            ) from error
-        return
+        step = OnnxRuntimeSession(str(path))
+    layout = context.data.layout
+    session = SteppedSession(step) if layout.sequence else step
+    fixed = step.fixed_batch(layout.axes)
+    session.run(next(iter(Calibration(context, fixed or 1, fixed))))
 
 
 def _quantized(
@@ -229,9 +223,7 @@ class CalibrationReader:
         layout, step = context.data.layout, OnnxRuntimeSession(str(model))
         session = SteppedSession(step) if layout.sequence else step
         batches, least = Calibration(context, samples, step.fixed_batch(layout.axes)).batches()
-        first = next(batches)
-        session.run(first)  # what is wrong with the data is said here, not by the quantizer
-        feeds = (feed for batch in chain([first], batches) for feed in session.feeds(batch))
+        feeds = (feed for batch in batches for feed in session.feeds(batch))
         if layout.sequence:  # as many feeds as steps, which only reading tells
             least = None
         if least is None:
