@@ -120,6 +120,8 @@ class StepRecord:
     after: Census
     notes: tuple[str, ...] = ()
     cached: bool = False
+    coverage: Mapping[str, Any] | None = None
+    """Of a quantize step: `Coverage.to_json()`, what became of each layer."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ class Step(_Part):
     before: Census | None
     after: Census | None
     notes: list[str]
+    coverage: dict[str, Any] | None = Field(
+        None,
+        description="Of a quantize step: which layers were asked for, convertible, converted, and why not.",
+    )
 
 
 class File(_Part):

@@ -214,7 +214,16 @@ class Chain:
         check_changed(step, counted, after)
         options = ref.options.model_dump(mode="json", exclude_unset=True)
         record = StepRecord(
-            ref.key, str(ref), options, time.monotonic() - started, counted, after, made.notes
+            ref.key,
+            str(ref),
+            options,
+            time.monotonic() - started,
+            counted,
+            after,
+            made.notes,
+            coverage=made.coverage.to_json()
+            if made.coverage and made.coverage is not before.coverage
+            else None,
         )
         shop.store.keep(f"record-{key}", vars(record))
         return made
