@@ -187,6 +187,73 @@ def test_whatever_a_result_depends_on_makes_it_anew(pytester: pytest.Pytester, c
     assert not cached(pytester)
 
 
+def test_the_code_of_a_loss_is_part_of_what_trains(pytester: pytest.Pytester, project: Project) -> None:
+    recipe = "  - prune: l1_unstructured\n    amount: 0.5\n"
+    tuned = "  - finetune: {epochs: 1, lr: 1e-3, loss: 'losses.py:own'}\n"
+    folder = project(net=CASE.replace(recipe, tuned))
+    (folder / "losses.py").write_text(
+        "import torch\n\n\ndef own(outputs, targets):\n    return torch.nn.functional.cross_entropy(outputs, targets)\n"
+    )
+    assert not cached(pytester)
+    assert cached(pytester)
+    edit(folder / "losses.py", "(outputs, targets)\n", "(outputs, targets) * 2\n")
+    assert not cached(pytester)
+
+
+def test_another_instruction_set_is_evaluated_anew(
+    pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    pytester.runpytest_inprocess()
+    from weighbridge.engines import torch_eager
+    from weighbridge.run import keys
+
+    runs: list[int] = []
+    run = torch_eager.TorchSession.run
+    monkeypatch.setattr(torch_eager.TorchSession, "run", lambda *a: runs.append(1) or run(*a))
+    monkeypatch.setattr(keys.machine, "describe", lambda: {"isa": ["another"]})
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    assert runs
+
+
+SHRINK = """
+import torch
+from weighbridge.contracts import STEPS, Context, Model, Options, Step
+
+
+class NoOptions(Options):
+    pass
+
+
+def shrink(model, options, context):
+    old = model.value
+    new = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.ReLU(), *old[2:])
+    new[2] = torch.nn.Linear(64, 96)
+    new[0].weight.data, new[0].bias.data = old[0].weight.data[:64].clone(), old[0].bias.data[:64].clone()
+    new[2].weight.data, new[2].bias.data = old[2].weight.data[:, :64].clone(), old[2].bias.data.clone()
+    import time
+    time.sleep(0.1)
+    return Model("torch", new.eval(), model.source)
+
+
+STEPS.add("prune:shrink", Step("prune", "shrink", ("torch",), NoOptions, shrink, must="sparsify"))
+"""
+
+
+def test_a_stored_model_that_does_not_open_is_made_again(pytester: pytest.Pytester, project: Project) -> None:
+    """A step that changes the layers and brings no `rebuild`: its output is kept, and only its export can be opened."""
+    case = CASE.replace("prune: l1_unstructured\n    amount: 0.5", "prune: shrink").replace("0.02", "0.9")
+    onnx = case.replace("thresholds:", "engine: onnxruntime\nthresholds:").replace(
+        "size_ratio: 0.9", "nonzero: 20000"
+    )
+    int8 = onnx.replace("engine:", "  - quantize: dynamic\n    engine: onnxruntime\nengine:")
+    project(a=onnx)
+    pytester.makeconftest(SHRINK)
+    pytester.runpytest_subprocess("--executor=inline").assert_outcomes(passed=2)
+    (pytester.path / "cases" / "b.yaml").write_text(int8)
+    pytester.runpytest_subprocess("--executor=inline").assert_outcomes(passed=5)
+
+
 def test_another_limit_costs_no_inference(pytester: pytest.Pytester, project: Project) -> None:
     """The data says whether it was read by a model: each batch that a session runs is counted."""
     folder = project()

@@ -13,7 +13,6 @@ from typing import Any
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
-from weighbridge.core.code import code_digest
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.observed import files_opened
@@ -27,6 +26,8 @@ from weighbridge.run.keys import (
     file_key,
     make_key,
     model_key,
+    named_code,
+    reference_code,
     stage_seed,
     surroundings,
 )
@@ -118,8 +119,7 @@ class Chain:
         position %= len(self._keys)
         key = self._keys[position]
         if key not in self._shop.models:
-            entry = self._shop.store.find(f"model-{key}")
-            self._shop.models[key] = self._open(entry) if entry else self._make(position)
+            self._shop.models[key] = self._stored(position) or self._make(position)
         return self._shop.models[key]
 
     def input_of(self, number: int) -> Model:
@@ -179,6 +179,7 @@ class Chain:
             self._seeds[-1],
             data_key(shop.data, splits),
             extension_code(registry, name, shop.root),
+            named_code(_described(stage), shop.case.folder, shop.root),
             surroundings(),
         )
 
@@ -186,9 +187,8 @@ class Chain:
         """Carry out the stage before `position`, unless another process has done so in the meantime."""
         key, stage = self._keys[position], self._stages[position - 1]
         with self._shop.store.making(f"model-{key}"):
-            entry = None if anew else self._shop.store.find(f"model-{key}")
-            if entry is not None:
-                return self._open(entry)
+            if not anew and (stored := self._stored(position)) is not None:
+                return stored
             before = self.model(position - 1)
             started = time.monotonic()
             made = self._step(position, before) if stage.step else self._convert(position, before)
@@ -256,8 +256,19 @@ class Chain:
         files = tuple(entry.folder / name for name in facts["files"])
         return Artifact(facts["format"], entry.folder / facts["path"], files, source)
 
-    def _open(self, entry: Entry) -> Model:
-        model = FORMATS.get(entry.facts["format"]).open(self._artifact(entry))
+    def _stored(self, position: int) -> Model | None:
+        """The model after `position` stages as the store has it; None where it has none, or one that does not open.
+
+        A step of the user's that changes a module's layers and brings no `rebuild` leaves such a one: the models after
+        it may be sound all the same, so it is made again and not complained of.
+        """
+        entry = self._shop.store.find(f"model-{self._keys[position]}")
+        if entry is None:
+            return None
+        try:
+            model = FORMATS.get(entry.facts["format"]).open(self._artifact(entry))
+        except StageError:
+            return None
         return replace(model, notes=tuple(entry.facts["notes"]))
 
 
@@ -279,8 +290,7 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
         return Loaded(model, own_file, file_key(own_file.files))
-    location = ref.reference.rpartition(":")[0]
-    code = code_digest([folder / location] if location.endswith(".py") else [], root)
+    code = reference_code(ref.reference, folder, root)
     return Loaded(model, None, model_key(model, code, _project_files(opened, root)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import to_json
+from weighbridge.environment import machine
 from weighbridge.run.store import file_digest
 
 PACKAGES = (
@@ -54,6 +56,31 @@ def extension_code(registry: Registry[Any], name: str, root: Path) -> str:
     """The code of what a user registered; empty for what Weighbridge brings itself."""
     file = registry.file_of(name)
     return code_digest([Path(file)], root) if file else ""
+
+
+def reference_code(reference: str, folder: Path, root: Path) -> str:
+    """The code behind `model.py:net`, or behind `package.module:net` where that module lies in the project."""
+    location = reference.rpartition(":")[0]
+    if location.endswith(".py"):
+        return code_digest([folder / location], root)
+    file = getattr(sys.modules.get(location), "__file__", None)
+    return code_digest([Path(file)], root) if file and Path(file).is_relative_to(root) else ""
+
+
+def named_code(options: Any, folder: Path, root: Path) -> list[str]:
+    """The code behind every reference among a step's options, such as `loss: losses.py:focal`."""
+    if isinstance(options, dict):
+        options = list(options.values())
+    if isinstance(options, list):
+        return [digest for option in options for digest in named_code(option, folder, root)]
+    if isinstance(options, str) and ":" in options:
+        return [reference_code(options, folder, root)]
+    return []
+
+
+def machine_key() -> str:
+    """The instruction sets that engines choose kernels by: int8 may saturate on one machine and not on another."""
+    return make_key(machine.describe()["isa"])
 
 
 def file_key(files: Sequence[Path]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from weighbridge.case.steps import path_between
 from weighbridge.contracts import ENGINES, MEASURES, METRICS, THRESHOLDS, Weighing
-from weighbridge.core.code import code_digest
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
 from weighbridge.engines.sequences import SteppedEngine
@@ -18,7 +17,15 @@ from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop, seed_everything
 from weighbridge.run.events import Timed
 from weighbridge.run.job import Job
-from weighbridge.run.keys import MOST_SAMPLES, data_key, extension_code, make_key, surroundings
+from weighbridge.run.keys import (
+    MOST_SAMPLES,
+    data_key,
+    extension_code,
+    machine_key,
+    make_key,
+    reference_code,
+    surroundings,
+)
 from weighbridge.run.plan import Stage
 
 
@@ -57,7 +64,7 @@ class Scales:
 
     def open_candidate(self) -> None:
         """No size makes up for a file that nobody can load; raises `StageError`."""
-        key = make_key("opens", self._candidate.key, *self._engine_key())
+        key = make_key("opens", self._candidate.key, self._running_key("opens", self._job.plan.engine))
         if self._shop.store.find(f"result-{key}") is None:
             self._shop.enter("open", "open the candidate", None)
             self.weighing.engine.open(self.weighing.candidate, self.weighing.engine_options)
@@ -87,56 +94,41 @@ class Scales:
 
     def side_key(self, side: str, name: str) -> str:
         """What is known of one model under the metric; which samples it was fed, it says itself."""
-        plan, root = self._job.plan, self._shop.root
+        plan = self._job.plan
         shipped = self._candidate if side == "candidate" else self._baseline
         engine = plan.engine if side == "candidate" else plan.baseline_engine
-        options = self.weighing.engine_options.model_dump(mode="json")
-        code = (
-            extension_code(ENGINES, engine, root),
-            self._metric_code(),
-            extension_code(MEASURES, name, root),
-        )
-        return make_key(
-            name,
-            shipped and shipped.key,
-            engine,
-            options,
-            plan.case.metric,
-            plan.case.sequence,
-            *code,
-            surroundings(),
-        )
+        metric = [plan.case.metric, self._metric_code()]
+        return make_key(name, shipped and shipped.key, metric, self._running_key(name, engine))
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
-        shop = self._shop
+        plan, shop = self._job.plan, self._shop
         parts: list[Any] = [
             self._candidate.key,
             self._baseline.key if self._baseline else None,
-            *self._engine_key(),
-            extension_code(MEASURES, name, shop.root),
-            surroundings(),
+            self._running_key(name, plan.engine, plan.baseline_engine),
         ]
         if {"data", "inputs"} & set(needs):
             parts += [data_key(shop.data, (), MOST_SAMPLES), shop.data.kind]
         return parts
 
-    def _engine_key(self) -> list[Any]:
-        plan, root = self._job.plan, self._shop.root
-        options = self.weighing.engine_options.model_dump(mode="json")
-        engines = (plan.engine, plan.baseline_engine)
+    def _running_key(self, name: str, *engines: str) -> list[Any]:
+        """What the outputs depend on beside the artifact and the samples; `name` is the measurement's, if it is one."""
+        root = self._shop.root
         return [
-            *engines,
-            options,
+            engines,
+            self.weighing.engine_options.model_dump(mode="json"),
             self._job.plan.case.sequence,
-            *(extension_code(ENGINES, name, root) for name in engines),
+            machine_key(),
+            [extension_code(ENGINES, engine, root) for engine in engines],
+            extension_code(MEASURES, name, root),
+            surroundings(),
         ]
 
     def _metric_code(self) -> str:
         name, folder, root = self._job.plan.case.metric, self._job.plan.case.folder, self._shop.root
         if name is None or ":" not in name:
             return extension_code(METRICS, name or "accuracy", root)
-        location = name.rpartition(":")[0]
-        return code_digest([folder / location], root) if location.endswith(".py") else location
+        return reference_code(name, folder, root)
 
     def _keeper(self, name: str) -> Callable[[str, Sequence[float]], None]:
         return lambda side, seconds: self._tell(Timed(name, side, tuple(seconds)))
