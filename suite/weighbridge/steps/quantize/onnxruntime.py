@@ -108,7 +108,34 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
         added = flatten_biases(prepared.model)
         return [*added, *part_grouped_biases(prepared.model)] if options.per_channel else added
 
-    return _quantized("static", model, options, context, STATIC_WAYS, set(QDQRegistry), fit, quantize)
+    try:
+        return _quantized("static", model, options, context, STATIC_WAYS, set(QDQRegistry), fit, quantize)
+    except StageError as error:
+        if error.step:  # no way of preparation worked: is it the data?
+            _try_samples(model.value, context)
+        raise
+
+
+def _try_samples(proto: Any, context: Context) -> None:
+    """Raise `StageError` where the samples do not go through the float model either."""
+    import onnx
+
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        path = Path(folder) / "float.onnx"
+        onnx.save(proto, path)
+        session = OnnxRuntimeSession(str(path))
+    for inputs in Calibration(context, session.batch or 1, session.batch):
+        feed = session.feed(inputs)
+        try:
+            session.session.run(None, feed)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base
+            given = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feed.items())
+            raise StageError(
+                "quantize", f"the calibration samples do not go through the float model: {given} ({error})"
+            ) from error
+        return
 
 
 def _quantized(
