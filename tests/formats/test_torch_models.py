@@ -197,15 +197,15 @@ def test_token_inputs_need_data(tmp_path: Path) -> None:
 
 
 def test_what_torch_leaves_in_float_is_said(tmp_path: Path) -> None:
-    (note,) = run(tmp_path, "recurrent", DYNAMIC).notes
-    assert note.startswith("lstm (LSTM) left in float: torch's dynamic quantization converts plain Linear")
-    assert run(tmp_path, "two_inputs", DYNAMIC).notes == ()
+    said = "lstm (LSTM) left in float: torch's dynamic quantization converts plain Linear"
+    assert any(note.startswith(said) for note in run(tmp_path, "recurrent", DYNAMIC).notes)
+    assert not any("left in float" in note for note in run(tmp_path, "two_inputs", DYNAMIC).notes)
 
 
 def test_a_layer_at_two_places_is_quantized_at_both(tmp_path: Path) -> None:
     """torch itself swaps it at one of them."""
     outcome = run(tmp_path, "shared_layer", DYNAMIC)
-    assert outcome.notes == ()
+    assert not any("left in float" in note for note in outcome.notes)
     assert "Linear" not in outcome.steps[0].after.operators
 
 
