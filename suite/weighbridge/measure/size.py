@@ -23,6 +23,8 @@ from weighbridge.formats.opened import opened
 
 TOLD = 0.05
 """A cause that takes a smaller share of the file is not worth a line."""
+LARGE = 0.2
+NAMED = 3
 _WORDS = {
     "constants": "scales, zero points and tables of integers",
     "graph": "the graph, which quantizing does not shrink",
@@ -54,16 +56,26 @@ def _tensors(artifact: Artifact) -> Iterator[StoredTensor]:
 def weigh(artifact: Artifact) -> tuple[dict[str, Any], Counter[tuple[int, ...]]]:
     """Bytes, and how many matrices there are of each shape; no array is kept.
 
-    `file` is on disk (every file of the artifact), `weights` as stored in it, and `causes` add up to `file`.
+    `file` is on disk (every file of the artifact), `weights` as stored in it, and `causes` add up to `file`. `wide` are
+    the matrices that are not quantized, the `widest` by name.
     """
     weights = 0
     shapes: Counter[tuple[int, ...]] = Counter()
+    wide: dict[str, int] = {}
     for tensor in _tensors(artifact):
         weights += tensor.stored_bytes
         shapes[shape_of(tensor)] += 1
+        if tensor.is_matrix and tensor.quantization is None and not tensor.unread:
+            wide[tensor.name] = tensor.stored_bytes
     del shapes[()]
-    total = sum(path.stat().st_size for path in artifact.files)
-    return {"file": total, "weights": weights, "causes": causes(artifact, weights)}, shapes
+    found = {
+        "file": sum(path.stat().st_size for path in artifact.files),
+        "weights": weights,
+        "wide": sum(wide.values()),
+        "widest": sorted(wide.items(), key=lambda item: -item[1])[:NAMED],
+        "causes": causes(artifact, weights),
+    }
+    return found, shapes
 
 
 def _absolute(part: str) -> Callable[[Measurement, Limit], Reading]:
@@ -76,7 +88,12 @@ def _ratio(part: str) -> Callable[[Measurement, Limit], Reading]:
     )
 
 
-def advise(measurement: Measurement) -> Sequence[str]:
+def advise_file(measurement: Measurement) -> Sequence[str]:
+    ours, theirs = measurement.details["candidate"], measurement.details["baseline"]
+    return [*advise_weights(measurement), *_largest_cause(ours, theirs)]
+
+
+def advise_weights(measurement: Measurement) -> Sequence[str]:
     ours, theirs = measurement.details["candidate"], measurement.details["baseline"]
     lines = [
         f"'{each['name']}' is stored twice, again as '{each['again']}': {show(each['bytes'], 'bytes')} that the original "
@@ -90,7 +107,12 @@ def advise(measurement: Measurement) -> Sequence[str]:
             "the stored weights are not smaller: zeros take as much room as other numbers; quantize, "
             "remove whole channels, or gate gzip_ratio"
         )
-    return [*lines, *_largest_cause(ours, theirs)]
+    elif ours["wide"] >= LARGE * ours["file"] and (not theirs or ours["wide"] < theirs["wide"]):
+        names = ", ".join(f"'{name}' ({show(size, 'bytes')})" for name, size in ours["widest"])
+        lines.append(
+            f"{show(ours['wide'], 'bytes')}, {ours['wide'] / ours['file']:.0%} of the file, are weights left in float: {names}"
+        )
+    return lines
 
 
 def _largest_cause(ours: Mapping[str, Any], theirs: Mapping[str, Any] | None) -> Iterator[str]:
@@ -120,7 +142,7 @@ for _part, _name, _what in (
             "bytes",
             _absolute(_part),
             doc=f"Bytes of {_what}; `5 MB` works.",
-            advise=advise,
+            advise=advise_file if _part == "file" else advise_weights,
         ),
     )
 for _part, _name, _what in (
@@ -136,7 +158,7 @@ for _part, _name, _what in (
             "ratio",
             _ratio(_part),
             relative=True,
-            advise=advise,
+            advise=advise_file if _part == "file" else advise_weights,
             doc=f"Bytes of {_what}, before over after.",
         ),
     )
