@@ -68,10 +68,7 @@ def _is_columns(value: Any) -> bool:
     A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings.
     """
     return isinstance(value, tuple | list) and any(
-        part is None
-        or _is_array(part)
-        or (isinstance(value, tuple) and isinstance(part, list) and is_numbers(part))
-        for part in value
+        part is None or _is_array(part) or (isinstance(value, tuple) and is_numbers(part)) for part in value
     )
 
 
