@@ -149,3 +149,16 @@ def test_yaml_1_2_infinities(tmp_path: Path, text: str) -> None:
     path = tmp_path / "case.yaml"
     path.write_text(f"key: {text}\n")
     assert str(read(path).data["key"]) == text.lower().replace(".", "")
+
+
+def test_forms_of_data() -> None:
+    random, npz, state = load("forms_of_data")
+    assert (random.inputs, random.data, random.targets, random.batch, random.sequence) == (
+        "random",
+        None,
+        None,
+        {},
+        False,
+    )
+    assert (npz.data, npz.targets) == ("samples.npz", "answer")
+    assert (state.targets, state.batch, state.sequence) == (0, {"state": 1, "gain": None}, True)

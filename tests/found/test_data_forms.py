@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.found.text_model import texts, weigh_text
+from tests.projects import weigh
 
 from weighbridge.core.results import Status
 
@@ -26,7 +27,13 @@ FORMS = {
     "loader of tuples": "torch.utils.data.DataLoader(torch.utils.data.TensorDataset("
     "*map(torch.tensor, (ids, mask, y))), batch_size=64)",
     "loader that shuffles": "torch.utils.data.DataLoader(Pairs(), batch_size=64, shuffle=True)",
+    "loader of an iterable dataset": "torch.utils.data.DataLoader(Endless(), batch_size=64)",
+    "loader that batches nothing": "torch.utils.data.DataLoader(Pairs(), batch_size=None)",
+    "iterable dataset": "Endless()",
+    "subset of a dataset": "torch.utils.data.Subset(Pairs(), range(300))",
+    "sequence of batches": "Batches()",
     "generator": "batches()",
+    "generator of samples": "(Rows()[i] for i in range(300))",
     "function that gives a generator": "batches",
     "re-iterable": "Again()",
     "list of batches": "list(batches())",
@@ -86,6 +93,26 @@ def test_an_npz_with_a_pickle_is_refused(tmp_path: Path) -> None:
     outcome = weigh_text(tmp_path, "samples.npz")
     assert (outcome.status, outcome.stage) == (Status.ERROR, "data")
     assert "samples.npz cannot be read as .npz" in outcome.message
+
+
+UNLABELLED = [
+    "{'ids': ids, 'mask': mask}",
+    "((ids, mask), None)",
+    "({'ids': ids, 'mask': mask}, None)",
+    "[({'ids': ids, 'mask': mask}, None)]",
+    "[{'ids': ids, 'mask': mask}]",
+]
+
+
+@pytest.mark.parametrize("calibration", UNLABELLED)
+def test_calibration_needs_no_targets(tmp_path: Path, calibration: str) -> None:
+    code = f"def splits(): return {{'test': (ids, mask, y), 'calibration': {calibration}}}"
+    weigh_text(tmp_path, "data.py:splits", code)  # writes the files
+    outcome = weigh(
+        tmp_path,
+        "model: {onnx: text.onnx}\ndata: data.py:splits\nrecipe: [{quantize: static}]\nthresholds: {accuracy_drop: 0.05}\n",
+    )
+    assert outcome.measurements["accuracy"].details["n"] == 300, outcome.message
 
 
 WRONG = {

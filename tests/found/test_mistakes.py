@@ -34,9 +34,13 @@ def outcome(folder: Path, test: str, rest: str = "", head: str = "") -> Any:
     [
         "(x, y)",
         "(x.astype('float64'), y)",
+        "(x.astype('float16'), y)",
         "(x, y[:, None])",
         "(x, y.astype('float32'))",
-        "(x.astype('float16'), y)",
+        "(x.tolist(), y.tolist())",
+        "[(row.tolist(), int(label)) for row, label in zip(x, y)]",
+        "[(x[:9].tolist(), y[:9].tolist()), (x[9:].tolist(), y[9:].tolist())]",
+        "lambda: (x, y)",
     ],
 )
 def test_it_works(tmp_path: Path, test: str) -> None:

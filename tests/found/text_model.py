@@ -115,6 +115,29 @@ def batches(size=50):
         yield {"ids": ids[rows], "mask": mask[rows]}, y[rows]
 
 
+class Endless(torch.utils.data.IterableDataset):
+    # One sample after another; its base class has a `__getitem__` that raises.
+
+    def __iter__(self):
+        return (Pairs()[i] for i in range(len(y)))
+
+    def __len__(self):
+        return len(y)
+
+
+class Batches:
+    # As Keras's sequences: its items are batches.
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return list(batches())[i]
+
+    def on_epoch_end(self):
+        pass
+
+
 class Again:
     def __iter__(self):
         return batches()

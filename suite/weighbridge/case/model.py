@@ -148,7 +148,7 @@ class CaseSpec(Options):
     targets: str | int | None = Field(
         None, description="The targets' key in a mapping, or their position in a tuple, counted from 0."
     )
-    batch: dict[str, int | None] = Field(
+    batch: dict[str, Annotated[int, Field(ge=0)] | None] = Field(
         default_factory=dict,
         description="The batch axis by input name, null for an input without one; 0 for those not named.",
     )

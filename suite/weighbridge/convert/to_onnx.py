@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Inputs, Model
-from weighbridge.core.batches import count, items
+from weighbridge.core.batches import Axes, axes_of, count, items
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_metadata import strip
@@ -47,13 +46,14 @@ def export(model: Model, context: Context) -> Model:
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
-    _check_batch(proto, [axis for _, _, axis in items(sample)])
+    _check_batch(proto, axes_of(sample))
     _check_agreement(proto, expected, samples)
     return Model("onnx", proto, notes=model.notes)
 
 
-def _check_batch(proto: Any, axes: Sequence[int | None]) -> None:
-    for value, axis in zip(proto.graph.input, axes, strict=False):
+def _check_batch(proto: Any, axes: Axes) -> None:
+    for value in proto.graph.input:
+        axis = axes.get(value.name, 0)
         sizes = value.type.tensor_type.shape.dim
         if axis is not None and axis < len(sizes) and sizes[axis].HasField("dim_value"):
             raise StageError(

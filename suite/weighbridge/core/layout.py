@@ -146,10 +146,13 @@ class Layout:
 
 
 def is_numbers(value: Any) -> bool:
-    """Whether a list is an array in Python's own types, and not a list of arrays."""
-    while isinstance(value, tuple | list) and value:
-        value = value[0]
-    return isinstance(value, int | float | str | bool)
+    """Whether a list is an array in Python's own types, and not a list of arrays. A tuple is several things, never one."""
+    if not isinstance(value, list):
+        return False
+    inner: Any = value
+    while isinstance(inner, tuple | list) and inner:
+        inner = inner[0]
+    return isinstance(inner, int | float | str | bool)
 
 
 def to_array(value: Any, split: str, name: str = "") -> Array:

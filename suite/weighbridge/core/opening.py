@@ -44,6 +44,10 @@ def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
         return Stream(
             lambda: (value[index] for index in range(len(value))), layout, name, single=True, dataset=value
         )
+    if hasattr(value, "on_epoch_end") and hasattr(
+        value, "__len__"
+    ):  # Keras's sequences give batches by number
+        return Stream(lambda: (value[index] for index in range(len(value))), layout, name, single=False)
     if hasattr(value, "__iter__") and not isinstance(value, str | bytes):
         loader = type(value).__name__ == "DataLoader" and getattr(value, "batch_size", None) is not None
         return Stream(lambda: iter(value), layout, name, single=False if loader else None)
@@ -68,10 +72,7 @@ def _is_columns(value: Any) -> bool:
     A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings.
     """
     return isinstance(value, tuple | list) and any(
-        part is None
-        or _is_array(part)
-        or (isinstance(value, tuple) and isinstance(part, list) and is_numbers(part))
-        for part in value
+        part is None or _is_array(part) or (isinstance(value, tuple) and is_numbers(part)) for part in value
     )
 
 
@@ -82,7 +83,7 @@ def _is_samples(value: Any) -> bool:
         and hasattr(value, "__len__")
         and not isinstance(value, tuple | list | str | bytes)
         and type(value).__name__ != "DataLoader"
-        and not hasattr(value, "on_epoch_end")  # Keras's sequences give batches
+        and not hasattr(value, "on_epoch_end")
         and not any(kind.__name__ == "IterableDataset" for kind in type(value).__mro__)
     )
 
