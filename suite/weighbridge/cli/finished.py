@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -79,8 +78,7 @@ def audit(arguments: argparse.Namespace) -> int:
     write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
     for writer in writers:
         writer.write(report, arguments.out, "audit")
-    width = shutil.get_terminal_size((100, 24)).columns
-    print(render(report, sys.stdout.isatty(), width))
+    print(render(report, color=sys.stdout.isatty()))
     if any(writer.name == "github" for writer in writers):
         announce(report, sys.stdout.write, os.environ)
     print(f"record: {record}{' (signed)' if arguments.key else ' (not signed)'}")
