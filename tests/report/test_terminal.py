@@ -116,7 +116,7 @@ def test_what_was_not_measured_is_no_pass() -> None:
     assert first.endswith(" --bench ·")
     assert second.endswith(" --bench ·")
     assert third.endswith(" ✓")
-    assert "· 1 not measured: speedup: needs --bench" in text
+    assert "· 1 not measured: speedup: with --bench only" in text
     assert "pytest cases/group0/model.yaml::prune10-int8-1::speedup --bench" in text
 
 
@@ -314,7 +314,7 @@ def test_nothing_ran() -> None:
     [
         (
             ["cases/digits/cnn.yaml::int8", "cases/digits/mlp.yaml::int8"],
-            ["digits/cnn/int8", "digits/mlp/int8"],
+            ["cnn/int8", "mlp/int8"],
         ),
         (["cases/encoder/gate.yaml::int8", "cases/raw/gate.yaml::x"], ["encoder/int8", "raw/x"]),
         (["gate.yaml::int8"], ["int8"]),
@@ -349,3 +349,37 @@ def test_a_quantity_that_is_read_in_two_ways_has_two_columns() -> None:
     line = rows(render(report))[0]
     assert "2M→1.6M ✓" in line
     assert "1.62 MB ✗ ≤1 MB" in line
+
+
+def test_a_row_whose_verdicts_have_no_words_tells_its_own() -> None:
+    report = single(
+        status="error", stage="quantize", message="cases/group0/model.yaml:9: a worker was killed (SIGKILL)"
+    )
+    for verdict in report["rows"][0]["verdicts"]:
+        verdict.update(status="error", measured=None, sure=None, margin=None, interval=None, message="")
+    text = render(report)
+    assert "✗ prune00-int4-0  a worker was killed (SIGKILL)" in text
+    assert "accuracy_drop" not in text.split("\n\n")[-1]
+
+
+def test_a_row_and_a_verdict_with_different_words_tell_both() -> None:
+    report = single(status="error", stage="measure", message="the worker was killed")
+    report["rows"][0]["verdicts"][1].update(
+        status="fail", message="size_ratio is 1x, the limit is at least 1.5x"
+    )
+    text = render(report)
+    assert "✗ prune00-int4-0  the worker was killed" in text
+    assert "    size_ratio is 1x, the limit is at least 1.5x" in text
+
+
+def test_the_faults_of_a_file_keep_their_places() -> None:
+    faults = "cases/bad.yaml:3:1: unknown key 'modle'\ncases/bad.yaml:9:3: unknown threshold 'size_ration'"
+    report = single(status="error", stage="collect", path="cases/bad.yaml", name="case file", message=faults)
+    row = report["rows"][0]
+    row.update(case="cases/bad.yaml::case file", measurements={})
+    row["verdicts"] = [made.verdict("case file", "error", {}, None) | {"message": faults, "line": 3}]
+    text = render(report)
+    for fault in faults.split("\n"):
+        assert fault in text
+    assert "pytest 'cases/bad.yaml::case file'\n" in text
+    assert "stopped in collect" in rows(text)[0]

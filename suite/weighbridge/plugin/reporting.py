@@ -100,7 +100,9 @@ def show(
         else make_report(rows, {"bench": settings.bench}, settings.root)
     )
     terminal.section("weighbridge")
-    terminal.write(render(report, color=terminal.hasmarkup, width=terminal._tw.fullwidth))
+    terminal.write(
+        render(report, terminal.hasmarkup, terminal._tw.fullwidth, max(terminal.config.get_verbosity(), 0))
+    )
     names = ", ".join(
         str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
         for path in written

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import REPORTS
+from weighbridge.core.units import show
 from weighbridge.report.escape import workflow
 from weighbridge.report.limits import words
 from weighbridge.report.markdown import Markdown
@@ -55,18 +56,18 @@ def _annotations(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in report["rows"]:
         missed = [verdict for verdict in row["verdicts"] if verdict["status"] in LEVELS]
         for verdict in missed:
-            text = (
-                verdict["message"]
-                or f"{verdict['threshold']} is {verdict['measured']}, the limit is {words(verdict['limit'], verdict['unit'])}"
+            measured, limit = (
+                show(verdict["measured"] or 0, verdict["unit"]),
+                words(verdict["limit"], verdict["unit"]),
             )
-            title = f"{row['name']}: {verdict['threshold']} {verdict['status']}"
-            yield _command(
-                verdict["status"], row, verdict.get("line"), title, "\n".join([text, *verdict["advice"]])
-            )
+            text = verdict["message"] or f"{verdict['threshold']} is {measured}, the limit is {limit}"
+            # Where nothing was decided, what was not measured is more than a notice.
+            status = row["status"] if row["status"] == "unmeasured" else verdict["status"]
+            title = f"{row['name']}: {verdict['threshold']} {status}"
+            yield _command(status, row, verdict["line"], title, "\n".join([text, *verdict["advice"]]))
         if not missed and row["status"] in LEVELS:
-            yield _command(
-                row["status"], row, None, f"{row['name']}: {row['status']}", row["message"] or row["stage"]
-            )
+            title = f"{row['name']}: {row['status']}"
+            yield _command(row["status"], row, None, title, row["message"] or row["stage"])
 
 
 def _command(

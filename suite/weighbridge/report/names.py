@@ -19,8 +19,6 @@ def short_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     while folders and all(len(parts) > shared and parts[shared] == folders[0][shared] for parts in folders):
         shared += 1
     in_folder = Counter(file.parent for file in files.values())
-    if shared and len(in_folder) == 1 and len(files) > 1:
-        shared -= 1  # the folder itself is part of a name, where there are several files in it
     names = [_short(row["name"], files[row["path"]], shared, in_folder) for row in rows]
     count = Counter(names)
     return [name if count[name] == 1 else row["case"] for name, row in zip(names, rows, strict=True)]

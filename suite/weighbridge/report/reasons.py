@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weighbridge.contracts import MEASURES
+from weighbridge.contracts import MEASURES, THRESHOLDS
 from weighbridge.core.units import show
 from weighbridge.report.limits import words
-from weighbridge.report.table import Line, column_of
+from weighbridge.report.table import Line
 
 TOLD = ("error", "fail", "inconclusive", "unmeasured")
 """The statuses whose reasons are told; an expected failure's and a skip's are one line a reason."""
@@ -55,7 +55,9 @@ def unmeasured(lines: Sequence[Line]) -> dict[str, int]:
     for line in lines:
         for verdict in line.row["verdicts"] if line.status not in ("skip", "error", "unmeasured") else ():
             if verdict["status"] == "skip":
-                text = f"{verdict['threshold']}: {_text(verdict['message'], line.row) or 'not measured'}"
+                bench = "--bench" in verdict["message"]
+                why = "with --bench only" if bench else _text(verdict["message"], line.row) or "not measured"
+                text = f"{verdict['threshold']}: {why}"
                 found[text] = found.get(text, 0) + 1
     return found
 
@@ -66,17 +68,19 @@ def _of(line: Line, report: Mapping[str, Any]) -> Iterator[Reason]:
         ("skip",) if line.status in ("skip", "unmeasured") else ("fail", "error", "inconclusive", line.status)
     )
     verdicts = [verdict for verdict in row["verdicts"] if verdict["status"] in wanted]
-    messages = {verdict["message"] for verdict in verdicts}
     again = _again(row, verdicts, report)
-    shared = messages - {""}
-    if not verdicts or shared == {row["message"]} or (len(shared) == 1 and len(verdicts) > 1):
+    said = {_text(verdict["message"], row) for verdict in verdicts} - {""}
+    whole = _text(row["message"], row)
+    if not verdicts or (whole and said <= {whole}) or (len(said) == 1 and len(verdicts) > 1):
         # One thing went wrong with the case as a whole.
-        text = _text(row["message"] or next(iter(shared), ""), row) or row["stage"]
+        text = whole or next(iter(said), "") or line.status
         at = verdicts[0]["line"] if len(verdicts) == 1 and verdicts[0]["line"] else row["line"]
-        advice = [text for verdict in verdicts[:1] for text in verdict["advice"]]
+        advice = verdicts[0]["advice"] if verdicts else ()
         judged = any(verdict["measured"] is not None for verdict in verdicts)
         yield Reason(line.status, line.name, text, f"{row['path']}:{at}", advice, again, line.index, judged)
         return
+    if whole and not any(text in whole or whole in text for text in said):
+        yield Reason(line.status, line.name, whole, f"{row['path']}:{row['line']}", index=line.index)
     alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for verdict in verdicts:
         alike.setdefault((verdict["status"], verdict["message"] or verdict["threshold"]), []).append(verdict)
@@ -105,7 +109,7 @@ def _sentence(verdicts: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> 
 def _text(message: str, row: Mapping[str, Any]) -> str:
     """The message without the place in front, which is shown at its side."""
     file, _, rest = message.partition(":")
-    if file != row["path"]:
+    if file != row["path"] or f"\n{file}:" in message:  # several faults, each with its place
         return message.strip()
     place, _, text = rest.partition(" ")
     return (text if place.strip(":0123456789") == "" else rest).strip()
@@ -115,10 +119,13 @@ def _again(row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], report
     """The command that runs what was missed, and no more; an audit is not run by pytest."""
     if report["options"].get("audit"):
         return ""
-    node = f"{row['case']}::{verdicts[0]['threshold']}" if len(verdicts) == 1 else row["case"]
-    timed = any(column in MEASURES and MEASURES.get(column).bench for column in _columns(verdicts))
+    thresholds = [verdict["threshold"] for verdict in verdicts]
+    # What is wrong with a file has the file's own item.
+    node = (
+        f"{row['case']}::{thresholds[0]}"
+        if len(verdicts) == 1 and thresholds[0] != row["name"]
+        else row["case"]
+    )
+    measures = {THRESHOLDS.get(name).measure for name in thresholds if name in THRESHOLDS}
+    timed = any(MEASURES.get(name).bench for name in measures if name in MEASURES)
     return f"pytest {shlex.quote(node)}{' --bench' if timed else ''}"
-
-
-def _columns(verdicts: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {column_of(verdict["threshold"]) for verdict in verdicts}

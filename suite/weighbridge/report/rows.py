@@ -29,7 +29,7 @@ def row_lines(lines: Sequence[Line], table: Table, width: int, paint: Paint, ver
     names = [clean(line.name) for line in lines]
     longest = max(len("case"), *map(width_of, names))
     judged = {column for line in lines for column, cell in line.cells.items() if cell.status}
-    columns = _fitting(widths, table.nearest, width - len(GAP) - min(longest, max(20, width // 4)))
+    columns = _fitting(widths, table.nearest, width - len(GAP) - min(longest, max(20, width // 3)))
     left_out = [column for column in widths if column in judged and column not in columns]
     if left_out:
         columns = [column for column in columns if column in judged]

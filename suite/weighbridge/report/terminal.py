@@ -156,7 +156,7 @@ def _tail(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> lis
     ]
     for who, text in said if verbose else said[:SKIPS]:
         wrapped = wrap(clean(f"{MARKS['skip']} {who}: {text}"), width, "    ")
-        shown = wrapped if verbose else wrapped[:2]
+        shown = wrapped if verbose else wrapped[:3]
         out += [
             paint(line, "skip")
             for line in [*shown[:-1], shown[-1] + (" …" if len(shown) < len(wrapped) else "")]
