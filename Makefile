@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow
 TF_READY := $(TF_VENV)/.ready
+FLAGS ?=
+
+# Containers often set it. Tests start many interpreters, and each would compile the same files anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # torch goes first and pinned: anything that depends on it would otherwise bring gigabytes of CUDA.
 $(READY): pyproject.toml constraints.txt
@@ -29,16 +33,16 @@ bench: $(READY)  ## run the shipped cases, speed included, and print the table
 	$(BIN)/python -m pytest cases --bench -q --benchmark-quiet
 
 test: $(READY)  ## the package's own tests
-	$(BIN)/python -m pytest tests -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest tests -n 2 -q -m "not slow" $(FLAGS)
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest tests -m slow -q
+	$(BIN)/python -m pytest tests -n 2 -q -m slow $(FLAGS)
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes
 	$(BIN)/python -m pytest tests/numerics/test_quantizers.py --hypothesis-profile=thorough -n 2 -q
 
 test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped cases, in an environment of their own
-	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q
+	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
+from tests.skips import is_allowed
 
 import weighbridge
 
@@ -29,6 +31,56 @@ def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
 
 
 SysModulesSnapshot.restore = _restore_but_keep_installed
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips",
+        action="store_true",
+        help="a skipped test fails, but for those that tests/skips.py names",
+    )
+    parser.addoption(
+        "--may-skip",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="with --no-skips: let skips through whose reason holds TEXT",
+    )
+
+
+def _fail_if_skipped(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.outcome != "skipped" or hasattr(report, "wasxfail") or not config.getoption("no_skips"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not is_allowed(report.nodeid, reason, config.getoption("may_skip")):
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n--no-skips: what CI does not run, nobody runs"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_skipped(item.config, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(collector.config, report)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def small_heap() -> None:
+    """A full garbage collection beside torch takes half a second, and pytest asks for five after every inner run.
+
+    What is alive before a test is left out of the collections during it: they look at what the test itself made.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

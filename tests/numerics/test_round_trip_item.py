@@ -17,10 +17,14 @@ def net():
 
 QUANTIZERS = """
 import numpy as np
+from hypothesis import Phase, settings
 
 from weighbridge.contracts import STEPS, Model, Options, Promise, Step
 from weighbridge.numerics.quantizer import QUANTIZERS
 from weighbridge.numerics.quantizers.reference import ReferenceQuantizer
+
+# For the tests that do not read the smallest example: looking for it takes most of the time.
+settings.register_profile("unshrunk", phases=[Phase.generate])
 
 
 class Floor(ReferenceQuantizer):
@@ -59,6 +63,16 @@ step("right", "tensor")
 """
 
 
+@pytest.fixture(autouse=True)
+def profile():
+    """A profile that an inner run loads is Hypothesis' for the whole process: what follows would draw 5,000 examples."""
+    from hypothesis import settings
+
+    before = settings.get_current_profile_name()
+    yield
+    settings.load_profile(before)
+
+
 @pytest.fixture
 def registries():
     """What a project of a test registers is gone after it: the next one runs in the same process."""
@@ -66,10 +80,14 @@ def registries():
     from weighbridge.numerics import QUANTIZERS
 
     before = [(registry, set(registry.names())) for registry in (STEPS, QUANTIZERS)]
-    yield
-    for registry, names in before:
-        for name in set(registry.names()) - names:
-            del registry._entries[name]
+
+    def forget():
+        for registry, names in before:
+            for name in set(registry.names()) - names:
+                del registry._entries[name]
+
+    yield forget
+    forget()
 
 
 @pytest.fixture
@@ -135,8 +153,8 @@ def test_a_known_failure_can_be_named(case):
     result.assert_outcomes(passed=1, xfailed=1)
 
 
-def test_a_quantizer_that_is_registered_is_an_item_of_its_own(case, pytester):
-    result = case("quantize: right", "-v", floor=True)
+def test_a_quantizer_that_is_registered_is_an_item_of_its_own(case, pytester, registries):
+    result = case("quantize: right", "-v", "--hypothesis-profile=unshrunk", floor=True)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -146,10 +164,11 @@ def test_a_quantizer_that_is_registered_is_an_item_of_its_own(case, pytester):
             "*check(trial, *",
         ]
     )
-    # Anew, for this process has its 'floor' already.
-    last_failed = pytester.runpytest_subprocess("--lf", "--co", "-q")
+    registries()
+    last_failed = pytester.runpytest("--lf", "--co", "-q")
     last_failed.stdout.fnmatch_lines(["::quantizer-floor", "1/3 tests collected (2 deselected)*"])
-    named = pytester.runpytest_subprocess("--co", "-q", "cases/net.yaml::net::round_trip")
+    registries()
+    named = pytester.runpytest("--co", "-q", "cases/net.yaml::net::round_trip")
     named.stdout.fnmatch_lines(["cases/net.yaml::net::round_trip", "1 test collected*"])
 
 

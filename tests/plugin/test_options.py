@@ -195,11 +195,11 @@ def test_a_full_disk_costs_the_report_and_nothing_else(
 
 def test_no_xdist_and_no_pytest_benchmark(pytester: pytest.Pytester, project: Project) -> None:
     project(net=SPEED)
-    result = pytester.runpytest_subprocess(
-        "-p", "no:xdist", "-p", "no:benchmark", "-p", "no:xdist.looponfail"
-    )
+    without = ("-p", "no:xdist", "-p", "no:benchmark", "-p", "no:xdist.looponfail")
+    result = pytester.runpytest_inprocess(*without)
     result.assert_outcomes(passed=2, skipped=1)
-    result = pytester.runpytest_subprocess("-p", "no:xdist", "-p", "no:benchmark", "--bench")
+    # Where they are not registered; a process of its own would not find them loaded by another test either.
+    result = pytester.runpytest_subprocess(*without, "--bench")
     result.assert_outcomes(passed=3)
 
 
@@ -235,6 +235,6 @@ def test_progress_on_a_terminal_only(pytester: pytest.Pytester, project: Project
     shown = run_on_a_terminal(pytester.path)
     assert "net.yaml::net: " in shown
     assert "measure accuracy" in shown
-    piped = pytester.runpytest_subprocess().stdout.str()
+    piped = pytester.runpytest_inprocess().stdout.str()
     assert "measure accuracy" not in piped
     assert "\033" not in piped
