@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import report_of, weigh
+from tests.projects import Weighed, report_of, weigh
 
-from weighbridge.core.results import Artifact, Outcome
+from weighbridge.core.results import Artifact
 from weighbridge.formats.causes import causes
 from weighbridge.formats.onnx_metadata import metadata_bytes, strip
 from weighbridge.measure.size import weigh as weigh_file
@@ -110,7 +110,7 @@ def product(int8: bool, notes: int = 0, unused: int = 0) -> Any:
 
 def judge(
     folder: Path, write: Callable[[Path], object], limits: str = "size_ratio: 3.5"
-) -> tuple[Outcome, list[str]]:
+) -> tuple[Weighed, list[str]]:
     """The outcome, and the advice of the size that was missed."""
     from weighbridge.contracts import THRESHOLDS
 
