@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
     for writer in writers:
         writer.write(report, arguments.out, "audit")
-    print(render(report, color=sys.stdout.isatty()))
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(render(report, color=sys.stdout.isatty(), width=width))
     if any(writer.name == "github" for writer in writers):
         announce(report, sys.stdout.write, os.environ)
     print(f"record: {record}{' (signed)' if arguments.key else ' (not signed)'}")

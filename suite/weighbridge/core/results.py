@@ -51,6 +51,8 @@ class Reading:
     sure: float | None = None
     note: str = ""
     """What the number alone does not say: which operators are not allowed, which layer is too coarse."""
+    unit: str | None = None
+    """Where it is not the threshold's own: an error such as mse is no fraction."""
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def read_drop(measurement: Measurement, limit: Limit) -> Reading:
     low, high = (float(np.quantile(quantiles, q)) for q in (tail, 1 - tail))
     side = None if bound is None else float(np.mean([q <= bound for q in quantiles]))
     sure = None if side is None or bound is None else side if details["drop"] <= bound else 1 - side
-    return Reading(details["drop"], (low, high), confidence, sure)
+    return Reading(details["drop"], (low, high), confidence, sure, unit=None if measurement.unit else "")
 
 
 def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
@@ -230,7 +230,8 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     interval = (
         stats.wilson_interval(details["right"], details["n"], confidence) if "right" in details else None
     )
-    return Reading(measurement.candidate, interval, confidence if interval else None)
+    unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
+    return Reading(measurement.candidate, interval, confidence if interval else None, unit=unit)
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

@@ -19,16 +19,17 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
     """
     threshold = THRESHOLDS.get(ref.name)
     reading = threshold.read(measurement, ref.limit)
+    unit = threshold.unit if reading.unit is None else reading.unit
     if reading.value != reading.value:
         status, message = Status.FAIL, f"{ref.name} is NaN"
     elif reading.interval is not None and (
         threshold.decide == "interval" or ref.limit.confidence is not None
     ):
         status = _by_interval(ref.limit, reading.interval)
-        message = _sentence(ref, reading, threshold.unit, status)
+        message = _sentence(ref, reading, unit, status)
     else:
         status = Status.PASS if _margin(ref.limit, reading.value) >= 0 else Status.FAIL
-        message = _sentence(ref, reading, threshold.unit, status)
+        message = _sentence(ref, reading, unit, status)
     advice = tuple(threshold.advise(measurement)) if threshold.advise and status is not Status.PASS else ()
     return Verdict(
         threshold=ref.name,
@@ -39,7 +40,7 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
         confidence=reading.confidence,
         sure=1.0 if reading.interval is None and reading.sure is None else reading.sure,
         margin=_margin(ref.limit, reading.value),
-        unit=threshold.unit,
+        unit=unit,
         advice=advice,
         message=message,
         line=ref.line,

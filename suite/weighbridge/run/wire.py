@@ -50,7 +50,8 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
 
 
 def _step_to_json(ref: StepRef) -> list[Any]:
-    return [ref.kind, ref.method, ref.engine, ref.key, ref.options.model_dump(mode="json"), ref.line]
+    stated = ref.options.model_dump(mode="json", exclude_unset=True)  # what is unsaid stays so: schemas ask
+    return [ref.kind, ref.method, ref.engine, ref.key, stated, ref.line]
 
 
 def _step_from_json(item: list[Any]) -> StepRef:
