@@ -130,6 +130,8 @@ def test_random_inputs_are_said() -> None:
     assert "random inputs ·" in rows(text)[0]
     assert "! 1 measured on random inputs, which say nothing of real data" in text
     assert "random" not in render(single())
+    row["verdicts"] = [made.verdict("size", "pass", {"max": 2e6}, 1e6, None, "bytes")]
+    assert "random" not in render(report), "a size does not depend on the inputs"
 
 
 def test_the_same_reason_is_told_once_and_numbers_are_each_cases_own() -> None:
