@@ -300,6 +300,25 @@ def test_random_inputs_and_what_was_not_measured_are_said(show: Any) -> None:
     assert "without a decision" in browser.run("document.querySelector('.tally').textContent")
 
 
+def test_a_step_says_which_layers_it_left(show: Any) -> None:
+    report = made.settled(1, failing=0)
+    layers = [
+        {"name": f"conv{index}", "asked": True, "converted": index > 9, "reason": "shared weight"}
+        for index in range(12)
+    ]
+    report["rows"][0]["steps"][1]["coverage"] = {
+        "asked": 12,
+        "convertible": 12,
+        "converted": 2,
+        "layers": layers,
+    }
+    browser = show(report)
+    text = browser.run("document.querySelector('.panel').innerText")
+    assert "2 of 12 layers converted" in text
+    assert "conv0: shared weight" in text
+    assert "and 2 more layers" in text
+
+
 def test_pictures_go_to_what_failed_first() -> None:
     report = made.report(400)
     layers = [made.layer(index, made.random.Random(2)) for index in range(48)]

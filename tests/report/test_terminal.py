@@ -130,6 +130,8 @@ def test_random_inputs_are_said() -> None:
     assert "random inputs ·" in rows(text)[0]
     assert "! 1 measured on random inputs, which say nothing of real data" in text
     assert "random" not in render(single())
+    row["verdicts"] = [made.verdict("size", "pass", {"max": 2e6}, 1e6, None, "bytes")]
+    assert "random" not in render(report), "a size does not depend on the inputs"
 
 
 def test_the_same_reason_is_told_once_and_numbers_are_each_cases_own() -> None:
@@ -328,12 +330,14 @@ def test_short_names(cases: list[str], names: list[str]) -> None:
     assert sorted(short_names(found)) == sorted(names) or len(set(short_names(found))) == len(cases)
 
 
-def test_a_drop_is_in_points_and_never_in_percent() -> None:
+def test_a_drop_and_a_distance_of_shares_are_in_points() -> None:
     report = made.settled(1)
-    text = render(report, verbosity=1)
-    assert re.search(
-        r"accuracy_drop  [\d.]+ points \([\d.]+ to [\d.]+ points\), limit ≤ 1 point, margin -", text
-    )
+    drop = r"accuracy_drop  [\d.]+ points \([\d.]+ to [\d.]+ points\), limit ≤ 1 point, margin -[\d.]+ points"
+    assert re.search(drop, render(report, width=120, verbosity=1))
+    report["rows"][0]["verdicts"] = [
+        made.verdict("accuracy", "pass", {"min": 0.95}, 0.9766, None, "fraction")
+    ]
+    assert "accuracy  97.7 %, limit ≥ 95 %, margin 2.66 points" in render(report, verbosity=1)
 
 
 def test_a_quantity_that_is_read_in_two_ways_has_two_columns() -> None:

@@ -93,7 +93,8 @@ def _verdicts(row: Mapping[str, Any], width: int, paint: Paint) -> list[str]:
         limit = words(verdict["limit"], unit)
         parts.append(f"limit {limit}" if limit else "")
         if bounds(verdict["limit"]) and verdict["margin"] is not None:
-            parts.append(f"margin {show(verdict['margin'], unit)}")
+            # The distance of two shares is in points.
+            parts.append(f"margin {show(verdict['margin'], 'points' if unit == 'fraction' else unit)}")
         if verdict["sure"] is not None and verdict["sure"] < 1:
             parts.append(f"{percent(verdict['sure'])} sure")
         text = f"{MARKS[status]} {verdict['threshold']}  {', '.join(filter(None, parts))}".rstrip()

@@ -14,7 +14,8 @@ from weighbridge.report.table import ORDER
 
 SIZE, PICTURES = 6_000_000, 1_000_000
 """Characters of data in the page at most, of which the pictures have so many even where the numbers need the rest."""
-SAMPLES = 400
+SAMPLES, LEFT = 400, 8
+"""Samples of a timed quantity, and layers that a step left as they were, at most."""
 _PLAIN = ("path", "name", "line", "status", "stage", "message", "seconds", "engine", "inputs", "notes")
 _VERDICT = ("threshold", "status", "limit", "measured", "unit", "interval", "confidence", "sure")
 _CENSUS = ("nonzero", "quantized", "stored_bytes")
@@ -85,7 +86,16 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
         for side in ("before", "after")
         if step[side] is not None
     }
-    return {**{key: step[key] for key in ("step", "seconds", "cached", "notes")}, **census}
+    kept = {**{key: step[key] for key in ("step", "seconds", "cached", "notes")}, **census}
+    coverage = step.get("coverage")
+    if isinstance(coverage, Mapping) and isinstance(coverage.get("layers"), list):
+        layers = [layer for layer in coverage["layers"] if isinstance(layer, Mapping)]
+        left = [layer for layer in layers if layer.get("asked") and not layer.get("converted")]
+        kept["coverage"] = {key: coverage.get(key) for key in ("asked", "converted")}
+        kept["coverage"]["left"] = [
+            f"{layer.get('name')}: {layer.get('reason') or 'no reason given'}" for layer in left[:LEFT]
+        ]
+    return kept
 
 
 def _thin(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from weighbridge.contracts import THRESHOLDS
+from weighbridge.contracts import MEASURES, THRESHOLDS
 from weighbridge.core.units import show, significant
 from weighbridge.report.limits import SIGNS, bounds
 from weighbridge.report.names import short_names
@@ -102,6 +102,14 @@ def column_of(threshold: str) -> str:
     return measure if measure and threshold.startswith(measure) else threshold.partition("-")[0]
 
 
+def invented(row: Mapping[str, Any]) -> bool:
+    """Whether something was judged that depends on the inputs, and these were random numbers."""
+    names = [verdict["threshold"] for verdict in row["verdicts"] if verdict["measured"] is not None]
+    measures = {THRESHOLDS.get(name).measure for name in names if name in THRESHOLDS}
+    fed = any("inputs" in MEASURES.get(name).needs for name in measures if name in MEASURES)
+    return row["inputs"] == "random" and fed
+
+
 def status_of(verdict: Mapping[str, Any]) -> str:
     """The verdict's status, or `unsure` where it passed and is less than `SURE`."""
     unsure = verdict["status"] == "pass" and verdict["sure"] is not None and verdict["sure"] < SURE
@@ -127,7 +135,7 @@ def _line(index: int, name: str, row: Mapping[str, Any]) -> Line:
     for column in FIRST:
         if column in row["measurements"] and column not in cells:
             cells[column] = Cell(_change(row["measurements"][column]))
-    if row["inputs"] == "random" and "accuracy" not in cells:
+    if invented(row) and "accuracy" not in cells:
         cells["accuracy"] = Cell(RANDOM, "skip")
     near = min((nearness(verdict) for verdict in row["verdicts"]), default=(len(ORDER), math.inf))
     return Line(index, name, row["status"], row, cells, near)

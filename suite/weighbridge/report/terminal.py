@@ -14,7 +14,7 @@ from weighbridge.report.grid import find_grids
 from weighbridge.report.layout import Paint, cut, painter, width_of, wrap
 from weighbridge.report.reasons import TOLD, Reason, reasons, unmeasured
 from weighbridge.report.rows import grid_lines, row_lines
-from weighbridge.report.table import MARKS, Line, Table, build, count
+from weighbridge.report.table import MARKS, Line, Table, build, count, invented
 from weighbridge.report.text import TextReport
 
 MOST = 100
@@ -143,9 +143,9 @@ def _tail(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> lis
     expected = sum(line.status == "xfail" for line in lines)
     if expected and not verbose:
         out.append(paint(f"x {expected} failed as expected (-v shows why)", "xfail"))
-    invented = sum(line.row["inputs"] == "random" for line in lines)
-    if invented:
-        text = f"! {invented} measured on random inputs, which say nothing of real data"
+    random = sum(invented(line.row) for line in lines)
+    if random:
+        text = f"! {random} measured on random inputs, which say nothing of real data"
         out.append(paint(cut(text, width), "unsure"))
     said = [
         *(

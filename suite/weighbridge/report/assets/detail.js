@@ -36,8 +36,16 @@ function stepSection(row) {
     h('thead', {}, h('tr', {}, ['step', 'time', 'nonzero', 'quantized', 'stored']
       .map((text, column) => h('th', { class: column ? 'num' : null }, text)))),
     h('tbody', {}, row.steps.map((step) => h('tr', {},
-      h('td', {}, step.step, step.cached && ' (stored)', step.notes?.map((text) => h('small', {}, text))), h('td', { class: 'num' }, show(step.seconds, 's')),
+      h('td', {}, step.step, step.cached && ' (stored)', step.notes?.map((text) => h('small', {}, text)), coverage(step)), h('td', { class: 'num' }, show(step.seconds, 's')),
       change(step, 'nonzero', 'count'), change(step, 'quantized', 'count'), change(step, 'stored_bytes', 'bytes'))))));
+}
+
+// How many layers a step was to convert and did, and why not the others.
+function coverage({ coverage: found }) {
+  if (!found) return null;
+  const more = found.asked - found.converted - found.left.length;
+  return [`${found.converted} of ${found.asked} layers converted`, ...found.left, more > 0 && `and ${more} more layers`]
+    .filter(Boolean).map((text) => h('small', {}, text));
 }
 
 function noteSection(row) {

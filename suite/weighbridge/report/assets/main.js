@@ -64,7 +64,7 @@ function setPlot() {
   if (many.length < 2) return;
   const named = (...names) => names.map((name) => many.find((quantity) => quantity.name === name)).find(Boolean);
   const time = named('speed', 'latency');
-  const quality = named('accuracy', 'fidelity') || many.find(({ higher }) => higher) || time || named('parameters');
+  const quality = named('accuracy', 'fidelity') || many.find(({ higher, name }) => higher && !name.startsWith('size')) || time || named('parameters');
   axes.x = named('size') || many.find((quantity) => quantity !== quality && quantity !== time) || many[0];
   axes.y = quality && quality !== axes.x ? quality : many.find((quantity) => quantity !== axes.x);
   axes.area = time && time !== axes.x && time !== axes.y ? time : null;
