@@ -18,6 +18,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
+from weighbridge.formats.torch_shapes import fit_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ class TorchModule:
                     "open", f"step '{key}' changed the module's layers and registers no `rebuild`"
                 )
             module = step.rebuild(Model("torch", module), step.options.model_validate(options), facts).value
+        fit_shapes(module, tensors)
         _load_state(module, _pack(tensors), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
