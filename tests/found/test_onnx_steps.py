@@ -515,3 +515,29 @@ def test_what_no_way_can_do_names_the_step_and_the_way_out(
         StageError, match=r"^quantize \(quantize: dynamic\): .*`exclude`\. .*no rule for this"
     ):
         quantize(tmp_path, three_layers(("",) * 5), "dynamic")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"), [("dynamic", {}), ("static", {}), ("static", {"per_channel": True})]
+)
+def test_dead_channels_and_a_dead_layer_stay_zero(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
+    first, second = weight(16, 32), np.zeros((32, 32), np.float32)
+    first[:, 5:9] = 0
+    nodes = [
+        node("MatMul", "x first", "a", "one"),
+        node("Relu", "a", "b"),
+        node("Gemm", "b second c", "d", "two"),
+        node("MatMul", "d last", "y", "three"),
+    ]
+    weights = {"first": first, "second": second, "c": weight(32), "last": weight(32, 4)}
+    before = model(nodes, weights, ["n", 16])
+    after = quantize(tmp_path, before, mode, **options)
+    kept = stored(after)
+    assert not kept["first"].values()[:, 5:9].any()
+    assert not kept["second"].values().any()
+    assert all(quantized(after).values())
+    x = samples(before)
+    wanted, got = (
+        OnnxRuntimeSession(each.value.SerializeToString()).run((x,))[0] for each in (before, after)
+    )
+    np.testing.assert_allclose(got, wanted, atol=0.05)

@@ -485,6 +485,63 @@ def test_a_step_that_ranks_is_not_repeated_but_rebuilt(
         torch.testing.assert_close(opened.value(x), model.value(x))
 
 
+SHRINKING = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.norm, self.depth = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8)
+        self.up, self.out = nn.ConvTranspose2d(8, 8, 2), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.out(self.up(self.depth(torch.relu(self.norm(self.a(x))))).mean((2, 3)))
+
+
+def net(): return Net()
+"""
+
+
+def shrunk(net: Any, keep: int) -> Any:
+    """A copy of `Net` whose eight channels are the first `keep`."""
+    small = copy.deepcopy(net)
+    small.a, small.norm = nn.Conv2d(3, keep, 3), nn.BatchNorm2d(keep)
+    small.depth, small.up = nn.Conv2d(keep, keep, 3, groups=keep), nn.ConvTranspose2d(keep, keep, 2)
+    small.out = nn.Linear(keep, 4)
+    cut = {name: tuple(slice(side) for side in value.shape) for name, value in small.state_dict().items()}
+    small.load_state_dict({name: value[cut[name]] for name, value in net.state_dict().items()})
+    return small.eval()
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_a_step_of_the_users_own_that_shrinks_is_opened_again(tmp_path: Path, quantize: bool) -> None:
+    written(tmp_path, SHRINKING)
+    format_ = FORMATS.get("torch")
+    loaded = format_.load("model.py:net", None, tmp_path)
+    model = Model("torch", shrunk(loaded.value, 5), loaded.source)
+    if quantize:
+        model = apply("quantize:dynamic@torch", model.value, tmp_path, source=model.source)
+    opened = format_.open(format_.save(model, tmp_path, "candidate")).value
+    x = torch.randn(4, 3, 9, 9)
+    torch.testing.assert_close(opened(x), model.value(x))
+    assert (opened.depth.groups, opened.norm.num_features, opened.up.out_channels) == (5, 5, 5)
+
+
+def test_a_recurrent_layer_of_another_size_asks_for_rebuild(tmp_path: Path) -> None:
+    written(tmp_path, "def net(): return nn.LSTM(8, 16)\n")
+    format_ = FORMATS.get("torch")
+    source = format_.load("model.py:net", None, tmp_path).source
+    artifact = format_.save(Model("torch", nn.LSTM(8, 4), source), tmp_path, "candidate")
+    with pytest.raises(StageError, match=r"'weight_ih_l0' from \[64, 8\] to \[16, 8\].*`rebuild`"):
+        format_.open(artifact)
+
+
+def test_a_checkpoint_of_the_users_own_must_fit(tmp_path: Path) -> None:
+    written(tmp_path, "def net(): return nn.Linear(8, 16)\n")
+    save_file(nn.Linear(8, 4).state_dict(), tmp_path / "other.safetensors")
+    with pytest.raises(StageError, match="does not fit the module"):
+        FORMATS.get("torch").load("model.py:net", tmp_path / "other.safetensors", tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------- training
 
 

@@ -20,6 +20,7 @@ from weighbridge.core.results import Artifact
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_packed import flatten, pack, shown
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
+from weighbridge.formats.torch_shapes import fit_shapes
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,7 @@ class TorchModule:
                 )
             stated = step.options.model_validate_json(json.dumps(options))
             module = step.rebuild(Model("torch", module), stated, facts).value
+        fit_shapes(module, tensors)
         _load_state(module, pack(tensors), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
