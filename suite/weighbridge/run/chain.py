@@ -220,7 +220,7 @@ class Chain:
             time.monotonic() - started,
             counted,
             after,
-            made.notes,
+            tuple(note for note in made.notes if note not in before.notes),
             coverage=made.coverage.to_json()
             if made.coverage and made.coverage is not before.coverage
             else None,
