@@ -1,1 +1,4 @@
-"""Weighbridge: the gate that a pruned or quantized model must pass before it ships."""
+"""Weighbridge: the gate that a pruned or quantized model must pass before it ships.
+
+PYTEST_DONT_REWRITE (`plugin/__init__.py` has the reason)
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 from tests.projects import CASE, report_of, trained, write_project
 
-from weighbridge.run import store as stores
 from weighbridge.run.store import Store
 
 Project = Callable[..., Path]
@@ -73,8 +73,8 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     Store(tmp_path)
-    mine = tmp_path / "making" / f"{os.getpid()}@{stores.socket.gethostname()}@1"
-    dead = tmp_path / "making" / f"999999999@{stores.socket.gethostname()}@2"
+    mine = tmp_path / "making" / f"{os.getpid()}@{socket.gethostname()}@1"
+    dead = tmp_path / "making" / f"999999999@{socket.gethostname()}@2"
     elsewhere = tmp_path / "making" / "999999999@another-host@3"
     for folder in (mine, dead, elsewhere):
         folder.mkdir()

@@ -43,7 +43,8 @@ class ProcessState:
         os.chdir(self.folder)
         sys.path[:] = self.path
         warnings.filters[:] = self.filters  # type: ignore[index]  # typeshed has a read-only sequence
-        _put_back(self.settings)
+        if _settings() != self.settings:
+            _put_back(self.settings)
         return _settings() == self.settings and threading.active_count() <= self.threads
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from weighbridge.core.unfinished import clear_abandoned, unfinished
 
 
 class TextReport(ABC):
@@ -28,11 +28,11 @@ class TextReport(ABC):
 
 def _replace(path: Path, text: str) -> None:
     """Written beside `path` first and then moved over it, so that nobody ever reads half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    clear_abandoned(path.parent, f".{path.name}.")
+    temporary = unfinished(path.parent, f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from weighbridge.core.results import Artifact, ArtifactRecord, FileRecord
+from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.run.chain import Chain
 from weighbridge.run.store import file_digest
 
@@ -48,7 +48,8 @@ def case_folder(artifacts: Path, case: str) -> Path:
 def _lay_out(artifact: Artifact, folder: Path) -> Artifact:
     """The same files under `folder`, which they replace; linked where the file system can, copied elsewhere."""
     root = artifact.path.parent
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    clear_abandoned(folder.parent, f".{folder.name}.")
+    aside = unfinished(folder.parent, f".{folder.name}.")
     for path in artifact.files:
         target = aside / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from weighbridge.core.results import FileRecord, to_json
+from weighbridge.core.unfinished import clear_abandoned, unfinished
 
 SIZE_LIMIT = 10e9
 """Bytes that a store may hold unless the project says otherwise."""
@@ -56,7 +55,7 @@ class Store:
         if not ignore.exists():
             with contextlib.suppress(OSError):
                 ignore.write_text("*\n")
-        self._clear_abandoned()
+        clear_abandoned(folder / "making")
 
     def find(self, key: str) -> Entry | None:
         """The entry called `key`, once its files are found to be as they were written."""
@@ -174,8 +173,8 @@ class Store:
         return self.folder / "store" / key
 
     def _aside(self) -> Path:
-        """A new name outside of the entries that tells whose it is."""
-        return self.folder / "making" / f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex[:8]}"
+        """A new name outside of the entries."""
+        return unfinished(self.folder / "making")
 
     def _read_meta(self, folder: Path) -> tuple[Mapping[str, Any], tuple[FileRecord, ...], float]:
         try:
@@ -208,19 +207,6 @@ class Store:
         with contextlib.suppress(OSError):
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-    def _clear_abandoned(self) -> None:
-        """What processes of this machine that are gone left half made."""
-        import psutil
-
-        for path in (self.folder / "making").iterdir():
-            pid, _, rest = path.name.partition("@")
-            if (
-                rest.startswith(f"{socket.gethostname()}@")
-                and pid.isdigit()
-                and not psutil.pid_exists(int(pid))
-            ):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def file_digest(path: Path) -> str:

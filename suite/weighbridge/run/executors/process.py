@@ -32,6 +32,9 @@ POLL_S = 0.1
 """How often memory is looked at, where a case has a limit of it."""
 TAIL = 4000
 """Characters of its last output that a dead worker's case brings along."""
+_WATCH = 'read _; kill -s KILL -- "-$0"'
+"""A shell that waits for its standard input to be closed, which the end of this process does, however that comes about;
+then it ends the worker's whole group. The worker could not: it may hang, or be dead while what it started lives on."""
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from weighbridge.run.executors.worker import main; main()"
 
 
@@ -99,6 +102,13 @@ class _Worker:
             start_new_session=True,
             encoding="utf-8",
         )
+        self._watch = subprocess.Popen(
+            ["sh", "-c", _WATCH, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True, name="weighbridge-worker").start()
         self._began = 0
@@ -145,8 +155,10 @@ class _Worker:
         """End the process and whatever it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._process.stdin, self._log):
+        self._watch.kill()
+        for process in (self._process, self._watch):
+            process.wait()
+        for stream in (self._process.stdin, self._watch.stdin, self._log):
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def die_with_parent() -> None:
-    """Linux: be killed when the parent is, however that ends. Elsewhere the closed standard input says it."""
+    """Linux: be killed when the parent is. What this process started, the parent's watch ends, there and elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError):  # where memory runs out, this process goes and not the run
@@ -63,7 +63,7 @@ def _channels() -> tuple[queue.Queue[str | None], IO[str]]:
     def read() -> None:
         for line in requests:
             jobs.put(line)
-        os.killpg(os.getpgrp(), signal.SIGKILL)  # the parent is gone: so is whatever this process started
+        jobs.put(None)  # the parent is gone
 
     threading.Thread(target=read, daemon=True, name="weighbridge-jobs").start()
     return jobs, answers

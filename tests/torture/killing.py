@@ -1,0 +1,163 @@
+"""A run that is killed with SIGKILL at some moment, and what the plain run after it must leave."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import psutil
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load
+from tests.projects import report_of, trained, write_project
+
+TORCH = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: model.py:splits
+matrix: {amount: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], epochs: [1, 2]}
+recipe:
+  - prune: l1_unstructured
+    amount: ${{ matrix.amount }}
+  - finetune: {epochs: "${{ matrix.epochs }}", lr: 1e-3}
+  - quantize: dynamic
+    engine: torch
+thresholds: {accuracy_drop: 0.9, size_ratio: 0.5}
+"""
+ONNX = """
+model: {onnx: net.onnx}
+data: model.py:splits
+thresholds: {accuracy_drop: 0.9, size_ratio: 0.5, fidelity: -20}
+matrix: {per_channel: [true, false], reduce_range: [true, false]}
+cases:
+  - name: dynamic
+    recipe:
+      - {quantize: dynamic, per_channel: "${{ matrix.per_channel }}", reduce_range: "${{ matrix.reduce_range }}"}
+  - name: static
+    recipe:
+      - {quantize: static, per_channel: "${{ matrix.per_channel }}", reduce_range: "${{ matrix.reduce_range }}"}
+"""
+CASES = 20
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not round_trip")
+"""Looking for tensors that break a property takes long and keeps nothing, so it is left out."""
+NOT_COMPARED = ("created", "run", "load_average", "seconds", "cached")
+
+
+def write_twenty_cases(folder: Path) -> None:
+    """Pruned and trained through torch, quantized through torch and ONNX Runtime; no export, which takes long."""
+    cases = write_project(folder)
+    (cases / "torch.yaml").write_text(TORCH)
+    (cases / "onnx.yaml").write_text(ONNX)
+    (cases / "net.onnx").write_bytes(_as_onnx(load(trained())))
+    (folder / "tmp").mkdir()
+
+
+def _as_onnx(weights: Mapping[str, Any]) -> bytes:
+    """`tests.projects.MODEL`'s network: three linear layers with ReLU between them."""
+    layers = sorted({name.partition(".")[0] for name in weights})
+    nodes = []
+    for index, layer in enumerate(layers):
+        last = index == len(layers) - 1
+        names = [f"{layer}.in" if index else "x", f"{layer}.weight", f"{layer}.bias"]
+        nodes.append(helper.make_node("Gemm", names, ["y" if last else f"{layer}.out"], transB=1))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"{layer}.out"], [f"{layers[index + 1]}.in"]))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in sorted(weights.items())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(onnx.ModelProto.SerializeToString(model))
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A run in `folder`, and the mark by which everything that it starts can be known."""
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "TORTURED": mark, "TMPDIR": str(folder / "tmp")}
+    with (folder / "tmp" / "out").open("wb") as out:
+        return subprocess.Popen(PYTEST, cwd=folder, env=environment, stdout=out, stderr=out), mark
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """What an undisturbed run reports."""
+    process, _ = start(folder)
+    code = process.wait()
+    assert code == 0, (folder / "tmp" / "out").read_text()
+    (folder / "tmp" / "out").unlink()
+    return told(report_of(folder))
+
+
+def told(value: Any) -> Any:
+    """A report without what may differ from run to run."""
+    if isinstance(value, dict):
+        return {key: told(item) for key, item in value.items() if key not in NOT_COMPARED}
+    return [told(item) for item in value] if isinstance(value, list) else value
+
+
+def _difference(expected: Any, found: Any) -> str:
+    texts = (json.dumps(one, indent=1).splitlines() for one in (expected, found))
+    return "\n".join(difflib.unified_diff(*texts, "expected", "found", lineterm="", n=2))
+
+
+def left_behind(folder: Path) -> set[str]:
+    """Every path under `folder` but those that may come and go: entries of the store, compiled code, drawn examples."""
+    passing = ("__pycache__", ".hypothesis", ".benchmarks")
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {
+        path.as_posix()
+        for path in paths
+        if not set(passing) & set(path.parts) and path.parts[:2] != (".weighbridge", "store")
+    }
+
+
+def still_running(mark: str) -> list[str]:
+    """What a run left running, once it had some seconds to end."""
+    for _ in range(100):
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("TORTURED") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def kill_again_and_again(folder: Path, times: int, seed: int) -> None:
+    """Each time from nothing; asserts that the plain run after it is as if nothing had happened."""
+    write_twenty_cases(folder)
+    began = time.monotonic()
+    expected = run(folder)
+    took, files = time.monotonic() - began, left_behind(folder)
+    assert len(expected["rows"]) == CASES
+    moments = random.Random(seed)
+    for number in range(1, times + 1):
+        shutil.rmtree(folder / ".weighbridge")
+        if moments.random() < 0.5:
+            shutil.rmtree(folder / "reports")
+        process, mark = start(folder)
+        moment = moments.uniform(0, took)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        where = f"killed after {moment:.3f} s of {took:.1f} s, number {number} of seed {seed}"
+        assert still_running(mark) == [], where
+        found = run(folder)
+        assert found == expected, f"{where}\n{_difference(expected, found)}"
+        assert left_behind(folder) == files, where
