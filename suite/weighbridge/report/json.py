@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weighbridge.contracts import REPORTS
-from weighbridge.report.escape import finite
+from weighbridge.core.results import to_json
 from weighbridge.report.text import TextReport
 
 
@@ -17,7 +17,7 @@ class Json(TextReport):
 
     def render(self, report: Mapping[str, Any]) -> str:
         """JSON has a way to write a lone surrogate; UTF-8, which the file is in, has none."""
-        text = json.dumps(finite(report), indent=1, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(to_json(report), indent=1, allow_nan=False, ensure_ascii=False)
         return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
