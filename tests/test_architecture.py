@@ -45,7 +45,7 @@ def name_of(path: Path) -> str:
 
 EXCEPTIONS = {
     # A stored tensor knows its own numbers; the arithmetic of codes is the reference's.
-    ("weighbridge.contracts", "weighbridge.numerics.codes"),
+    ("weighbridge.core.stored", "weighbridge.numerics.codes"),
 }
 """(module, what it imports from a layer above its own), each with its reason."""
 

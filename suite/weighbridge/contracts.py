@@ -11,27 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.options import Limit as Limit
+from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
+from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
     from weighbridge.core.tally import Tally
-
-
-class Options(BaseModel):
-    """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -65,44 +60,12 @@ class Model:
     coverage: Coverage | None = None
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """A weight as the artifact stores it. `array` holds codes when `quantization` is set, values otherwise.
-
-    Packed formats are unpacked: int4 codes come as int8, one a number. `stored_bytes` is what the file spends.
-    """
-
-    name: str
-    array: Array
-    dtype: str
-    stored_bytes: int
-    quantization: Quantization | None = None
-    layer: str = ""
-    operator: str = ""
-    use: Use = field(default_factory=Use)
-    unread: str = ""
-    """Why it is not known what these numbers stand for. Whoever counts weights raises this, so that no count is too small."""
-
-    @property
-    def is_matrix(self) -> bool:
-        """Whether its zeros and bits are judged: weights of two or more dimensions. Biases stay dense and wide by design."""
-        return self.array.ndim >= 2 and self.use.role != "bias"
-
-    def values(self) -> Array:
-        """The numbers the model computes with: dequantized, in float."""
-        from weighbridge.numerics.codes import dequantize_stored
-
-        return dequantize_stored(self)
-
-    def nonzero(self) -> int:
-        """How many of them are not zero: a code equal to its zero point is a zero."""
-        from weighbridge.numerics.codes import count_nonzero
-
-        return count_nonzero(self)
+Port = dict[str, Any]
+"""An input or output of a model: `name`, `dtype`, and `shape`, in which a free axis is its name or '?'."""
 
 
 class Format(Protocol):
-    """What a model can be, and the file it ships as."""
+    """What a model can be, and the file it ships as. `formats.base.FormatBase` has the usual answers."""
 
     @property
     def name(self) -> str: ...
@@ -140,6 +103,32 @@ class Format(Protocol):
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
         """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
+        ...
+
+    @property
+    def declares_inputs(self) -> bool:
+        """Whether its files can say what `inputs` gives, so that samples are drawn without `data` or `inputs`."""
+        ...
+
+    @property
+    def whole_file(self) -> bool:
+        """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
+        ...
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        """The step that `weighbridge new` suggests, a line of YAML an option; without `data` nothing is calibrated."""
+        ...
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The files beside `path` that the model cannot do without. May raise whatever a damaged file brings about."""
+        ...
+
+    def opsets(self, model: Model) -> Mapping[str, int]:
+        """Version by domain of the operators, where the format has such."""
+        ...
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs, for `weighbridge inspect`."""
         ...
 
 
@@ -181,7 +170,7 @@ class EngineOptions(Options):
 
 
 class Engine(Protocol):
-    """What runs an artifact."""
+    """What runs an artifact. `engines.base.EngineBase` has the usual answers."""
 
     @property
     def name(self) -> str: ...
@@ -195,12 +184,25 @@ class Engine(Protocol):
     @property
     def requires(self) -> tuple[Requirement, ...]: ...
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What it imports to open a model: a cold start times these apart from the model's own start."""
+        ...
+
+    @property
+    def runs(self) -> bool:
+        """False for the engine of formats that hold tensors only."""
+        ...
+
+    @property
+    def sums_int8_in_pairs(self) -> bool:
+        """Whether its kernels for x86 without VNNI add pairs of products in 16 bits, where 8-bit weights overflow."""
+        ...
+
     def open(self, artifact: Artifact, options: Any) -> Session: ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")
-NO_ENGINE = "none"
-"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -272,7 +274,6 @@ class Weighing:
     engine_options: Any
     data: Data
     metric: Metric | None
-    folder: Path
     allow_chance: bool = False
     limits: Sequence[Limit] = ()
     """The limits that will be judged on this measurement: a sequential measurement stops when they are."""
@@ -299,24 +300,6 @@ class Weighing:
             options = engine.options(threads=self.engine_options.threads)
         assert self.baseline is not None  # who asks for it needs one
         return engine.open(self.baseline, options)
-
-
-class Limit(Options):
-    """A threshold as the case states it. At least one of `min`, `max`, `equals`."""
-
-    min: float | None = None
-    max: float | None = None
-    equals: float | None = None
-    confidence: float | None = None
-    """Given: the interval at this confidence must clear the limit, not only the point estimate."""
-
-    def __str__(self) -> str:
-        parts = [
-            f"{sign} {value:.6g}"
-            for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
-            if value is not None
-        ]
-        return " and ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from weighbridge.core.arrays import Array
@@ -40,3 +40,39 @@ class Quantization:
     group_size: int | None = None
     scheme: str = "affine"
     """`affine` for integers; `float16`, `bfloat16`, `float8_e4m3fn`, ... for reduced floats."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A weight as the artifact stores it. `array` holds codes when `quantization` is set, values otherwise.
+
+    Packed formats are unpacked: int4 codes come as int8, one a number. `stored_bytes` is what the file spends.
+    """
+
+    name: str
+    array: Array
+    dtype: str
+    stored_bytes: int
+    quantization: Quantization | None = None
+    layer: str = ""
+    operator: str = ""
+    use: Use = field(default_factory=Use)
+    unread: str = ""
+    """Why it is not known what these numbers stand for. Whoever counts weights raises this, so that no count is too small."""
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether its zeros and bits are judged: weights of two or more dimensions. Biases stay dense and wide by design."""
+        return self.array.ndim >= 2 and self.use.role != "bias"
+
+    def values(self) -> Array:
+        """The numbers the model computes with: dequantized, in float."""
+        from weighbridge.numerics.codes import dequantize_stored
+
+        return dequantize_stored(self)
+
+    def nonzero(self) -> int:
+        """How many of them are not zero: a code equal to its zero point is a zero."""
+        from weighbridge.numerics.codes import count_nonzero
+
+        return count_nonzero(self)
