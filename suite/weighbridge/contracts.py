@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.options import Limit as Limit
+from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
@@ -27,12 +27,6 @@ from weighbridge.core.stored import Use as Use
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
     from weighbridge.core.tally import Tally
-
-
-class Options(BaseModel):
-    """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,12 @@ class Model:
     coverage: Coverage | None = None
 
 
+Port = dict[str, Any]
+"""An input or output of a model: `name`, `dtype`, and `shape`, in which a free axis is its name or '?'."""
+
+
 class Format(Protocol):
-    """What a model can be, and the file it ships as."""
+    """What a model can be, and the file it ships as. `formats.base.FormatBase` has the usual answers."""
 
     @property
     def name(self) -> str: ...
@@ -105,6 +103,32 @@ class Format(Protocol):
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
         """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
+        ...
+
+    @property
+    def declares_inputs(self) -> bool:
+        """Whether its files can say what `inputs` gives, so that samples are drawn without `data` or `inputs`."""
+        ...
+
+    @property
+    def whole_file(self) -> bool:
+        """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
+        ...
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        """The step that `weighbridge new` suggests, a line of YAML an option; without `data` nothing is calibrated."""
+        ...
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The files beside `path` that the model cannot do without. May raise whatever a damaged file brings about."""
+        ...
+
+    def opsets(self, model: Model) -> Mapping[str, int]:
+        """Version by domain of the operators, where the format has such."""
+        ...
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs, for `weighbridge inspect`."""
         ...
 
 
@@ -146,7 +170,7 @@ class EngineOptions(Options):
 
 
 class Engine(Protocol):
-    """What runs an artifact."""
+    """What runs an artifact. `engines.base.EngineBase` has the usual answers."""
 
     @property
     def name(self) -> str: ...
@@ -160,12 +184,25 @@ class Engine(Protocol):
     @property
     def requires(self) -> tuple[Requirement, ...]: ...
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What it imports to open a model: a cold start times these apart from the model's own start."""
+        ...
+
+    @property
+    def runs(self) -> bool:
+        """False for the engine of formats that hold tensors only."""
+        ...
+
+    @property
+    def sums_int8_in_pairs(self) -> bool:
+        """Whether its kernels for x86 without VNNI add pairs of products in 16 bits, where 8-bit weights overflow."""
+        ...
+
     def open(self, artifact: Artifact, options: Any) -> Session: ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")
-NO_ENGINE = "none"
-"""The engine of a format that holds tensors only: nothing can run it."""
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -237,7 +274,6 @@ class Weighing:
     engine_options: Any
     data: Data
     metric: Metric | None
-    folder: Path
     allow_chance: bool = False
     limits: Sequence[Limit] = ()
     """The limits that will be judged on this measurement: a sequential measurement stops when they are."""
@@ -264,24 +300,6 @@ class Weighing:
             options = engine.options(threads=self.engine_options.threads)
         assert self.baseline is not None  # who asks for it needs one
         return engine.open(self.baseline, options)
-
-
-class Limit(Options):
-    """A threshold as the case states it. At least one of `min`, `max`, `equals`."""
-
-    min: float | None = None
-    max: float | None = None
-    equals: float | None = None
-    confidence: float | None = None
-    """Given: the interval at this confidence must clear the limit, not only the point estimate."""
-
-    def __str__(self) -> str:
-        parts = [
-            f"{sign} {value:.6g}"
-            for sign, value in ((">=", self.min), ("<=", self.max), ("==", self.equals))
-            if value is not None
-        ]
-        return " and ".join(parts)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def artifact(path: Path) -> Artifact:
 def measure(name: str, candidate: Path, baseline: Path | None = None) -> Measurement:
     before = artifact(baseline) if baseline else None
     engine = ENGINES.get("onnxruntime")
-    scales = Weighing(artifact(candidate), before, engine, engine.options(), Data(), None, candidate.parent)
+    scales = Weighing(artifact(candidate), before, engine, engine.options(), Data(), None)
     return MEASURES.get(name).run(scales)
 
 

@@ -125,7 +125,6 @@ def test_a_processor_that_sums_in_16_bits_is_told_of(
         engine_options=engine.options(),
         data=data,
         metric=find_metric(None, tmp_path),
-        folder=tmp_path,
         allow_chance=True,
     )
     advice = " ".join(accuracy.advise(accuracy.measure(scales)))

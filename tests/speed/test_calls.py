@@ -3,14 +3,15 @@
 import pytest
 from simulated import Machine
 
-from weighbridge.measure.timing.calls import CallSample, clears, sample_calls
+from weighbridge.core import stats
+from weighbridge.measure.timing.calls import CallSample, sample_calls
 
 
 def sample(noise, limit_s, quantile=0.5, *, call_s=0.001, seed=0, budget_s=2.0) -> CallSample:
     machine = Machine(noise, seed, shared=(1.5, 1.5))
     return sample_calls(
         machine.call(call_s, 0),
-        lambda seen: clears(seen.interval(quantile, 0.99), [limit_s]),
+        lambda seen: stats.clears(seen.interval(quantile, 0.99), [limit_s], "max"),
         budget_s,
         gauge=machine,
         clock=machine.clock,

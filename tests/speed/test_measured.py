@@ -30,7 +30,6 @@ def weighing(tmp_path_factory):
         engine_options=engine.options(),
         data=Data(shapes=((256,),)),
         metric=None,
-        folder=folder,
     )
 
 

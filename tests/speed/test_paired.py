@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from simulated import NOISES, Machine, trial
 
+from weighbridge.core import stats
 from weighbridge.measure.timing.clock import calibrated, garbage_held, warm_up
-from weighbridge.measure.timing.paired import clears, compare
+from weighbridge.measure.timing.paired import compare
 from weighbridge.measure.timing.pairs import Pairs
 
 
@@ -226,8 +227,8 @@ def test_without_a_quiet_moment_what_is_plain_takes_a_fraction_of_the_budget():
 def test_sure_is_the_confidence_at_which_the_interval_clears(limit, noise):
     sample = trial(noise, 11, 1.2, limits=[1.2], budget_s=0.25)
     sure = sample.sure(limit)
-    assert clears(replace(sample, confidence=sure - 1e-9).interval, [limit])
-    assert not clears(replace(sample, confidence=min(sure + 1e-9, 1 - 1e-12)).interval, [limit])
+    assert stats.clears(replace(sample, confidence=sure - 1e-9).interval, [limit], "min")
+    assert not stats.clears(replace(sample, confidence=min(sure + 1e-9, 1 - 1e-12)).interval, [limit], "min")
 
 
 def test_what_is_plain_takes_a_fraction_of_the_budget():
@@ -278,7 +279,7 @@ def test_a_call_of_seconds_is_timed_once_and_says_how_long_a_verdict_takes():
 def test_two_limits_must_both_be_cleared():
     sample = trial("quiet", 8, ratio=1.5, limits=[1.2, 1.5])
     assert not sample.decided
-    assert clears(sample.interval, [1.2])
+    assert stats.clears(sample.interval, [1.2], "min")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,10 @@ def test_two_limits_must_both_be_cleared():
     ],
 )
 def test_clears(interval, limits, expected):
-    assert clears(interval, limits) is expected
+    """A lower limit is met by equality; an upper one is the same with the signs turned round."""
+    low, high = interval
+    assert stats.clears(interval, limits, "min") is expected
+    assert stats.clears((-high, -low), [-limit for limit in limits], "max") is expected
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from weighbridge.core import stats
 from weighbridge.measure.timing.blocks import Block
-from weighbridge.measure.timing.paired import clears
 from weighbridge.measure.timing.pairs import RECENT, Level, Pair, Pairs
 
 SLOWED = 1.08
@@ -101,7 +101,7 @@ def test_ways_of_voting_that_contradict_each_other_decide_nothing_between_them()
     assert (low, high) == (pytest.approx(1.2), pytest.approx(1.3))
     for limit, cleared in ((1.19, True), (1.25, False), (1.31, True)):
         assert seen.cleared(limit, 0.99) is cleared
-        assert clears((low, high), [limit]) is cleared
+        assert stats.clears((low, high), [limit], "min") is cleared
     assert min(seen.evidence(1.25)) > math.log(200)
 
 

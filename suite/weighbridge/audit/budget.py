@@ -11,8 +11,8 @@ from weighbridge.case.expand import expand
 from weighbridge.case.model import Case
 from weighbridge.case.text import Document, read
 from weighbridge.case.validate import validate
-from weighbridge.contracts import FORMATS
-from weighbridge.core.errors import CaseError, UsageError, did_you_mean
+from weighbridge.core.errors import CaseError, UsageError
+from weighbridge.formats.suffixes import format_of, formats_by_suffix
 
 OWN = ("model", "candidate", "recipe")
 """What a case file says and a budget leaves to the command line."""
@@ -83,21 +83,6 @@ def _faults(document: Document) -> CaseError:
     return CaseError(
         document.path, sorted(set(document.faults), key=lambda fault: (fault.line, fault.column))
     )
-
-
-def formats_by_suffix() -> dict[str, str]:
-    """The formats whose file is the whole model. A torch checkpoint is none: it needs code."""
-    return {
-        suffix: format_.name for format_ in FORMATS if format_.name != "torch" for suffix in format_.suffixes
-    }
-
-
-def format_of(path: Path) -> str:
-    """The format of a file, by its suffix; raises `UsageError`."""
-    known = formats_by_suffix()
-    if path.suffix.lower() not in known:
-        raise UsageError(f"{path}: unknown kind of file '{path.suffix}'{did_you_mean(path.suffix, known)}")
-    return known[path.suffix.lower()]
 
 
 def find_artifacts(names: Sequence[str]) -> list[Path]:

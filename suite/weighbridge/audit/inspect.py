@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weighbridge.audit.budget import format_of
-from weighbridge.contracts import FORMATS, Model
+from weighbridge.contracts import FORMATS
 from weighbridge.core.results import Artifact
 from weighbridge.core.units import show
 from weighbridge.formats.finished import finished_file
+from weighbridge.formats.suffixes import format_of
 from weighbridge.measure.contents import describe as describe_weight
-
-Port = dict[str, Any]
-"""An input or output: name, dtype, and shape, in which a free axis is its name or '?'."""
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -22,7 +19,7 @@ def describe(path: Path) -> dict[str, Any]:
     format_ = FORMATS.get(format_of(path))
     model = format_.load(path.name, None, path.parent)
     artifact = finished_file(model, path) or Artifact(format_.name, path, (path,))
-    inputs, outputs = PORTS.get(format_.name, _none)(model)
+    inputs, outputs = format_.ports(model)
     layers = [
         {
             **describe_weight(tensor),
@@ -38,9 +35,7 @@ def describe(path: Path) -> dict[str, Any]:
         "file": path.name,
         "format": format_.name,
         "files": {one.name: one.stat().st_size for one in artifact.files},
-        "opsets": {one.domain or "ai.onnx": one.version for one in model.value.opset_import}
-        if format_.name == "onnx"
-        else {},
+        "opsets": dict(format_.opsets(model)),
         "inputs": inputs,
         "outputs": outputs,
         "operators": dict(sorted(format_.operators(model).items(), key=lambda item: (-item[1], item[0]))),
@@ -140,73 +135,3 @@ def _zeros(one: Mapping[str, Any]) -> str:
 
 def _shape(shape: list[Any]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def _none(model: Model) -> tuple[list[Port], list[Port]]:
-    return [], []
-
-
-def _onnx(model: Model) -> tuple[list[Port], list[Port]]:
-    import onnx
-
-    stored = {tensor.name for tensor in model.value.graph.initializer}
-
-    def port(value: Any) -> Port:
-        kind = value.type.WhichOneof("value") or "nothing"
-        if kind != "tensor_type":
-            return {"name": value.name, "dtype": kind.removesuffix("_type"), "shape": []}
-        tensor = value.type.tensor_type
-        shape = [
-            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?"
-            for axis in tensor.shape.dim
-        ]
-        return {
-            "name": value.name,
-            "dtype": onnx.TensorProto.DataType.Name(tensor.elem_type).lower(),
-            "shape": shape,
-        }
-
-    graph = model.value.graph
-    return [port(value) for value in graph.input if value.name not in stored], [
-        port(value) for value in graph.output
-    ]
-
-
-def _exported(model: Model) -> tuple[list[Port], list[Port]]:
-    values = {node.name: node.meta.get("val") for node in model.value.graph.nodes}
-    output = next(node for node in model.value.graph.nodes if node.op == "output")
-    values |= {node.name: node.meta.get("val") for node in output.all_input_nodes}
-
-    def port(name: str) -> Port:
-        value = values.get(name)
-        shape = [size if isinstance(size, int) else str(size) for size in getattr(value, "shape", ())]
-        return {
-            "name": name,
-            "dtype": str(getattr(value, "dtype", "?")).removeprefix("torch."),
-            "shape": shape,
-        }
-
-    signature = model.value.graph_signature
-    return [port(str(name)) for name in signature.user_inputs], [
-        port(str(name)) for name in signature.user_outputs
-    ]
-
-
-def _tflite(model: Model) -> tuple[list[Port], list[Port]]:
-    from weighbridge.formats.tflite_file import TFLiteFile
-
-    def ports(found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[Port]:
-        return [
-            {"name": name, "dtype": dtype, "shape": ["?" if size < 0 else size for size in shape]}
-            for name, (shape, dtype) in found.items()
-        ]
-
-    file = TFLiteFile(model.value)
-    return ports(file.inputs()), ports(file.outputs())
-
-
-PORTS: dict[str, Callable[[Model], tuple[list[Port], list[Port]]]] = {
-    "onnx": _onnx,
-    "exported": _exported,
-    "tflite": _tflite,
-}

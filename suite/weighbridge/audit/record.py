@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from weighbridge.audit.budget import format_of, labels
+from weighbridge.audit.budget import labels
 from weighbridge.audit.sign import Refused, open_envelope, payload_of
 from weighbridge.audit.sign import sign as sign_payload
 from weighbridge.case.model import Case
-from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS
 from weighbridge.core.errors import UsageError
-from weighbridge.formats.finished import companions
-from weighbridge.report.escape import finite
+from weighbridge.core.results import to_json
+from weighbridge.formats.suffixes import format_of
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://pypi.org/project/weighbridge/audit/v1"
@@ -38,7 +38,7 @@ def make_statement(report: Mapping[str, Any], cases: Sequence[Case], budget: Pat
         **{key: report[key] for key in ("created", "machine", "versions")},
         "results": [_lasting(row) for row in report["rows"]],
     }
-    predicate = finite(predicate)
+    predicate = to_json(predicate)
     return {
         "_type": STATEMENT,
         "subject": [{"name": names[path], "digest": digest(path)} for path in subjects],
@@ -198,7 +198,7 @@ def artifact_files(case: Case) -> tuple[Path, ...]:
 def files_of(format_: str, path: Path) -> tuple[Path, ...]:
     """`path` and the files that belong to it; an unreadable model is still a file with a digest."""
     try:
-        return (path, *(one for one in companions(format_, path) if one.is_file()))
+        return (path, *(one for one in FORMATS.get(format_).companions(path) if one.is_file()))
     except Exception:  # the parser raises whatever the damage makes it raise
         return (path,)
 

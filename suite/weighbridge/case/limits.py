@@ -9,12 +9,9 @@ from typing import Any
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.model import ModelRef, ThresholdRef
 from weighbridge.case.text import KeyPath, Mark
-from weighbridge.contracts import FORMATS, MEASURES, NO_ENGINE, THRESHOLDS, Limit, Threshold
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Limit, Threshold
 from weighbridge.core.errors import did_you_mean
 from weighbridge.core.units import parse
-
-_DECLARING = ("onnx", "tflite", "keras")
-"""The formats whose files say what they take, so that samples can be drawn without `data` or `inputs`."""
 
 
 def read_thresholds(
@@ -104,7 +101,7 @@ def check_possible(
             continue
         if ("data" in needs or "metric" in needs) and not data:
             fault(where, f"'{ref.name}' needs `data` with a test split", key=True)
-        elif "inputs" in needs and not (data or inputs or source in _DECLARING):
+        elif "inputs" in needs and not (data or inputs or FORMATS.get(source).declares_inputs):
             fault(where, f"'{ref.name}' needs samples to run the model on; give `data` or `inputs`", key=True)
         if threshold.relative and not compares:
             fault(
@@ -121,7 +118,7 @@ def _has(threshold: Threshold, needs: tuple[str, ...], ref: ModelRef, fault: Fau
         kinds = f"{', '.join(threshold.formats[:-1])} or {threshold.formats[-1]}".removeprefix(" or ")
         fault(where, f"'{threshold.name}' is a quantity of {kinds} models; {what}", key=True)
         return False
-    if FORMATS.get(ref.format).engine == NO_ENGINE and {"data", "metric", "inputs"} & set(needs):
+    if not ENGINES.get(FORMATS.get(ref.format).engine).runs and {"data", "metric", "inputs"} & set(needs):
         fault(
             where, f"'{threshold.name}' needs a model that runs; {what}, which holds tensors only", key=True
         )

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weighbridge.contracts import FORMATS
+from weighbridge.contracts import FORMATS, Format
 from weighbridge.core.errors import UsageError
-
-_CALIBRATED = {
-    "torch": [
-        "  - quantize: static",
-        "    engine: onnxruntime    # exports to ONNX by itself",
-        "    per_channel: true",
-    ],
-    "exported": ["  - quantize: static", "    engine: onnxruntime", "    per_channel: true"],
-    "onnx": ["  - quantize: static", "    per_channel: true"],
-    "tflite": ["  - quantize: litert", "    mode: static"],
-    "keras": ["  - quantize: tflite", "    mode: full_integer"],
-}
-_UNCALIBRATED = {
-    "torch": ["  - quantize: dynamic", "    engine: onnxruntime    # exports to ONNX by itself"],
-    "exported": ["  - quantize: dynamic", "    engine: onnxruntime"],
-    "onnx": ["  - quantize: dynamic"],
-    "tflite": ["  - quantize: litert", "    mode: dynamic"],
-    "keras": ["  - quantize: tflite", "    mode: dynamic_range"],
-}
-_SHAPES = ("torch", "exported")
-"""Formats whose files do not declare the shapes of their inputs."""
+from weighbridge.formats.suffixes import format_of
 
 
 def scaffold(model: str, data: str | None) -> str:
@@ -35,31 +15,31 @@ def scaffold(model: str, data: str | None) -> str:
     Without data nothing is calibrated and no accuracy is claimed: the case holds what random inputs can tell, and says
     what to write when there is data. Raises `UsageError` for a file of no known format.
     """
-    format_ = format_of(model)
-    weights = ", weights: model.safetensors" if format_ == "torch" else ""
-    lines = [f"model: {{{format_}: {model}{weights}}}"]
+    format_ = _format_of(model)
+    weights = "" if format_.whole_file else ", weights: model.safetensors"
+    lines = [f"model: {{{format_.name}: {model}{weights}}}"]
     if data:
         lines += [
             f"data: {data}    # gives the splits test and calibration, each (inputs, targets)",
             "metric: accuracy",
             "recipe:",
-            *_CALIBRATED.get(format_, []),
+            *_step(format_.first_recipe(data=True)),
             "thresholds:",
             "  accuracy_drop: 0.01     # at most, absolute",
         ]
     else:
         inputs = (
-            "[[3, 224, 224]]    # shapes of one sample, of which random ones are drawn"
-            if format_ in _SHAPES
-            else "random"
+            "random"
+            if format_.declares_inputs
+            else "[[3, 224, 224]]    # shapes of one sample, of which random ones are drawn"
         )
         lines += [
             f"inputs: {inputs}",
             "# with data, better: accuracy is judged, and activations can be calibrated",
             "# data: data.py:splits",
             "recipe:",
-            *_UNCALIBRATED.get(format_, []),
-            *(f"# {line[2:]}" for line in _CALIBRATED.get(format_, [])),
+            *_step(format_.first_recipe(data=False)),
+            *_step(format_.first_recipe(data=True), "# "),
             "thresholds:",
             "# accuracy_drop: 0.01     # at most, absolute",
         ]
@@ -70,14 +50,17 @@ def scaffold(model: str, data: str | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def format_of(model: str) -> str:
-    """The model format that a file's suffix, or `file.py:callable`, speaks of; raises `UsageError`."""
-    path, _, callable_name = model.rpartition(":")
-    if callable_name and path:
-        return "torch"
-    suffix = Path(model).suffix
-    for format_ in FORMATS:
-        if suffix in format_.suffixes and format_.name != "torch":
-            return str(format_.name)
-    known = sorted({suffix for format_ in FORMATS for suffix in format_.suffixes} - {".safetensors"})
-    raise UsageError(f"{model}: a file ending in {', '.join(known)}, or file.py:callable for a torch module")
+def _format_of(model: str) -> Format:
+    """Of `file.py:callable` the format that code builds, of a file that of its suffix; raises `UsageError`."""
+    path, _, name = model.rpartition(":")
+    if path and name:
+        return next(format_ for format_ in FORMATS if not format_.whole_file)
+    try:
+        return FORMATS.get(format_of(Path(model)))
+    except UsageError as error:
+        raise UsageError(f"{error}; file.py:callable for a torch module") from None
+
+
+def _step(lines: tuple[str, ...], indent: str = "  ") -> list[str]:
+    """The lines of one step as an item of the list `recipe`."""
+    return [f"{indent}{'-' if index == 0 else ' '} {line}" for index, line in enumerate(lines)]

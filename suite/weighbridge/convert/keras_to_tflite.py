@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
-from weighbridge.convert.tflite_check import check_agreement
+from weighbridge.convert.agreement import check_agreement
 from weighbridge.core.errors import StageError
+from weighbridge.engines.litert import run_tflite
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS, demand
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
@@ -48,7 +49,9 @@ def keras_to_tflite(model: Model, context: Context) -> Model:
     """
     tflite = Model("tflite", convert(make_converter(model), "export"))
     samples = context.data.sample(_SAMPLES)
-    note = check_agreement(tflite, samples, run_keras(model.value, samples), "Keras")
+    expected = run_keras(model.value, samples)
+    off = check_agreement(run_tflite(tflite, samples), expected, ".tflite", "Keras")
+    note = f"the .tflite agrees with Keras within {off:.1e}"
     return Model("tflite", tflite.value, notes=(*model.notes, note))
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
-from weighbridge.convert.tflite_check import check_agreement
+from weighbridge.convert.agreement import check_agreement
 from weighbridge.core.batches import take
 from weighbridge.core.errors import StageError
+from weighbridge.engines.litert import run_tflite
 from weighbridge.environment.extras import LITERT, LITERT_TORCH, load
 from weighbridge.environment.quiet import quiet
 
@@ -42,7 +43,8 @@ def torch_to_tflite(model: Model, context: Context) -> Model:
         raise StageError(
             "export", f"litert-torch cannot convert the module: {type(error).__name__}: {error}"
         ) from error
-    note = check_agreement(tflite, samples, expected, "torch")
+    off = check_agreement(run_tflite(tflite, samples), expected, ".tflite", "torch")
+    note = f"the .tflite agrees with torch within {off:.1e}"
     return Model("tflite", tflite.value, notes=(*model.notes, note))
 
 

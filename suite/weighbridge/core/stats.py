@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -33,12 +33,10 @@ def wilson_interval(k: int, n: int, confidence: float) -> tuple[float, float]:
     """Two-sided score interval for a proportion, k of n (Wilson 1927). (0, 1) when n is 0."""
     if n == 0:
         return 0.0, 1.0
-    z = normal_quantile((1 + confidence) / 2)
-    share, spread = k / n, z * z / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    # At the ends of the range the formula gives 0 and 1 only up to rounding.
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+    from scipy.stats import binomtest
+
+    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def tango_score(b: int, c: int, n: int, difference: float) -> float:
@@ -144,15 +142,24 @@ def paired_bootstrap(
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a monotone function changes sign in [low, high], by bisection; an end where it does not."""
-    rising = function(high) > function(low)
-    for _ in range(60):
-        middle = (low + high) / 2
-        if (function(middle) > 0) == rising:
-            high = middle
-        else:
-            low = middle
-    return (low + high) / 2
+    """Where a monotone function changes sign in [low, high]; the end nearer to zero where it does not.
+
+    By bisection, since a score is infinite at the ends of its range and only its sign can be used there.
+    """
+    from scipy.optimize import bisect
+
+    at_low, at_high = function(low), function(high)
+    if (at_low > 0) == (at_high > 0):
+        return low if abs(at_low) < abs(at_high) else high
+    return float(bisect(function, low, high, xtol=1e-15, maxiter=200))
+
+
+def clears(interval: tuple[float, float], limits: Sequence[float], side: Literal["min", "max"]) -> bool:
+    """Whether `interval` lies on one side of each limit. A limit is met by equality: `side` tells which way."""
+    low, high = interval
+    if side == "min":
+        return all(low >= limit or high < limit for limit in limits)
+    return all(high <= limit or low > limit for limit in limits)
 
 
 # ----------------------------------------------------------------------------- sequential: quantiles, anytime
@@ -199,16 +206,6 @@ def sequential_interval(
     low = float(ordered[n - above]) if above <= n else -math.inf
     high = float(ordered[below - 1]) if below <= n else math.inf
     return low, high
-
-
-def sequential_sure(values: Sequence[float] | Floats, limit: float, quantile: float = 0.5) -> float:
-    """The largest confidence, in [0, 1), at which `sequential_interval` lies on one side of `limit`."""
-    array, n = np.asarray(values, dtype=float), len(values)
-    if n == 0:
-        return 0.0
-    above = float(evidence(int((array > limit).sum()), n, 1 - quantile))
-    below = float(evidence(int((array < limit).sum()), n, quantile))
-    return max(0.0, 1.0 - 2.0 * math.exp(-max(above, below)))
 
 
 def samples_to_decide(

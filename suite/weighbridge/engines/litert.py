@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
 from weighbridge.core.batches import axes_of, cast
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
+from weighbridge.engines.base import EngineBase
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.environment.quiet import quiet
 
 if TYPE_CHECKING:
-    from weighbridge.contracts import Array, Inputs
+    from weighbridge.contracts import Array, Inputs, Model
 
 
 class LiteRTOptions(EngineOptions):
@@ -136,19 +139,27 @@ class LiteRTSession:
         return [interpreter.get_tensor(detail["index"]) for detail in self._outputs]
 
 
-class LiteRT:
+class LiteRT(EngineBase):
     """The interpreter of ai-edge-litert."""
 
     name = "litert"
     formats: tuple[str, ...] = ("tflite",)
     options: type[EngineOptions] = LiteRTOptions
     requires: tuple[Requirement, ...] = (LITERT,)
+    packages = (LITERT.name,)
 
     def open(self, artifact: Artifact, options: Any) -> LiteRTSession:
         """Raises `StageError` for a damaged file and, by name, for custom operators that LiteRT has no
         kernel for.
         """
         return LiteRTSession(artifact, options)
+
+
+def run_tflite(model: Model, inputs: Inputs) -> tuple[Array, ...]:
+    """The outputs of a `.tflite` that is still in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = FORMATS.get(model.format).save(model, Path(folder), "model")
+        return LiteRT().open(artifact, LiteRTOptions()).run(inputs)
 
 
 def _interpreter(artifact: Artifact, options: LiteRTOptions) -> Any:

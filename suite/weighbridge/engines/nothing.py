@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.contracts import ENGINES, NO_ENGINE, EngineOptions, Requirement, Session
+from weighbridge.contracts import ENGINES, Session
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
+from weighbridge.engines.base import EngineBase
 
 
-class Nothing:
-    name = NO_ENGINE
+class Nothing(EngineBase):
+    name = "none"
     formats: tuple[str, ...] = ("safetensors",)
-    options: type[EngineOptions] = EngineOptions
-    requires: tuple[Requirement, ...] = ()
+    runs = False
 
     def open(self, artifact: Artifact, options: Any) -> Session:
         raise StageError("open", f"{artifact.path.name} holds tensors only: nothing can run it")

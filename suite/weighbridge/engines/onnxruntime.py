@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Requirement
+from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
+from weighbridge.engines.base import EngineBase
 
 
 class OnnxRuntimeOptions(EngineOptions):
@@ -180,11 +181,12 @@ _DTYPES = {
 }
 
 
-class OnnxRuntime:
+class OnnxRuntime(EngineBase):
     name = "onnxruntime"
     formats = ("onnx",)
     options: type[EngineOptions] = OnnxRuntimeOptions
-    requires: tuple[Requirement, ...] = ()
+    packages = ("onnxruntime",)
+    sums_int8_in_pairs = True
 
     def open(self, artifact: Artifact, options: Any) -> OnnxRuntimeSession:
         return OnnxRuntimeSession(str(artifact.path), options.threads, options.provider)

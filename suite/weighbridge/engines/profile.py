@@ -13,7 +13,7 @@ from weighbridge.contracts import Inputs, Weighing
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact
-from weighbridge.environment.requirements import isa
+from weighbridge.environment.requirements import INT8_DOT_PRODUCT, isa
 
 SHOWN = 8
 WORTH_SAYING = 0.1
@@ -99,8 +99,9 @@ def _top(profile: Profile) -> str:
 
 def no_int8_hardware(candidate: Profile) -> list[str]:
     """int8 needs instructions that multiply it: without them it is about as fast as float."""
-    fast = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
-    if fast & isa() or not any("int8" in kind for row in candidate.operators for kind in row.types):
+    if INT8_DOT_PRODUCT & isa() or not any(
+        "int8" in kind for row in candidate.operators for kind in row.types
+    ):
         return []
     return ["this processor has no int8 dot product (VNNI, AMX, dotprod): int8 gains little speed here"]
 

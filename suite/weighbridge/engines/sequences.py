@@ -135,6 +135,18 @@ class SteppedEngine:
     def requires(self) -> tuple[Requirement, ...]:
         return self.engine.requires
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return self.engine.packages
+
+    @property
+    def runs(self) -> bool:
+        return self.engine.runs
+
+    @property
+    def sums_int8_in_pairs(self) -> bool:
+        return self.engine.sums_int8_in_pairs
+
     def open(self, artifact: Artifact, options: Any) -> SteppedSession:
         """Raises `StageError` for an engine that does not name its inputs, from which the state is told."""
         session = self.engine.open(artifact, options)

@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Requirement
+from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs
 from weighbridge.core.batches import cast, describe, items
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
+from weighbridge.engines.base import EngineBase
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +56,11 @@ class TorchSession:
         return call
 
 
-class TorchEager:
+class TorchEager(EngineBase):
     name = "torch"
     formats = ("torch", "exported")
     options: type[EngineOptions] = TorchOptions
-    requires: tuple[Requirement, ...] = ()
+    packages = ("torch",)
 
     def open(self, artifact: Artifact, options: Any) -> TorchSession:
         import torch

@@ -85,6 +85,12 @@ def _engine(name: str) -> bool:
     return name in ENGINES and all(missing(requirement) is None for requirement in ENGINES.get(name).requires)
 
 
+INT8_DOT_PRODUCT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm", "arm64"})
+"""Any of these flags: one instruction multiplies int8 and sums in 32 bits. `arm64` is all that macOS says of Apple's."""
+INT8_WIDE_SUMS = INT8_DOT_PRODUCT | {"asimd"}
+"""Any of these flags: no sum of int8 products is kept in 16 bits, as ARM without dot products widens first."""
+
+
 @cache
 def isa() -> frozenset[str]:
     """The processor's instruction set flags, lower case: `avx2`, `avx512_vnni`, `asimddp`."""

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.formats.base import FormatBase
 
 
-class ExportedProgram:
+class ExportedProgram(FormatBase):
     name = "exported"
     suffixes = (".pt2",)
     engine = "torch"
-    requires: tuple[Requirement, ...] = ()
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         import torch
@@ -63,6 +63,30 @@ class ExportedProgram:
 
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        if data:
+            return "quantize: static", "engine: onnxruntime", "per_channel: true"
+        return "quantize: dynamic", "engine: onnxruntime"
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        values = {node.name: node.meta.get("val") for node in model.value.graph.nodes}
+        output = next(node for node in model.value.graph.nodes if node.op == "output")
+        values |= {node.name: node.meta.get("val") for node in output.all_input_nodes}
+
+        def port(name: str) -> Port:
+            value = values.get(name)
+            shape = [size if isinstance(size, int) else str(size) for size in getattr(value, "shape", ())]
+            return {
+                "name": name,
+                "dtype": str(getattr(value, "dtype", "?")).removeprefix("torch."),
+                "shape": shape,
+            }
+
+        signature = model.value.graph_signature
+        return [port(str(name)) for name in signature.user_inputs], [
+            port(str(name)) for name in signature.user_outputs
+        ]
 
 
 def _read(path: Path) -> object:

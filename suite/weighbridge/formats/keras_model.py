@@ -17,12 +17,13 @@ from weighbridge.core.results import Artifact
 from weighbridge.environment.extras import TENSORFLOW, TF_KERAS
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
+from weighbridge.formats.base import FormatBase
 
 SAVED_MODEL = "saved_model"
 """The key of `Model.source` that holds the folder of a SavedModel without Keras layers."""
 
 
-class KerasModel:
+class KerasModel(FormatBase):
     """`Model.value` is a Keras 3 or a tf_keras model, or a SavedModel's root where the folder has no
     layers.
     """
@@ -31,6 +32,7 @@ class KerasModel:
     suffixes: tuple[str, ...] = (".keras",)
     engine = "litert"
     requires: tuple[Requirement, ...] = (TENSORFLOW, TF_KERAS)
+    declares_inputs = True
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """Raises `StageError` where there is no model, it is not built yet, or `weights` do not fit."""
@@ -92,6 +94,9 @@ class KerasModel:
             return None, {}
         dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.value.inputs)
         return shapes, dict(zip(names, dtypes, strict=True))
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        return "quantize: tflite", f"mode: {'full_integer' if data else 'dynamic_range'}"
 
     def _read(self, path: Path) -> Model:
         if path.is_dir():

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.formats.base import FormatBase
 
 _PROTOBUF_LIMIT = 2**31 - 1
 
 
-class OnnxModel:
+class OnnxModel(FormatBase):
     name = "onnx"
     suffixes = (".onnx",)
     engine = "onnxruntime"
-    requires: tuple[Requirement, ...] = ()
+    declares_inputs = True
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         import onnx
@@ -77,6 +78,52 @@ class OnnxModel:
             dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
         # Two inputs with two fixed sizes do not both begin with the batch: a recurrent state begins with its layers.
         return (shapes, dtypes) if len(batches) < 2 else (None, {})
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        return ("quantize: static", "per_channel: true") if data else ("quantize: dynamic",)
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The files of external data."""
+        import onnx
+        from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+        from weighbridge.formats.onnx_weights import graphs
+
+        model = onnx.load(path, load_external_data=False)
+        tensors = [tensor for graph in graphs(model) for tensor in getattr(graph, "initializer", ())]
+        tensors += [
+            attribute.t
+            for graph in graphs(model)
+            for node in graph.node
+            for attribute in node.attribute
+            if attribute.HasField("t")
+        ]
+        names = {ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)}
+        return tuple(path.parent / name for name in sorted(names))
+
+    def opsets(self, model: Model) -> Mapping[str, int]:
+        return {one.domain or "ai.onnx": one.version for one in model.value.opset_import}
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        graph = model.value.graph
+        stored = {tensor.name for tensor in graph.initializer}
+        return [_port(value) for value in graph.input if value.name not in stored], [
+            _port(value) for value in graph.output
+        ]
+
+
+def _port(value: Any) -> Port:
+    import onnx
+
+    kind = value.type.WhichOneof("value") or "nothing"
+    if kind != "tensor_type":
+        return {"name": value.name, "dtype": kind.removesuffix("_type"), "shape": []}
+    tensor = value.type.tensor_type
+    shape = [
+        axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim
+    ]
+    dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    return {"name": value.name, "dtype": dtype, "shape": shape}
 
 
 def read_onnx(path: Path) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weighbridge.contracts import FORMATS, NO_ENGINE, Model, Quantization, Requirement, StoredTensor
+from weighbridge.contracts import FORMATS, Model, Quantization, StoredTensor
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
+from weighbridge.formats.base import FormatBase
 
 # The format's own names -> (our name, numpy's or ml_dtypes' name).
 _DTYPES = {
@@ -33,13 +34,12 @@ _REDUCED = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 _SCALES = ((".codes", ".scale", ".zero_point"), (".weight", ".weight_scale", ".weight_zero_point"))
 
 
-class Safetensors:
+class Safetensors(FormatBase):
     """A `.safetensors` file. `Model.value` maps each name to (dtype, array)."""
 
     name = "safetensors"
     suffixes: tuple[str, ...] = (".safetensors",)
-    engine = NO_ENGINE
-    requires: tuple[Requirement, ...] = ()
+    engine = "none"
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         if weights is not None:

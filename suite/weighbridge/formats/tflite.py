@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
+from weighbridge.contracts import FORMATS, Model, Port, Requirement, StoredTensor
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 from weighbridge.environment.extras import LITERT
+from weighbridge.formats.base import FormatBase
 from weighbridge.formats.tflite_file import TFLiteFile
 
 
-class TFLite:
+class TFLite(FormatBase):
     """The format of LiteRT. `Model.value` is the file's bytes."""
 
     name = "tflite"
     suffixes: tuple[str, ...] = (".tflite",)
     engine = "litert"
     requires: tuple[Requirement, ...] = (LITERT,)
+    declares_inputs = True
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """Read a finished file; raises `StageError` where there is none, or it is damaged."""
@@ -55,10 +57,24 @@ class TFLite:
             {name: dtype for name, (_, dtype) in declared.items()},
         )
 
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        return "quantize: litert", f"mode: {'static' if data else 'dynamic'}"
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        file = TFLiteFile(model.value)
+        return _ports(file.inputs()), _ports(file.outputs())
+
     def _read(self, path: Path) -> Model:
         content = path.read_bytes()
         TFLiteFile(content, path.name)
         return Model(self.name, content)
+
+
+def _ports(found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[Port]:
+    return [
+        {"name": name, "dtype": dtype, "shape": ["?" if size < 0 else size for size in shape]}
+        for name, (shape, dtype) in found.items()
+    ]
 
 
 FORMATS.add(TFLite.name, TFLite())

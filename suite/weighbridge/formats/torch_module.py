@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, Requirement, StoredTensor
+from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_packed import flatten, pack, shown
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     import torch
 
 
-class TorchModule:
+class TorchModule(FormatBase):
     name = "torch"
     suffixes = (".safetensors",)
     engine = "torch"
-    requires: tuple[Requirement, ...] = ()
+    whole_file = False
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         import torch
@@ -104,6 +105,10 @@ class TorchModule:
     def operators(self, model: Model) -> Mapping[str, int]:
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
         return dict(Counter(_qualified(module) for module in leaves))
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        engine = "engine: onnxruntime    # exports to ONNX by itself"
+        return ("quantize: static", engine, "per_channel: true") if data else ("quantize: dynamic", engine)
 
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}

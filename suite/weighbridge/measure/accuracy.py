@@ -21,14 +21,12 @@ from weighbridge.contracts import (
 from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
-from weighbridge.environment.requirements import isa
+from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
 QUANTILES = 401
 RESAMPLES = 1000
-_WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "asimd"})
-"""Instruction sets whose int8 products are summed in 32 bits."""
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -114,7 +112,7 @@ def _overflows(weighing: Weighing) -> bool:
 
     255 * 127 + 255 * 127 is above 32767. Source: ONNX Runtime's notes on `reduce_range`.
     """
-    if weighing.engine.name != "onnxruntime" or isa() & _WIDE_SUMS:
+    if not weighing.engine.sums_int8_in_pairs or isa() & INT8_WIDE_SUMS:
         return False
     format_ = FORMATS.get(weighing.candidate.format)
     return any(

@@ -12,7 +12,6 @@ from pydantic import Field
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core import stats
 from weighbridge.core.results import Measurement, Reading
-from weighbridge.measure.timing.calls import clears
 from weighbridge.measure.timing.fresh import Start, start
 from weighbridge.measure.timing.limits import BenchLimit, with_threads
 
@@ -40,7 +39,9 @@ def measure(weighing: Weighing) -> Measurement:
         weighing.say(f"cold start: {len(starts)} processes, {np.median(seconds):.3g} s")
         interval = stats.sequential_interval(seconds, confidence)
         spent = time.monotonic() - begin
-        if len(starts) >= 3 and (spent >= options.budget or (bounds and clears(interval, bounds))):
+        if len(starts) >= 3 and (
+            spent >= options.budget or (bounds and stats.clears(interval, bounds, "max"))
+        ):
             break
     weighing.keep("candidate", seconds)
     details: dict[str, Any] = {
@@ -60,7 +61,7 @@ def measure(weighing: Weighing) -> Measurement:
 def _what_would_decide(
     seconds: list[float], bounds: list[float], interval: tuple[float, float], confidence: float, spent: float
 ) -> list[str]:
-    if not bounds or clears(interval, bounds):
+    if not bounds or stats.clears(interval, bounds, "max"):
         return []
     needed = stats.samples_to_decide(seconds, bounds[0], confidence, most=1000)
     return [] if needed is None else [f"a budget of about {1.5 * needed * spent / len(seconds):.2g} s"]

@@ -78,8 +78,8 @@ def contents(artifact: Artifact) -> dict[str, Any]:
     format_ = FORMATS.get(artifact.format)
     model = format_.open(artifact)
     details: dict[str, Any] = {"format": artifact.format, "operators": dict(format_.operators(model))}
-    if artifact.format == "onnx":
-        details["opsets"] = {entry.domain or "ai.onnx": entry.version for entry in model.value.opset_import}
+    if opsets := format_.opsets(model):
+        details["opsets"] = dict(opsets)
     tensors = list(weights(artifact))
     details["dtypes"] = dict(Counter(tensor.dtype for tensor in tensors))
     details["weights"] = [describe(tensor) for tensor in tensors if tensor.is_matrix]

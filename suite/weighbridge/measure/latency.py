@@ -9,7 +9,7 @@ from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshol
 from weighbridge.core import stats
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment import machine
-from weighbridge.measure.timing.calls import CallSample, clears, sample_calls
+from weighbridge.measure.timing.calls import CallSample, sample_calls
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.gauge import gauge_for
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
@@ -35,7 +35,9 @@ def measure(weighing: Weighing) -> Measurement:
     bounds = [bound / 1e3 for bound in (options.min, options.max) if bound is not None]
     quantile = options.percentile / 100
     sample = candidate_calls(
-        weighing, options, lambda seen: bool(bounds) and clears(seen.interval(quantile, confidence), bounds)
+        weighing,
+        options,
+        lambda seen: bool(bounds) and stats.clears(seen.interval(quantile, confidence), bounds, "max"),
     )
     low, high = sample.interval(quantile, confidence)
     details: dict[str, Any] = {f"p{percent}": sample.quantile(percent / 100) * 1e3 for percent in PERCENTILES}
@@ -72,7 +74,7 @@ def summary(
 ) -> dict[str, Any]:
     """What a report needs of a sample besides its figures, JSON values; times in seconds."""
     advice = []
-    if bounds and not clears(sample.interval(quantile, confidence), bounds):
+    if bounds and not stats.clears(sample.interval(quantile, confidence), bounds, "max"):
         needed = stats.samples_to_decide(sample.seconds, bounds[0], confidence, quantile)
         if sample.disturbed > 0.5:
             advice.append(

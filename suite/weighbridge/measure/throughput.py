@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.core import stats
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.measure.latency import advise, candidate_calls, summary
-from weighbridge.measure.timing.calls import clears
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit
 
 
@@ -19,7 +19,9 @@ def measure(weighing: Weighing) -> Measurement:
     confidence = options.confidence or CONFIDENCE
     bounds = [options.batch / bound for bound in (options.min, options.max) if bound]
     sample = candidate_calls(
-        weighing, options, lambda seen: bool(bounds) and clears(seen.interval(0.5, confidence), bounds)
+        weighing,
+        options,
+        lambda seen: bool(bounds) and stats.clears(seen.interval(0.5, confidence), bounds, "max"),
     )
     low, high = sample.interval(0.5, confidence)
     interval = [options.batch / high, options.batch / low if low else float("inf")]

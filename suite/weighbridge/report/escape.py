@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import html as _html
 import json
-import math
 import re
-from collections.abc import Mapping
 from typing import Any
+
+from weighbridge.core.results import to_json
 
 # C0 and C1 controls, the marks that reorder text (bidi), zero-width characters, line and paragraph
 # separators, lone surrogates (which cannot be written as UTF-8) and the two noncharacters XML forbids.
@@ -100,16 +100,5 @@ def xml(text: object) -> str:
 
 def script(value: Any) -> str:
     """`value` as JSON that can stand inside a `<script>` element; a number that JSON lacks becomes null."""
-    text = json.dumps(finite(value), ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(to_json(value), ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def finite(value: Any) -> Any:
-    """`value` with NaN and infinities as None: JSON has no word for them."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weighbridge.contracts import REPORTS
-from weighbridge.report.escape import finite
+from weighbridge.core.results import to_json
 from weighbridge.report.text import TextReport
 
 
@@ -30,7 +30,7 @@ def _dump(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        return json.dumps(finite(value), allow_nan=False, ensure_ascii=False)
+        return json.dumps(to_json(value), allow_nan=False, ensure_ascii=False)
 
 
 REPORTS.add(Json.name, Json())

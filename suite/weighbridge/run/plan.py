@@ -105,7 +105,8 @@ def _path(source: str, targets: tuple[str, ...], what: str) -> list[str]:
 
 def _possible(case: Case, needs: tuple[str, ...]) -> bool:
     """Whether a measurement has what it needs, so that it is taken even where no threshold asks for it."""
-    samples = case.data is not None or case.inputs is not None or case.model.format in ("onnx", "tflite")
+    declared = FORMATS.get(case.model.format).declares_inputs
+    samples = case.data is not None or case.inputs is not None or declared
     has = {
         "data": case.data is not None,
         "metric": case.data is not None,

@@ -55,7 +55,6 @@ class Scales:
             engine_options=engine.options.model_validate(dict(case.engine_options)),
             data=shop.data,
             metric=find_metric(case.metric, case.folder),
-            folder=case.folder,
             allow_chance=case.allow_chance,
             say=shop.say,
             original=self._original,

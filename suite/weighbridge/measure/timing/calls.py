@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -85,8 +85,3 @@ def sample_calls(
                 if over or done(sample):
                     return sample
                 look = math.ceil(1.1 * len(seconds))
-
-
-def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
-    """Whether the interval lies on one side of each limit."""
-    return all(interval[1] <= limit or interval[0] > limit for limit in limits)

@@ -16,7 +16,6 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +67,8 @@ def main() -> None:
     answer, artifact, engine_name, options, inputs = pickle.load(sys.stdin.buffer)
     engine = ENGINES.get(engine_name)
     begin = time.perf_counter()
-    for package in (engine.name, *(need.name for need in engine.requires if need.kind == "package")):
-        with suppress(ValueError):
-            if find_spec(package) is not None:
-                importlib.import_module(package)
+    for package in engine.packages:
+        importlib.import_module(package)
     imported = time.perf_counter()
     empty = _memory("VmRSS")
     _reset_peak()

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from weighbridge.core import stats
 from weighbridge.measure.timing.blocks import Blocks
 from weighbridge.measure.timing.clock import Call, Clock, Floats, calibrated, garbage_held, warm_up
 from weighbridge.measure.timing.cores import Cores
@@ -78,7 +79,7 @@ class SpeedSample:
     @property
     def decided(self) -> bool:
         """Whether the interval clears every limit."""
-        return clears(self.interval, self.limits)
+        return stats.clears(self.interval, self.limits, "min")
 
     @property
     def lost(self) -> float:
@@ -90,7 +91,7 @@ class SpeedSample:
     def would_decide(self) -> tuple[str, ...]:
         """What would turn an inconclusive verdict into one; empty when it is decided."""
         low, high = self.interval
-        open_limits = [limit for limit in self.limits if not clears((low, high), (limit,))]
+        open_limits = [limit for limit in self.limits if not stats.clears((low, high), (limit,), "min")]
         if not open_limits:
             return ()
         advice = []
@@ -163,12 +164,6 @@ def compare(
         budget_s=budget_s,
         seconds=(clock() - begin) / 1e9,
     )
-
-
-def clears(interval: tuple[float, float], limits: Sequence[float]) -> bool:
-    """Whether the interval lies on one side of each limit; a limit is met by equality."""
-    low, high = interval
-    return all(low >= limit or high < limit for limit in limits)
 
 
 def _orders(seed: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,28 @@
+"""What a format says of itself beside reading and writing, with the usual answer: a new one overrides what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from weighbridge.contracts import Model, Port, Requirement
+
+
+class FormatBase:
+    """Base of every format; see `contracts.Format` for what each member means."""
+
+    requires: tuple[Requirement, ...] = ()
+    whole_file = True
+    declares_inputs = False
+
+    def first_recipe(self, data: bool) -> tuple[str, ...]:
+        return ()
+
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        return ()
+
+    def opsets(self, model: Model) -> Mapping[str, int]:
+        return {}
+
+    def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
+        return [], []

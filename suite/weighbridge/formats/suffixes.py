@@ -1,0 +1,24 @@
+"""Which format a file is of, told from its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weighbridge.contracts import FORMATS
+from weighbridge.core.errors import UsageError, did_you_mean
+
+
+def formats_by_suffix() -> dict[str, str]:
+    """The formats whose file is the whole model, by suffix. A checkpoint that needs code is none of them."""
+    return {suffix: format_.name for format_ in FORMATS if format_.whole_file for suffix in format_.suffixes}
+
+
+def format_of(path: Path) -> str:
+    """The format of a file, whatever the case of its suffix; raises `UsageError` for one that is none's."""
+    known = formats_by_suffix()
+    if path.suffix.lower() not in known:
+        raise UsageError(
+            f"{path}: unknown kind of file '{path.suffix}'{did_you_mean(path.suffix, known)}"
+            f" (known: {', '.join(sorted(known))})"
+        )
+    return known[path.suffix.lower()]
