@@ -336,6 +336,8 @@ class Threshold:
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
+    mistaken: Callable[[Limit], str | None] | None = None
+    """A sentence where no candidate could miss the limit, or where only a mistake explains it: a fault of the file."""
     formats: tuple[str, ...] = ()
     """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 

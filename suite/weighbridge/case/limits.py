@@ -88,15 +88,21 @@ def check_possible(
     compares: bool,
     data: bool,
     inputs: bool,
+    fractions: bool = True,
 ) -> None:
-    """What a threshold cannot do without: data, something to run on, a second model.
+    """What a threshold cannot do without: data, something to run on, a second model, and a limit that can be missed.
 
     `source` is the original's format, `finished` the artifact where it is weighed as it is; `compares` tells
-    whether there is a second model, `data` and `inputs` whether the case gives them.
+    whether there is a second model, `data` and `inputs` whether the case gives them, `fractions` whether the metric is
+    a share of samples.
     """
     for ref in refs:
         threshold, where = THRESHOLDS.get(ref.name), ("thresholds", ref.name)
         needs = MEASURES.get(threshold.measure).needs
+        if threshold.mistaken and (fractions or "metric" not in needs):
+            mistake = threshold.mistaken(ref.limit)
+            if mistake is not None:
+                fault(where, f"thresholds.{ref.name}: {mistake}")
         if finished and not _has(threshold, needs, finished, fault):
             continue
         if ("data" in needs or "metric" in needs) and not data:

@@ -48,6 +48,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,
+        fractions=spec.metric is None or (spec.metric in METRICS and METRICS.get(spec.metric).binary),
     )
     if spec.sequence:
         _steps_only(thresholds, fault)

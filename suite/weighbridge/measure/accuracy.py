@@ -24,6 +24,7 @@ from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure.evaluation import Evaluation, evaluate
+from weighbridge.measure.mistakes import a_fraction, at_most_one
 
 QUANTILES = 401
 RESAMPLES = 1000
@@ -262,6 +263,7 @@ THRESHOLDS.add(
         "max",
         "points",
         read_drop,
+        mistaken=at_most_one("a drop"),
         relative=True,
         advise=advise,
         doc="How much worse the metric may become, absolute: 0.01 is one point.",
@@ -275,6 +277,7 @@ THRESHOLDS.add(
         "max",
         "fraction",
         read_relative_drop,
+        mistaken=at_most_one("a relative drop"),
         relative=True,
         advise=advise,
         doc="How much worse the metric may become, as a fraction of the baseline's.",
@@ -288,6 +291,7 @@ THRESHOLDS.add(
         "min",
         "fraction",
         read_accuracy,
+        mistaken=a_fraction("the metric"),
         advise=advise,
         doc="The metric's own value: an absolute floor beside every drop (for an error such as mse, say `max`).",
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
+from weighbridge.measure.mistakes import smaller
 
 _CHUNK = 1 << 20
 
@@ -71,6 +72,7 @@ THRESHOLDS.add(
         "min",
         "ratio",
         read_ratio,
+        mistaken=smaller("gzip_ratio"),
         relative=True,
         advise=advise,
         doc="Bytes of the gzip-compressed files, before over after.",

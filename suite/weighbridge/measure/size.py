@@ -20,6 +20,7 @@ from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
 from weighbridge.formats.causes import causes, shape_of, stored_twice
 from weighbridge.formats.opened import opened
+from weighbridge.measure.mistakes import smaller
 
 TOLD = 0.05
 """A cause that takes a smaller share of the file is not worth a line."""
@@ -157,6 +158,7 @@ for _part, _name, _what in (
             "min",
             "ratio",
             _ratio(_part),
+            mistaken=smaller(_name),
             relative=True,
             advise=advise_file if _part == "file" else advise_weights,
             doc=f"Bytes of {_what}, before over after.",

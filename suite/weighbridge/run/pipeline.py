@@ -103,7 +103,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
                     "save", "the recipe changed nothing: the artifact is the original, byte for byte"
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
-        if case.recipe:
+        if scales.weighing.engine.runs:
             scales.open_candidate()
         measurements, failed = _measure(scales, plan.measures, where)
         round_trips, notes = check_round_trips(job, shop, chain, candidate)

@@ -28,6 +28,8 @@ def judge_all(
     for name in job.plan.wanted:
         verdict = round_trips.get(name) or _judge_threshold(job, name, measurements, failed)
         found.append(_expected(verdict, case.xfail) if job.options.expect_failures else verdict)
+    if job.options.strict_requirements and overall(found) is Status.UNMEASURED:
+        found = [_undecided(verdict) for verdict in found]
     return tuple(sorted(found, key=lambda verdict: (verdict.line, verdict.column)))
 
 
@@ -35,6 +37,13 @@ def overall(verdicts: Iterable[Verdict]) -> Status:
     """The status of a case: the worst of its verdicts; `unmeasured` where none was decided."""
     found = {verdict.status for verdict in verdicts}
     return next((status for status in _SEVERITY if status in found), Status.UNMEASURED)
+
+
+def _undecided(verdict: Verdict) -> Verdict:
+    """Of a case in which nothing was decided, where that is an error and no pass."""
+    return replace(
+        verdict, status=Status.ERROR, message=f"nothing of the case was decided: {verdict.message}"
+    )
 
 
 def _judge_threshold(
