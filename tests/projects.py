@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,24 @@ def write_project(folder: Path) -> Path:
     (test_x, test_y), (train_x, train_y) = samples(2, 400), samples(1, 600)
     np.savez(cases / "data.npz", test_x=test_x, test_y=test_y, train_x=train_x, train_y=train_y)
     return cases
+
+
+def write_samples(folder: Path, shapes: Mapping[str, Sequence[int]], integers: Sequence[str] = ()) -> str:
+    """Samples without targets, for `test` and `calibration`, in `folder/samples.npz`; gives the case's line that names it.
+
+    Nothing is calibrated on invented inputs. `shapes` are those of one sample, by the input's name (`x`, or `x0`, `x1`
+    where the data gives them by position); `integers` are the inputs that are zeros and ones, the rest are normal.
+    """
+    random = np.random.default_rng(1)
+    drawn = {
+        f"{split}_{name}": random.integers(0, 2, (64, *shape))
+        if name in integers
+        else random.standard_normal((64, *shape)).astype(np.float32)
+        for split in ("test", "calibration")
+        for name, shape in shapes.items()
+    }
+    np.savez(folder / "samples.npz", **drawn)  # type: ignore[arg-type]  # numpy takes a name for `allow_pickle`
+    return "data: samples.npz\n"
 
 
 def report_of(folder: Path) -> dict[str, Any]:

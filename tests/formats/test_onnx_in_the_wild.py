@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import Weighed, weigh
+from tests.projects import Weighed, weigh, write_samples
 
 from weighbridge.core.results import Status
 
@@ -139,17 +139,13 @@ def weights_as_inputs() -> Any:
     return made
 
 
-def drawn(made: Any, split: str) -> dict[str, Array]:
-    """64 samples for each input of the model, as an `.npz` names them."""
+def write_samples_of(folder: Path, made: Any) -> str:
+    """Samples for each input of the model that is no initializer."""
     stored = {tensor.name for tensor in made.graph.initializer}
-    random, samples = np.random.default_rng(7), {}
-    for value in made.graph.input:
-        if value.name not in stored:
-            dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-            shape = (64, *(axis.dim_value for axis in value.type.tensor_type.shape.dim[1:]))
-            values = random.integers(0, 2, shape) if dtype.kind == "i" else random.standard_normal(shape)
-            samples[f"{split}_{value.name}"] = values.astype(dtype)
-    return samples
+    inputs = {one.name: one.type.tensor_type for one in made.graph.input if one.name not in stored}
+    shapes = {name: [axis.dim_value for axis in type_.shape.dim[1:]] for name, type_ in inputs.items()}
+    integers = [name for name, type_ in inputs.items() if type_.elem_type == TensorProto.INT64]
+    return write_samples(folder, shapes, integers)
 
 
 def weigh_onnx(
@@ -157,8 +153,7 @@ def weigh_onnx(
 ) -> Weighed:
     onnx.save(made, folder / "model.onnx")
     if step == STATIC and "data:" not in rest:  # nothing is calibrated on invented samples
-        np.savez(folder / "samples.npz", **drawn(made, "test"), **drawn(made, "calibration"))
-        rest += "data: samples.npz\n"
+        rest += write_samples_of(folder, made)
     return weigh(
         folder, f"model: {{onnx: model.onnx}}\nrecipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n{rest}"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tests.projects import Weighed, weigh
+from tests.projects import Weighed, weigh, write_samples
 
 from weighbridge.core.results import Status
 
@@ -142,16 +142,8 @@ INPUTS = {
 def run(folder: Path, name: str, *steps: str, inputs: str = "", rest: str = "") -> Weighed:
     (folder / "model.py").write_text(MODELS)
     if any("static" in step for step in steps):  # nothing is calibrated on invented samples
-        random, shapes = np.random.default_rng(1), yaml.safe_load(INPUTS[name])
-        np.savez(
-            folder / "samples.npz",
-            **{
-                f"{split}_x{index}": random.standard_normal((64, *shape)).astype("float32")
-                for split in ("test", "calibration")
-                for index, shape in enumerate(shapes)
-            },
-        )
-        rest += "data: samples.npz\n"
+        shapes = yaml.safe_load(INPUTS[name])
+        rest += write_samples(folder, {f"x{index}": shape for index, shape in enumerate(shapes)})
     recipe = "".join(f"  - {{{step}}}\n" for step in steps)
     return weigh(
         folder,

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import Weighed, report_of, weigh
+from tests.projects import Weighed, report_of, weigh, write_samples
 
 from weighbridge.core.results import Artifact
 from weighbridge.formats.causes import causes
@@ -47,7 +47,8 @@ def network():
 def encoder(folder: Path, step: str, thresholds: str) -> str:
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(ENCODER)
-    return f"model: {{torch: model.py:network}}\ninputs: [[8, 8]]\nrecipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n"
+    data = write_samples(folder, {"x": [8, 8]})
+    return f"model: {{torch: model.py:network}}\n{data}recipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n"
 
 
 STATIC = "quantize: static, engine: onnxruntime, per_channel: true"

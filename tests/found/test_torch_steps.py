@@ -177,6 +177,8 @@ def test_linear_layers_and_convolutions_are_ranked_as_torch_does(tmp_path: Path)
         (-3, "fraction between 0 and 1"),
         (1.0, "one weight is written 1"),
         (50.0, "write 0.5 for 50 %, or 50 for so many weights"),
+        (200.0, r"\(write 200 for so many weights\)"),
+        (float("inf"), "fraction between 0 and 1"),
         ("50%", "write a percentage as a fraction"),
         (True, "fraction between 0 and 1"),
     ],

@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from tests.projects import write_samples
 
 from weighbridge.measure.invariance import difference
 
@@ -57,8 +58,7 @@ def held(pytester):
 
     def run(model, recipe=""):
         folder = pytester.mkdir("cases")
-        samples = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
-        np.savez(folder / "samples.npz", test_x=samples, calibration_x=samples)
+        write_samples(folder, {"x": [16]})
         text = f"""
         model: {{torch: ../model.py:{model}}}
         data: samples.npz

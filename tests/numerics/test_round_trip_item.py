@@ -2,8 +2,8 @@
 
 import textwrap
 
-import numpy as np
 import pytest
+from tests.projects import write_samples
 
 MODEL = """
 import numpy as np
@@ -97,8 +97,7 @@ def case(pytester, registries):
     def run(recipe, *flags, extra="", floor=False):
         pytester.makeconftest(QUANTIZERS.replace("FLOOR", str(floor)))
         folder = pytester.mkdir("cases")
-        samples = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
-        np.savez(folder / "samples.npz", test_x=samples, calibration_x=samples)
+        write_samples(folder, {"x": [16]})
         text = f"""
         model: {{torch: ../model.py:net}}
         data: samples.npz

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from pydantic import Field
+from tests.projects import write_samples
 
 from weighbridge.contracts import STEPS, Context, Model, Options, Step
 
@@ -164,8 +165,10 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(pytester: pytest.Pytester, proto: Any, step: str) -> Any:
     folder = pytester.mkdir("cases")
     onnx.save(proto, folder / "net.onnx")
+    (port,) = proto.graph.input
+    data = write_samples(folder, {"x": [axis.dim_value for axis in port.type.tensor_type.shape.dim[1:]]})
     (folder / "net.yaml").write_text(
-        f"model: {{onnx: net.onnx}}\nrecipe: [{{{step}}}]\nthresholds: {{size_ratio: 0.1}}\n"
+        f"model: {{onnx: net.onnx}}\n{data}recipe: [{{{step}}}]\nthresholds: {{size_ratio: 0.1}}\n"
     )
     return pytester.runpytest_inprocess()
 

@@ -6,6 +6,7 @@ and `nonzero` measure them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,15 +21,11 @@ from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_c
 if TYPE_CHECKING:
     import torch
 
-_AMOUNT = (
-    "a fraction between 0 and 1 (0.5 removes half), or a whole number of weights (of channels for ln_structured), "
-    "in each layer or, with `scope: global`, in all of them together"
-)
-
 
 class PruneOptions(Options):
     amount: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = Field(
-        description=f"How much to remove: {_AMOUNT}."
+        description="How much to remove: a fraction between 0 and 1 (0.5 removes half), or a whole number of weights "
+        "(of channels for ln_structured), in each layer or, with `scope: global`, in all of them together."
     )
     scope: Literal["local", "global"] = Field(
         "local", description="Rank within each layer, or across all of them."
@@ -50,12 +47,15 @@ class PruneOptions(Options):
             return value
         hint = ""
         if isinstance(value, str) and value.strip().endswith("%"):
-            hint = "; write a percentage as a fraction, 50% as 0.5"
+            hint = " (write a percentage as a fraction, 50% as 0.5)"
         elif number and value == 1:
-            hint = "; 1.0 as a fraction would remove everything, and one weight is written 1"
-        elif number and value > 1:
-            hint = f"; write {value / 100:g} for {value:g} %, or {round(value)} for so many weights"
-        raise ValueError(f"amount: {value} is not {_AMOUNT}{hint}")
+            hint = " (1.0 as a fraction would remove everything; one weight is written 1)"
+        elif number and 1 < value < math.inf:
+            share = f"{value / 100:g} for {value:g} %, or " if value < 100 else ""
+            hint = f" (write {share}{round(value)} for so many weights)"
+        raise ValueError(
+            f"should be a fraction between 0 and 1, or a whole number of weights or channels{hint}"
+        )
 
 
 class StructuredOptions(PruneOptions):
