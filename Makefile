@@ -26,7 +26,7 @@ $(TF_READY): pyproject.toml constraints-tensorflow.txt
 		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
 	@touch $@
 
-.PHONY: setup bench test test-slow test-thorough test-tensorflow lint types check schema clean
+.PHONY: setup bench test test-slow torture test-thorough test-tensorflow lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -37,6 +37,9 @@ test: $(READY)  ## the package's own tests
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest tests -n 2 -q -m slow $(FLAGS)
+
+torture: $(READY)  ## runs killed at 300 random moments, and cases that harm their process
+	$(BIN)/python -m pytest tests/torture/long.py -n 2 -q
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes
 	$(BIN)/python -m pytest tests/numerics/test_quantizers.py --hypothesis-profile=thorough -n 2 -q

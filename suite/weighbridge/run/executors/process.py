@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.results import CaseResult, Status, read_result
+from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.core.units import show
 from weighbridge.run.events import Listener, StageEntered, event_from_json
 from weighbridge.run.executors.base import EXECUTORS
@@ -32,6 +34,9 @@ POLL_S = 0.1
 """How often memory is looked at, where a case has a limit of it."""
 TAIL = 4000
 """Characters of its last output that a dead worker's case brings along."""
+_TEMPORARY = "weighbridge-"
+"""Begins the name of a worker's own folder for temporary files: what it cannot remove itself, since it was killed, is
+removed with the folder, by this process or by a later run."""
 _WATCH = 'read _; kill -s KILL -- "-$0"'
 """A shell that waits for its standard input to be closed, which the end of this process does, however that comes about;
 then it ends the worker's whole group. The worker could not: it may hang, or be dead while what it started lives on."""
@@ -94,6 +99,9 @@ class _Worker:
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile("ab+")  # noqa: SIM115 (closed in `kill`)
         paths = json.dumps([path for path in sys.path if path] or [str(Path.cwd())])
+        clear_abandoned(Path(tempfile.gettempdir()), _TEMPORARY)
+        self._temporary = unfinished(Path(tempfile.gettempdir()), _TEMPORARY)
+        self._temporary.mkdir(mode=0o700)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, paths],
             stdin=subprocess.PIPE,
@@ -101,6 +109,7 @@ class _Worker:
             stderr=self._log,
             start_new_session=True,
             encoding="utf-8",
+            env={**os.environ, "TMPDIR": str(self._temporary)},
         )
         self._watch = subprocess.Popen(
             ["sh", "-c", _WATCH, str(self._process.pid)],
@@ -158,6 +167,7 @@ class _Worker:
         self._watch.kill()
         for process in (self._process, self._watch):
             process.wait()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         for stream in (self._process.stdin, self._watch.stdin, self._log):
             with contextlib.suppress(OSError):
                 if stream is not None:

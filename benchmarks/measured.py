@@ -1,0 +1,85 @@
+"""Commands and what they take: processor time of the whole process tree, and time on the wall."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes import Recipe, case_file
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds."""
+
+    processor: float
+    wall: float
+    out: str
+
+
+def take(folder: Path, *command: str, **environment: str) -> Taken:
+    """Run a command in `folder`; raises `SystemExit` with its output where it fails. Bytecode is kept between runs."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    own["PYTHONPATH"] = os.pathsep.join([str(ROOT / "suite"), own.get("PYTHONPATH", "")]).strip(os.pathsep)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env={**own, **environment}, capture_output=True, text=True
+    )
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 5):
+        raise SystemExit(done.stdout + done.stderr)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(processor, wall, done.stdout)
+
+
+def pytest(folder: Path, *arguments: str, **environment: str) -> Taken:
+    return take(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, **environment)
+
+
+def bare(folder: Path, *options: str) -> Taken:
+    """`write_project`'s recipes, by `bare.py`."""
+    return take(
+        folder,
+        str(ROOT / "benchmarks" / "bare.py"),
+        str(folder / "cases"),
+        str(folder / "bare.json"),
+        *options,
+    )
+
+
+def write_project(folder: Path, subject: Mapping[str, Any], recipes: Sequence[Recipe]) -> None:
+    """A shipped model with `recipes` as its only cases."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(
+        ROOT / "cases" / subject["folder"], folder / "cases", ignore=shutil.ignore_patterns("*.yaml")
+    )
+    (folder / "cases" / "bench.yaml").write_text(case_file(subject, recipes))
+    (folder / "bare.json").write_text(json.dumps({**subject, "recipes": recipes}))
+
+
+def forget(folder: Path) -> None:
+    """A cold store."""
+    for name in (".weighbridge", "reports"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def weighed(folder: Path) -> dict[str, Any]:
+    """Of the last run through pytest, what `bare.py` prints."""
+    rows = json.loads((folder / "reports" / "latest.json").read_text())["rows"]
+    return {row["name"]: {side: _side(row, side) for side in ("candidate", "baseline")} for row in rows}
+
+
+def _side(row: Mapping[str, Any], side: str) -> dict[str, Any]:
+    size = sum(file["bytes"] for file in row["artifacts"][side]["files"])
+    return {"bytes": size, "accuracy": row["measurements"]["accuracy"][side]}

@@ -1,0 +1,109 @@
+"""What pytest's start, collecting, and two processes cost or bring with Weighbridge installed.
+
+python benchmarks/start.py [plugin] [workers] [files]    (all of them, without an argument)
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from measured import Taken, forget, pytest, write_project
+from recipes import DIGITS, STATIC, on, prune
+from tabulate import tabulate
+
+ROUNDS = 31
+FILES = 1000
+CASE = """model: {{torch: model.py:net, weights: net.safetensors}}
+data: model.py:splits
+seed: {seed}
+recipe:
+  - prune: l1_unstructured
+    amount: 0.5
+    scope: global
+  - finetune: {{epochs: 2, lr: 1e-3}}
+  - quantize: static
+    engine: onnxruntime
+    per_channel: true
+thresholds:
+  accuracy_drop: 0.01
+  accuracy: 0.9
+  size: 5 MB
+  size_ratio: 3.5
+  gzip_ratio: 2
+  weights_size: 4 MB
+  nonzero: 60000
+  nonzero_ratio: 2
+  parameters: 200000
+  fidelity: 20
+  speedup: 1.2
+  throughput: 100
+"""
+"""Twelve thresholds and a round trip: 13 items."""
+
+
+def alternate(rounds: int, ways: Mapping[str, Callable[[], Taken]]) -> None:
+    """Each way in turn, so many times; prints medians and what each takes more than the first."""
+    taken: dict[str, list[Taken]] = {what: [] for what in ways}
+    for _ in range(rounds + 1):
+        for what, way in ways.items():
+            taken[what].append(way())
+    rows = []
+    for what, runs in taken.items():
+        more = [
+            a.processor - b.processor for a, b in zip(runs[1:], next(iter(taken.values()))[1:], strict=True)
+        ]
+        times = [statistics.median(getattr(run, name) for run in runs[1:]) for name in ("processor", "wall")]
+        rows.append([what, *times, statistics.median(more)])
+    heads = ["", "processor s", "wall s", "processor s more than the first"]
+    print(tabulate(rows, heads, floatfmt=".3f", tablefmt="github"), "\n", flush=True)
+
+
+def plugin(folder: Path) -> None:
+    """A project without case files; the first run of each way, not counted, compiles what is to be compiled."""
+    folder.mkdir()
+    (folder / "test_one.py").write_text("def test_one(): pass\n")
+    for environment in ({}, {"PYTHONDONTWRITEBYTECODE": "1"}):
+        name = "".join(environment) or "bytecode written"
+        ways = {
+            f"without the plugin, {name}": lambda e=environment: pytest(folder, "-p", "no:weighbridge", **e),
+            f"with the plugin, {name}": lambda e=environment: pytest(folder, **e),
+        }
+        alternate(ROUNDS, ways)
+
+
+def workers(folder: Path) -> None:
+    """Forty cases, cold, each with an export of its own."""
+    recipes = [on("onnxruntime", f"{number:02}", prune(0.2 + 0.015 * number), STATIC) for number in range(40)]
+    write_project(folder, DIGITS, recipes)
+
+    def cold(*arguments: str) -> Taken:
+        forget(folder)
+        return pytest(folder, *arguments)
+
+    pytest(folder, "--co")
+    one, two = cold(), cold("-n", "2")
+    rows = [["40 cases", one.processor, one.wall], ["40 cases, -n 2", two.processor, two.wall]]
+    print(tabulate(rows, ["", "processor s", "wall s"], floatfmt=".2f", tablefmt="github"))
+    print(f"-n 2 is {one.wall / two.wall:.2f} times faster\n", flush=True)
+
+
+def files(folder: Path) -> None:
+    (folder / "cases").mkdir(parents=True)
+    for index in range(FILES):
+        (folder / "cases" / f"case{index}.yaml").write_text(CASE.format(seed=index))
+    ways = {
+        "1 case file": lambda: pytest(folder, "--co", "cases/case0.yaml"),
+        f"{FILES} case files": lambda: pytest(folder, "--co", "cases"),
+    }
+    alternate(5, ways)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        for each in (plugin, workers, files):
+            if not sys.argv[1:] or each.__name__ in sys.argv[1:]:
+                each(Path(name) / each.__name__)
