@@ -149,7 +149,7 @@ def write_samples_of(folder: Path, made: Any) -> str:
 
 
 def weigh_onnx(
-    folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size_ratio: 0.1"
+    folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size: 1 GB"
 ) -> Weighed:
     onnx.save(made, folder / "model.onnx")
     if step == STATIC and "data:" not in rest:  # nothing is calibrated on invented samples
@@ -299,9 +299,9 @@ def test_names_and_counts_of_inputs(tmp_path: Path) -> None:
         "def splits(): return {'test': ({'z': np.zeros((8, 16), 'float32')}, np.arange(8) % 4)}\n"
         "def pair(): return {'test': ((np.zeros((8, 16), 'float32'),) * 2, np.arange(8) % 4)}\n"
     )
-    wrong = weigh_onnx(tmp_path, plain(), DYNAMIC, "data: data.py:splits", "accuracy: 0")
+    wrong = weigh_onnx(tmp_path, plain(), DYNAMIC, "data: data.py:splits", "accuracy: 0.01")
     assert "the model has no input 'z'" in wrong.failed["accuracy"]
-    wrong = weigh_onnx(tmp_path, plain(), DYNAMIC, "data: data.py:pair", "accuracy: 0")
+    wrong = weigh_onnx(tmp_path, plain(), DYNAMIC, "data: data.py:pair", "accuracy: 0.01")
     assert "the model takes 1 inputs (x), the data gives 2" in wrong.failed["accuracy"]
 
 
@@ -312,7 +312,7 @@ def test_an_input_that_the_data_leaves_out(tmp_path: Path) -> None:
         "import numpy as np\n"
         "def splits(): return {'test': ({'a': np.zeros((8, 16), 'float32')}, np.arange(8) % 4)}\n"
     )
-    outcome = weigh_onnx(tmp_path, made, DYNAMIC, "data: data.py:splits", "accuracy: 0")
+    outcome = weigh_onnx(tmp_path, made, DYNAMIC, "data: data.py:splits", "accuracy: 0.01")
     assert "'b'" in outcome.failed["accuracy"]
 
 

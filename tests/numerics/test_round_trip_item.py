@@ -104,7 +104,7 @@ def case(pytester, registries):
         recipe:
           - {recipe}
         thresholds:
-          size_ratio: 0.1
+          size: 1 GB
         {extra}
         """
         (folder / "net.yaml").write_text(textwrap.dedent(text), encoding="utf-8")

@@ -168,7 +168,7 @@ def run(pytester: pytest.Pytester, proto: Any, step: str) -> Any:
     (port,) = proto.graph.input
     data = write_samples(folder, {"x": [axis.dim_value for axis in port.type.tensor_type.shape.dim[1:]]})
     (folder / "net.yaml").write_text(
-        f"model: {{onnx: net.onnx}}\n{data}recipe: [{{{step}}}]\nthresholds: {{size_ratio: 0.1}}\n"
+        f"model: {{onnx: net.onnx}}\n{data}recipe: [{{{step}}}]\nthresholds: {{size: 1 GB}}\n"
     )
     return pytester.runpytest_inprocess()
 

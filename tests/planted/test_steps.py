@@ -65,7 +65,7 @@ model: {{torch: model.py:net, weights: net.safetensors}}
 data: model.py:splits
 recipe:
 {recipe}
-thresholds: {{accuracy_drop: 0.5, size_ratio: 0.5}}
+thresholds: {{accuracy_drop: 0.5, size: 1 GB}}
 """
 
 

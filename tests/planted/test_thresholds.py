@@ -162,7 +162,7 @@ def test_an_improvement_never_fails(pytester: pytest.Pytester, project: Project)
 model: {torch: models.py:less_accurate}
 candidate: {torch: models.py:original}
 data: model.py:splits
-thresholds: {accuracy_drop: 0.0, relative_accuracy_drop: 0, size_ratio: 0.99, nonzero_ratio: 1}
+thresholds: {accuracy_drop: 0.0, relative_accuracy_drop: 0, size_ratio: 0.99, nonzero_ratio: 0.999}
 """
     )
     (folder / "models.py").write_text(MODELS)

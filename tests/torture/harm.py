@@ -92,7 +92,7 @@ data: model.py:splits
 recipe:
   - prune: l1_unstructured
     amount: ${{ matrix.amount }}
-thresholds: {accuracy: 0, size_ratio: 0.5}
+thresholds: {accuracy: 0, size: 1 GB}
 """
 MODEL, DATA, METRIC, STEP = "model", "data", "metric", "step"
 WAYS = {
@@ -121,7 +121,7 @@ model: {{torch: "{model}", weights: net.safetensors}}
 data: {data}
 {metric}
 recipe: [{step}]
-thresholds: {{accuracy: 0, size_ratio: 0.5}}
+thresholds: {{accuracy: 0, size: 1 GB}}
 {limits}
 """
 

@@ -32,12 +32,12 @@ recipe:
   - finetune: {epochs: "${{ matrix.epochs }}", lr: 1e-3}
   - quantize: dynamic
     engine: torch
-thresholds: {accuracy_drop: 0.9, size_ratio: 0.5}
+thresholds: {accuracy_drop: 0.9, size: 1 GB}
 """
 ONNX = """
 model: {onnx: net.onnx}
 data: model.py:splits
-thresholds: {accuracy_drop: 0.9, size_ratio: 0.5, fidelity: -20}
+thresholds: {accuracy_drop: 0.9, size: 1 GB, fidelity: -20}
 matrix: {per_channel: [true, false], reduce_range: [true, false]}
 cases:
   - name: dynamic

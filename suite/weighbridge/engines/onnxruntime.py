@@ -10,6 +10,7 @@ from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, descri
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
+from weighbridge.formats.onnx_constants import dtype_of
 
 
 class OnnxRuntimeOptions(EngineOptions):
@@ -122,9 +123,7 @@ class OnnxRuntimeSession:
         for name, array in named.items():
             self._check_shape(name, array, axis_of(inputs, name))
         return {
-            name: np.asarray(
-                cast(array, _DTYPES.get(self.inputs[name].type, str(array.dtype)), name), order="C"
-            )
+            name: np.asarray(cast(array, _dtype(self.inputs[name].type) or str(array.dtype), name), order="C")
             for name, array in named.items()
         }
 
@@ -146,11 +145,11 @@ class OnnxRuntimeSession:
         """`'ids' int64 [batch, 24]`, as the file declares it."""
         value = self.inputs[name]
         shape = ", ".join("?" if size is None else str(size) for size in value.shape)
-        return f"'{name}' {_DTYPES.get(value.type, value.type)} [{shape}]"
+        return f"'{name}' {_dtype(value.type) or value.type} [{shape}]"
 
     def dtype(self, name: str) -> str:
         """The type of one input, as numpy calls it."""
-        return _DTYPES.get(self.inputs[name].type, "float32")
+        return _dtype(self.inputs[name].type) or "float32"
 
     def call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
         """One run; raises `StageError` that names what was fed."""
@@ -165,20 +164,12 @@ class OnnxRuntimeSession:
             ) from error
 
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(int16)": "int16",
-    "tensor(int8)": "int8",
-    "tensor(uint64)": "uint64",
-    "tensor(uint32)": "uint32",
-    "tensor(uint16)": "uint16",
-    "tensor(uint8)": "uint8",
-    "tensor(bool)": "bool",
-}
+def _dtype(type_: str) -> str:
+    """numpy's name of what ONNX Runtime calls `tensor(float)`; empty where numpy by itself has no such type."""
+    import numpy as np
+
+    name = dtype_of(type_.removeprefix("tensor(").removesuffix(")"))
+    return name if name in np.sctypeDict else ""
 
 
 class OnnxRuntime(EngineBase):

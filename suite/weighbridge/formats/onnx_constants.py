@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.core.codes import is_reduced_float
+
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
@@ -117,8 +119,12 @@ def _list(name: str, attribute: Any) -> Constant:
 def _dtype(tensor: Any) -> str:
     import onnx
 
-    name: str = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-    return _NAMES.get(name, name)
+    return dtype_of(onnx.TensorProto.DataType.Name(tensor.data_type))
+
+
+def dtype_of(name: str) -> str:
+    """numpy's or ml_dtypes' name of an ONNX data type, whatever its case: `FLOAT`, or ONNX Runtime's `float`."""
+    return _NAMES.get(name.lower(), name.lower())
 
 
 def _numbers(tensor: Any) -> Array:
@@ -132,12 +138,7 @@ def _numbers(tensor: Any) -> Array:
         return array.astype(np.int8)
     if dtype in ("uint4", "uint2"):
         return array.astype(np.uint8)
-    return array.astype(np.float32) if is_reduced(dtype) else array
-
-
-def is_reduced(dtype: str) -> bool:
-    """Whether it is a float of fewer than 32 bits."""
-    return dtype.startswith(("float16", "bfloat16", "float8", "float4"))
+    return array.astype(np.float32) if is_reduced_float(dtype) else array
 
 
 def width(dtype: str) -> int:

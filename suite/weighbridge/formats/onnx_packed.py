@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization
+from weighbridge.core.codes import unpack_codes
 from weighbridge.formats.onnx_constants import BITS, Constant, width
 from weighbridge.formats.onnx_operators import integer
 
@@ -31,14 +32,14 @@ def unpack(constant: Constant, node: Any, scale: Array, zero: Array | None) -> t
         )
     bits = integer(node, "bits", 4)
     points = _points(zero, bits, scale.shape)
-    return spread_bits(array, bits), Quantization(bits, scale, points, axis, block)
+    return unpack_codes(array, bits), Quantization(bits, scale, points, axis, block)
 
 
 def _matrix(array: Array, node: Any, scale: Array, zero: Array | None) -> tuple[Array, Quantization]:
     bits, block, columns = integer(node, "bits", 4), integer(node, "block_size", 128), integer(node, "K", 0)
     groups = -(-columns // block)
     rows = scale.size // groups
-    codes = spread_bits(array.reshape(rows, -1), bits)[:, :columns]
+    codes = unpack_codes(array.reshape(rows, -1), bits)[:, :columns]
     points = _points(zero, bits, (rows, groups))
     return codes, Quantization(bits, scale.reshape(rows, groups), points, 1, block)
 
@@ -50,18 +51,8 @@ def _points(zero: Array | None, bits: int, shape: tuple[int, ...]) -> Array:
     if zero is None:
         return np.full(shape, 1 << (bits - 1), np.uint8)
     if zero.dtype == np.uint8:
-        return spread_bits(zero.reshape(*shape[:-1], -1), bits)[..., : shape[-1]]
+        return unpack_codes(zero.reshape(*shape[:-1], -1), bits)[..., : shape[-1]]
     return zero.reshape(shape)
-
-
-def spread_bits(array: Array, bits: int) -> Array:
-    """The last axis of bytes as numbers of so many bits."""
-    import numpy as np
-
-    if bits == 8:
-        return array
-    parts = [(array >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*array.shape[:-1], -1)
 
 
 def _zeros(scale: Array) -> Array:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.core.codes import is_reduced_float
 from weighbridge.formats.onnx_codes import Unread, read_arithmetic, read_bias, read_slot, scale_of, source
-from weighbridge.formats.onnx_constants import Constant, is_reduced, width
+from weighbridge.formats.onnx_constants import Constant, width
 from weighbridge.formats.onnx_flow import Flow, Key, Path, Reader
 from weighbridge.formats.onnx_operators import (
     INT32_BIASES,
@@ -70,7 +71,7 @@ def stored_tensors(model: Any) -> Iterator[StoredTensor]:
 
 
 def _is_float(dtype: str) -> bool:
-    return is_reduced(dtype) or dtype.startswith(("float", "complex"))
+    return is_reduced_float(dtype) or dtype.startswith(("float", "complex"))
 
 
 def _codes(key: Key, constant: Constant, flow: Flow) -> _Codes | str | None:
@@ -166,7 +167,9 @@ def _integers(key: Key, constant: Constant, codes: _Codes | str, flow: Flow) -> 
 
 def _floats(key: Key, constant: Constant, flow: Flow) -> StoredTensor:
     array = _as_matrix(key, constant.array(), flow)
-    reduced = reduced_float(constant.dtype, width(constant.dtype)) if is_reduced(constant.dtype) else None
+    reduced = (
+        reduced_float(constant.dtype, width(constant.dtype)) if is_reduced_float(constant.dtype) else None
+    )
     return _tensor(key, constant, array, reduced, flow)
 
 

@@ -7,29 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, Model, Quantization, StoredTensor
+from weighbridge.core.codes import is_reduced_float, numpy_dtype
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.reduced_floats import reduced_float
 
-# The format's own names -> (our name, numpy's or ml_dtypes' name).
+# The format's own names -> numpy's or ml_dtypes'.
 _DTYPES = {
-    "F64": ("float64", "float64"),
-    "F32": ("float32", "float32"),
-    "F16": ("float16", "float16"),
-    "BF16": ("bfloat16", "bfloat16"),
-    "F8_E4M3": ("float8_e4m3fn", "float8_e4m3fn"),
-    "F8_E5M2": ("float8_e5m2", "float8_e5m2"),
-    "I64": ("int64", "int64"),
-    "I32": ("int32", "int32"),
-    "I16": ("int16", "int16"),
-    "I8": ("int8", "int8"),
-    "U64": ("uint64", "uint64"),
-    "U32": ("uint32", "uint32"),
-    "U16": ("uint16", "uint16"),
-    "U8": ("uint8", "uint8"),
-    "BOOL": ("bool", "bool"),
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
-_REDUCED = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 # How scales stand beside codes: as this package writes a quantized torch module, and as most others do.
 _SCALES = ((".codes", ".scale", ".zero_point"), (".weight", ".weight_scale", ".weight_zero_point"))
 
@@ -60,7 +61,7 @@ class Safetensors(FormatBase):
         for name, (dtype, array) in stored.items():
             if name not in parameters:
                 quantization = _quantization(name, dtype, array, stored)
-                values = array.astype("float32") if dtype in _REDUCED else array
+                values = array.astype("float32") if is_reduced_float(dtype) else array
                 yield StoredTensor(
                     name, values, dtype, array.nbytes, quantization, name.rpartition(".")[0] or name
                 )
@@ -86,16 +87,14 @@ class Safetensors(FormatBase):
 
 
 def _array(name: str, entry: Mapping[str, Any], path: Path) -> tuple[str, Any]:
-    import ml_dtypes  # gives numpy bfloat16 and the float8 types
     import numpy as np
 
     if entry["dtype"] not in _DTYPES:
         raise StageError(
             "load", f"{path}: tensor '{name}' has the type {entry['dtype']}, which cannot be counted"
         )
-    dtype, numpy_name = _DTYPES[entry["dtype"]]
-    kind = np.dtype(getattr(ml_dtypes, numpy_name) if dtype in _REDUCED[1:] else numpy_name)
-    return dtype, np.frombuffer(entry["data"], dtype=kind).reshape(entry["shape"])
+    dtype = _DTYPES[entry["dtype"]]
+    return dtype, np.frombuffer(entry["data"], dtype=numpy_dtype(dtype)).reshape(entry["shape"])
 
 
 def _beside(name: str, stored: Mapping[str, Any]) -> dict[str, str]:
@@ -128,9 +127,7 @@ def _quantization(name: str, dtype: str, array: Any, stored: Mapping[str, Any]) 
                 )
             axis = int(found["axis"]) if "axis" in found else fitting[0]
         return Quantization(8, scale, zero, axis, scheme="affine" if dtype in ("int8", "uint8") else dtype)
-    if dtype in _REDUCED:
-        return Quantization(8 * array.itemsize, np.ones((), np.float32), np.zeros((), np.int32), scheme=dtype)
-    return None
+    return reduced_float(dtype, 8 * array.itemsize) if is_reduced_float(dtype) else None
 
 
 FORMATS.add(Safetensors.name, Safetensors())

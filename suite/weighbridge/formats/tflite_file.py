@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
+from weighbridge.core.codes import is_reduced_float
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, load
+from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.tflite_sparse import densify
-from weighbridge.formats.tflite_types import REDUCED_FLOATS, TYPES, product, unpack
+from weighbridge.formats.tflite_types import TYPES, product, unpack
 from weighbridge.formats.tflite_use import layer_of, use_of
 
 if TYPE_CHECKING:
@@ -157,8 +159,8 @@ class TFLiteFile:
     def _quantization(self, graph: Any, tensor: Any, bits: int, dtype: str, name: str) -> Quantization | None:
         import numpy as np
 
-        if dtype in REDUCED_FLOATS:
-            return Quantization(bits, np.ones((), np.float32), np.zeros((), np.int64), scheme=dtype)
+        if is_reduced_float(dtype):
+            return reduced_float(dtype, bits)
         parameters = tensor.Quantization()
         if parameters is None:
             return None

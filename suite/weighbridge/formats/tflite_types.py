@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weighbridge.core.codes import numpy_dtype, unpack_codes
+
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
@@ -25,27 +27,20 @@ TYPES = {
     21: ("float8_e4m3fn", "float8_e4m3fn", 8),
     22: ("float8_e5m2", "float8_e5m2", 8),
 }
-REDUCED_FLOATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 def unpack(data: Array, storage: str, bits: int, count: int | None, name: str) -> Array:
     """`count` numbers (all that the bytes hold, without one), sub-byte ones low bits first."""
-    import ml_dtypes
     import numpy as np
 
-    dtype = np.dtype(getattr(ml_dtypes, storage, storage))
+    dtype = numpy_dtype(storage)
     if count is not None and len(data) != -(-count * bits // 8):
         raise ValueError(
             f"tensor '{name}' has {len(data)} bytes; {count} numbers of {bits} bits need another number"
         )
     if bits >= 8:
         return data.view(np.uint8).view(dtype) if data.flags.c_contiguous else data.copy().view(dtype)
-    per_byte, mask = 8 // bits, (1 << bits) - 1
-    codes = (data[:, None] >> (np.arange(per_byte, dtype=np.uint8) * bits)) & mask
-    codes = codes.reshape(-1)[:count]
-    if dtype.kind == "i":
-        return ((codes ^ (1 << (bits - 1))).astype(np.int8) - (1 << (bits - 1))).astype(np.int8)
-    return codes.astype(dtype)
+    return unpack_codes(data, bits, dtype.kind == "i")[:count]
 
 
 def product(shape: tuple[int, ...]) -> int:

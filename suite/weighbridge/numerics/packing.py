@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from weighbridge.core.codes import numpy_dtype, unpack_codes
 from weighbridge.numerics.elements import Array, Float
 from weighbridge.numerics.schemes import Scheme
 
@@ -21,7 +22,9 @@ def pack(codes: Array, scheme: Scheme) -> Array:
     patterns.
     """
     if isinstance(scheme.type, Float):
-        return np.frombuffer(np.ascontiguousarray(codes.astype(_narrow(scheme.type))).tobytes(), np.uint8)
+        return np.frombuffer(
+            np.ascontiguousarray(codes.astype(numpy_dtype(scheme.type.ml_dtype))).tobytes(), np.uint8
+        )
     bits = scheme.bits
     patterns = codes.astype(np.int64).ravel() & (2**bits - 1)
     stream = (patterns[:, None] >> np.arange(bits)) & 1
@@ -31,14 +34,11 @@ def pack(codes: Array, scheme: Scheme) -> Array:
 def unpack(packed: Array, shape: tuple[int, ...], scheme: Scheme) -> Array:
     """The codes that `pack` was given, int64 (float32 for a float element)."""
     if isinstance(scheme.type, Float):
-        narrow = np.frombuffer(packed.tobytes(), _narrow(scheme.type))
+        narrow = np.frombuffer(packed.tobytes(), numpy_dtype(scheme.type.ml_dtype))
         return narrow.astype(np.float32).reshape(shape)
     bits, count = scheme.bits, int(np.prod(shape))
-    stream = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
-    patterns = stream.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
-    if scheme.type.signed:
-        patterns = np.where(patterns >= 2 ** (bits - 1), patterns - 2**bits, patterns)
-    return patterns.reshape(shape)
+    codes = unpack_codes(packed, bits, scheme.type.signed)[:count]
+    return codes.astype(np.int64).reshape(shape)
 
 
 def keep_2_4(x: Array) -> Array:
@@ -75,10 +75,3 @@ def unpack_2_4(packed: tuple[Array, Array], shape: tuple[int, ...], scheme: Sche
     whole = np.zeros((fours, 4), kept.dtype)
     np.put_along_axis(whole, positions, kept, axis=1)
     return whole.reshape(shape)
-
-
-def _narrow(element: Float) -> np.dtype[np.generic]:
-    import ml_dtypes
-
-    name = element.ml_dtype
-    return np.dtype(name if name == "float16" else getattr(ml_dtypes, name))
