@@ -148,9 +148,7 @@ def write_samples_of(folder: Path, made: Any) -> str:
     return write_samples(folder, shapes, integers)
 
 
-def weigh_onnx(
-    folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size: 1 GB"
-) -> Weighed:
+def weigh_onnx(folder: Path, made: Any, step: str, rest: str = "", thresholds: str = "size: 1 GB") -> Weighed:
     onnx.save(made, folder / "model.onnx")
     if step == STATIC and "data:" not in rest:  # nothing is calibrated on invented samples
         rest += write_samples_of(folder, made)
