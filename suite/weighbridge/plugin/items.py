@@ -26,7 +26,7 @@ from weighbridge.core.errors import (
     WeighbridgeError,
 )
 from weighbridge.core.results import CaseResult, Status, Verdict
-from weighbridge.plugin.runner import RUNNER
+from weighbridge.plugin.runner import RUNNER, shown_path
 
 
 class CaseFile(pytest.File):
@@ -170,8 +170,3 @@ class ThresholdItem(CaseItem):
             self.warn(pytest.PytestWarning(verdict.message))
             return
         super().miss(verdict)
-
-
-def shown_path(node: pytest.Item | pytest.Collector) -> str:
-    root = node.config.rootpath
-    return node.path.relative_to(root).as_posix() if node.path.is_relative_to(root) else str(node.path)

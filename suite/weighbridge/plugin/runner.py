@@ -47,8 +47,6 @@ class Runner:
 
     def carry_out(self, node: CaseNode, names: Sequence[str]) -> CaseResult:
         """Carry the case out and judge what is called `names`."""
-        from weighbridge.plugin.items import shown_path
-
         path = shown_path(node)
         try:
             plan = make_plan(node.case, names, self.settings.bench, self._also)
@@ -76,3 +74,8 @@ class Runner:
 def _shown_by(report: str) -> Sequence[str]:
     """The measurements that a report shows though no threshold asks for them."""
     return getattr(REPORTS.get(report), "measures", ())
+
+
+def shown_path(node: pytest.Item | pytest.Collector) -> str:
+    root = node.config.rootpath
+    return node.path.relative_to(root).as_posix() if node.path.is_relative_to(root) else str(node.path)
