@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
+from hypothesis import HealthCheck, settings
 from tests.skips import is_allowed
 
 import weighbridge
@@ -31,6 +32,15 @@ def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
 
 
 SysModulesSnapshot.restore = _restore_but_keep_installed
+
+# Hypothesis fails a test whose examples come slowly. Beside a busy neighbour that says nothing of the test.
+settings.register_profile(
+    "tests",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

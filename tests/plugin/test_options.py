@@ -22,15 +22,32 @@ SPEED = CASE.replace("thresholds:", "thresholds:\n  speedup: 0.01")
 
 
 def test_xdist_runs_a_recipe_once_and_reports_every_row(pytester: pytest.Pytester, project: Project) -> None:
-    """Counted by what the model's callable leaves behind: as many calls with two workers as without."""
+    """Two cases share their recipe, and two workers the store: one carries it out, the other reads what it gave.
+
+    The model's callable leaves behind how often it was called. A worker calls it to open what the other one stored,
+    which one process has in memory: so with two workers there are more calls, but fewer than without a store.
+    """
     folder = project(a=CASE, b=CASE)
+
+    def carried_out_and_calls() -> tuple[list[bool], int]:
+        steps = [step for row in report_of(pytester.path)["rows"] for step in row["steps"]]
+        return sorted(not step["cached"] for step in steps), (folder / "calls.txt").read_text().count("net")
+
+    def forget() -> None:
+        (folder / "calls.txt").unlink()
+        shutil.rmtree(pytester.path / ".weighbridge")
+
     pytester.runpytest_inprocess()
-    alone = (folder / "calls.txt").read_text().count("net")
-    (folder / "calls.txt").unlink()
-    shutil.rmtree(pytester.path / ".weighbridge")
+    once, together = carried_out_and_calls()
+    forget()
+    pytester.runpytest_inprocess("cases/a.yaml")
+    _, single = carried_out_and_calls()
+    forget()
     pytester.makepyfile("import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_one(n): pass")
     pytester.runpytest_subprocess("-n", "2").assert_outcomes(passed=8)
-    assert (folder / "calls.txt").read_text().count("net") == alone
+    carried_out, calls = carried_out_and_calls()
+    assert carried_out == once == [False, True]
+    assert together <= calls < 2 * single
     assert statuses(pytester.path) == {
         f"{name}::{threshold}": "pass" for name in "ab" for threshold in ("accuracy_drop", "size_ratio")
     }

@@ -10,8 +10,9 @@ from weighbridge.measure.timing.paired import SpeedSample, compare
 class Machine:
     """Simulated nanoseconds. `noise` is one of `NOISES`; `shared` says how a busy sibling core slows each call."""
 
-    grazed = (0.7, 0.7)
-    """The share of either side's calls that something too short for the gauge slows, where the noise is that."""
+    slowed = (0.7, 0.7)
+    """With the noise `unseen`: the share of the baseline's and of the candidate's calls that something too short for the
+    gauge slows."""
 
     def __init__(
         self, noise: str, seed: int, shared: tuple[float, float] = (1.4, 1.4), rest_s: float = 0.03
@@ -51,7 +52,7 @@ class Machine:
         jitter = 1 + 0.005 * abs(self.random.gauss(0, 1))
         if self.noise == "drift":
             return jitter * (1 + 0.2 * self.now)
-        if self.noise == "grazed" and self.random.random() < self.grazed[side]:
+        if self.noise == "unseen" and self.random.random() < self.slowed[side]:
             return jitter * self.random.uniform(1.0, 1.15)
         if self.noise == "two modes" and self.busy():
             return jitter * self.shared[side]
@@ -65,7 +66,7 @@ class Machine:
         return 0.0
 
 
-NOISES = ("quiet", "heavy tails", "drift", "bursts", "grazed", "two modes")
+NOISES = ("quiet", "heavy tails", "drift", "bursts", "unseen", "two modes")
 
 
 def trial(

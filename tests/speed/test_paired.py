@@ -54,16 +54,16 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
     assert all(sample.interval[1] < 1.25 for sample in blind)
 
 
-class Grazing(Machine):
+class UnevenlySlowed(Machine):
     """One model is slowed more often than the other, by what the gauge does not see."""
 
-    grazed = (0.2, 0.8)
+    slowed = (0.2, 0.8)
 
 
 @pytest.mark.parametrize(("limit", "met"), [(1.2 * 0.98, True), (1.2 * 1.02, False)])
 def test_what_slows_one_model_more_often_moves_no_verdict(limit, met):
     for seed in range(8):
-        machine = Grazing("grazed", seed)
+        machine = UnevenlySlowed("unseen", seed)
         calls = machine.call(0.0012, 0), machine.call(0.001, 1)
         sample = compare(*calls, [limit], clock=machine.clock, gauge=machine, seed=seed)
         assert sample.decided

@@ -19,7 +19,7 @@ def pairs(baseline, candidate, level=None, slowdown=1.0) -> Pairs:
     return Pairs(baseline, candidate, levels, np.full(len(baseline), slowdown))
 
 
-def grazed(ratio: float, n: int, share: float, seed: int = 0) -> Pairs:
+def noisy_pairs(ratio: float, n: int, share: float, seed: int = 0) -> Pairs:
     """Blocks all slowed by some tenths of a percent, and a `share` of them by up to 15 percent, as `compare` takes them."""
     random, level, seen = np.random.default_rng(seed), Level(), []
     for _ in range(n):
@@ -33,8 +33,8 @@ def grazed(ratio: float, n: int, share: float, seed: int = 0) -> Pairs:
     ("slowed", "by_level", "by_ratio"),
     [((1, 1), [1, 0], [1, 0]), ((SLOWED, 1), [1, 0], [1, 0]), ((1, SLOWED), [0, 0], [0, 1])],
 )
-def test_a_slowed_block_abstains_where_its_ratio_votes_wrong(slowed, by_level, by_ratio):
-    """True ratio 1.03, limit 1.0: whether the candidate or both were slowed, by the level nobody is deceived."""
+def test_a_slowed_block_voids_the_vote_by_level_where_its_ratio_votes_wrong(slowed, by_level, by_ratio):
+    """True ratio 1.03, limit 1.0: whether the candidate or both were slowed, no vote by level is wrong."""
     seen = pairs([1.03 * slowed[0]], [slowed[1]], level=math.sqrt(1.03))
     assert seen.votes(1.0)[:2].tolist() == [by_level, by_ratio]
     both = pairs([1.03 * SLOWED], [SLOWED], level=math.sqrt(1.03))
@@ -51,7 +51,7 @@ def test_where_most_blocks_are_slowed_the_level_decides_sooner(seed):
                 return n
         return 400
 
-    seen = grazed(1.03, 400, share=0.7, seed=seed)
+    seen = noisy_pairs(1.03, 400, share=0.7, seed=seed)
     alone = Pairs(seen.baseline, seen.candidate, np.sqrt(seen.baseline * seen.candidate), seen.slowdowns)
     assert 2 * decided(seen) < decided(alone)
 
@@ -117,7 +117,7 @@ def test_what_equals_the_limit_is_hardly_ever_decided_however_often_one_looks(sh
     """Of 300 sequences of 300 pairs, looked at 25 times: at 0.9 in no more than a tenth, and two sigmas."""
     wrong = 0
     for seed in range(300):
-        seen = grazed(1.0, 300, share, seed)
+        seen = noisy_pairs(1.0, 300, share, seed)
         for n in np.unique(np.geomspace(8, 300, 25).astype(int)):
             first = Pairs(seen.baseline[:n], seen.candidate[:n], seen.levels[:n], seen.slowdowns[:n])
             if max(first.evidence(1.0)) >= math.log(20):
@@ -127,8 +127,8 @@ def test_what_equals_the_limit_is_hardly_ever_decided_however_often_one_looks(sh
 
 
 def test_how_many_pairs_it_takes():
-    assert grazed(1.03, 60, share=0.7).needed(1.0, 0.99, most=1000) == 60
-    undecided = grazed(1.03, 12, share=0.7)
+    assert noisy_pairs(1.03, 60, share=0.7).needed(1.0, 0.99, most=1000) == 60
+    undecided = noisy_pairs(1.03, 12, share=0.7)
     assert undecided.interval(0.99)[0] < 1.0
     assert 12 < undecided.needed(1.0, 0.99, most=1000) < 100
     assert pairs([1.0, 1.2], [1.1, 1.1]).needed(1.0, 0.99, most=1000) is None

@@ -1,8 +1,8 @@
 """Blocks: one call's fastest round in a few moments that the gauge saw undisturbed.
 
-A neighbour's load comes in bursts and only ever adds time. Each pause of it holds a few units of one call, so they
-are taken wherever they come, with the gauge read before and after each; a block is worth the fastest of them.
-Units go on while the neighbour works: the model's caches stay warm, and no pause is missed.
+A neighbour's load comes in bursts, and it can only add time. The gauge is read before and after each unit, and units
+without a burst around them are kept until there are enough for a block; the time of a block is that of its fastest
+round. Units go on during a burst too, so that the caches stay warm and the next pause is not missed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Bools: TypeAlias = "NDArray[np.bool_]"
 
 LEAST_S = 0.25
-"""Calls in a row share what befalls them: however plain the verdict, look at them for so long."""
+"""How long to sample at least. Whatever slows the machine for a while is in all calls of that while, so a few
+milliseconds of calls that agree prove nothing."""
 MOST_CALLS = 20_000
 
 
@@ -42,10 +43,10 @@ class CallSample:
         return float(np.quantile(self.seconds, quantile))
 
     def interval(self, quantile: float, confidence: float) -> tuple[float, float]:
-        """Anytime-valid, of the quantile on a machine left alone.
+        """Of the quantile that an undisturbed machine would show; valid whenever sampling stops.
 
-        A neighbour only ever adds time, so on a disturbed machine what was seen is an upper bound, and the
-        lower end is that of the calls that were left alone: nothing, where none was.
+        A neighbour can only add time. So all calls together give the upper end, and the undisturbed calls alone the
+        lower end, which is 0 where there are none.
         """
         _, high = stats.sequential_interval(self.seconds, confidence, quantile)
         low, _ = stats.sequential_interval(self.seconds[self.calm], confidence, quantile)

@@ -24,14 +24,17 @@ Clock: TypeAlias = Callable[[], int]
 ROUND_S = 50e-6
 """A round of the faster call lasts at least this long where it can, a thousand times the cost of reading the clock."""
 UNIT_S = 200e-6
-"""The gauge is read after each unit: a neighbour's pauses, of half a millisecond often, should hold one or two."""
+"""How long a unit should be. The gauge is read after each, and a neighbour's pauses, often half a millisecond, should
+be long enough for one or two of them."""
 UNITS = 2
-"""Half of the units that the gauge calls undisturbed have still lost a percent or more: the faster of two is a block."""
+"""How many a block has, of which the fastest counts: half of those that the gauge calls undisturbed have still lost a
+percent or more."""
 LEAD_S = 0.001
+"""The longest that untimed calls in front of a unit may take."""
 GAUGED_S = 5e-4
-"""The first call after the gauge takes up to 7 µs longer, a percent of calls shorter than this."""
+"""A call shorter than this is not timed right after the gauge: it takes up to 7 µs longer then, more than a percent."""
 COLD_S = 0.25
-"""Refilling the caches takes some milliseconds: a longer call need not be repeated to be warm."""
+"""A call longer than this is not made untimed first: filling the caches takes some milliseconds, a small part of it."""
 
 
 @contextmanager
@@ -49,9 +52,11 @@ def garbage_held() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Timer:
-    """A call and how it is timed: in `units`, each of `lead` calls untimed and `rounds` rounds of `inner` calls.
+    """A call and how it is timed.
 
-    `cold` calls more go untimed before units that follow those of another call.
+    A unit is `lead` calls that are not timed, then `rounds` rounds of `inner` calls, of which each round is timed as a
+    whole; a block has `units` units. Where the other model ran before, its data fills the caches: then `cold` calls
+    more are made first and not timed.
     """
 
     call: Call
@@ -63,7 +68,7 @@ class Timer:
     clock: Clock = time.perf_counter_ns
 
     def warm(self) -> None:
-        """The calls whose caches another has emptied."""
+        """Fill the caches again after the other model's units."""
         for _ in repeat(None, self.cold):
             self.call()
 
@@ -86,10 +91,12 @@ def calibrated(
 ) -> list[Timer]:
     """A timer for each of `calls`, which take `calls_s` seconds; units last about `UNIT_S`, one call at least.
 
-    All count alike, since of two samples of the same times the larger has the lower minimum. Their units last alike,
-    since what else happens grows with time: the faster call leads in, for `LEAD_S` at most. Short calls lead in by a
-    round on either side, so that neither is timed with the caches as the gauge left them. Of calls so long that none
-    escapes a burst anyway, more pairs serve better than more units.
+    Both calls get the same number of units, rounds and calls a round: a block is worth its fastest round, and the
+    minimum of more rounds would be lower for that reason alone. Their units also last equally long, because a longer
+    one is more likely to be disturbed: the faster call makes up for its shorter rounds with untimed calls in front
+    (`lead`), for `LEAD_S` seconds at most. Before short calls of either model one round goes untimed, since reading the
+    gauge has pushed something out of the caches. Calls longer than 12.5 ms have one unit a block: hardly any of them
+    is undisturbed from beginning to end, so the time is better spent on more pairs.
     """
     fastest, slowest = min(calls_s), max(calls_s)
     inner = max(1, min(math.ceil(ROUND_S / fastest), int(UNIT_S / slowest)))

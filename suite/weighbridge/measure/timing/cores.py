@@ -18,7 +18,8 @@ from typing import Protocol
 from weighbridge.measure.timing.clock import Clock
 
 MOVE_S = 0.005
-"""So long without an undisturbed moment, and the next core is tried: a hundred times what filling its caches takes."""
+"""After this long without an undisturbed moment the next core is tried. Filling the caches of a new core takes a
+hundredth of it."""
 FIRST = -20
 """The niceness that precedes all others."""
 

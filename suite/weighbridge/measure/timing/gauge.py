@@ -15,8 +15,8 @@ from typing import Protocol
 DISTURBED = 1.3
 """Slower than its best by more than this. A shared core costs 1.6 and more, a lower clock seldom as much."""
 READINGS, NAP_S = 150, 0.005
-"""To begin with: a best that was read beside a neighbour would call every disturbed pair undisturbed, and
-neighbours pause, so the first readings are spread over most of a second."""
+"""How often the gauge is read when it is made, and the sleep between two readings. If all of them fell into a neighbour's
+burst, the best would be too slow and disturbed moments would count as undisturbed: so they take most of a second."""
 
 
 class Gauge(Protocol):

@@ -24,15 +24,19 @@ from weighbridge.measure.timing.gauge import Gauge, NoGauge
 from weighbridge.measure.timing.pairs import Level, Pair, Pairs
 
 PATIENCE = 1 / 60
-"""A block looks for undisturbed moments for this part of the budget: where there are none, some 25 pairs remain."""
+"""How long a block may wait for undisturbed moments, as a share of the budget. On a machine that has none, about 25
+pairs are still measured."""
 IMPATIENCE = 1 / 10
-"""To begin with it does so for this part of the time gone by: what is plain needs no undisturbed moment."""
+"""The same as a share of the time since sampling began, which is the shorter one at first: a difference that is far
+from the limit can be decided without any undisturbed moment, and should not have to wait for one."""
 LEAST_S = 0.25
-"""Pairs in a row share what befalls them: however plain the verdict, look at them for so long."""
+"""How long to sample at least. Whatever slows the machine for a while is in all pairs of that while, so a few
+milliseconds of pairs that agree prove nothing."""
 FEW = 10
-"""Fewer pairs have no interval at the default confidence, and their fastest may have been slowed as well."""
+"""With fewer pairs than this there is no interval at the default confidence, and even the fastest of them may have been
+slowed."""
 WORTH_WAITING = 80_000
-"""More pairs than this are no advice: the limit is where the speedup is."""
+"""If more pairs than this would be needed, no budget is suggested: the speedup is practically equal to the limit."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class SpeedSample:
             )
         needed = [self.pairs.needed(limit, self.confidence, WORTH_WAITING) for limit in open_limits]
         if None not in needed:
-            # Half as much again: the share of votes on one side of the limit is itself an estimate.
+            # Half as much more than computed, because the share of votes on either side is an estimate too.
             wanted_s = (
                 1.5 * self.seconds * max(count for count in needed if count) / len(self.pairs.slowdowns)
             )
@@ -127,7 +131,7 @@ def compare(
 ) -> SpeedSample:
     """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
 
-    Without limits the whole budget is spent. One pair is timed whatever it takes, for an estimate.
+    Without limits the whole budget is spent. At least one pair is timed, even if it takes longer than the budget.
     Without a `gauge` every pair counts as undisturbed; without `cores` the thread stays where it is.
     """
     begin = clock()
@@ -145,7 +149,7 @@ def compare(
             quiet = all(side.ready for side in sides)
             a, b = (side.block() if quiet else side.disturbed for side in sides)
             pairs.append(Pair(a, b, level.before(a.fastest, b.fastest) if quiet else math.nan))
-            # Looking costs time too, and there is little news in one pair among many.
+            # Computing the evidence takes time as well, so it is done after every twentieth part of new pairs.
             if limits and len(pairs) >= look and clock() - sampling >= LEAST_S * 1e9:
                 seen = Pairs.of(pairs, gauge.best)
                 if all(seen.cleared(limit, confidence) for limit in limits):

@@ -1,8 +1,16 @@
 """Pairs of blocks, one of either call, and what they say about how many times faster one call is.
 
-A pair votes on a limit in two ways. Its own ratio lies on one side of it, which no drift of the machine can touch.
-And against a level, what either call took of late when nothing disturbed it, one block stays below where the other
-does not: a pair in which both were slowed, or in which the wrong one was, then abstains instead of voting wrong.
+Each pair votes twice on a limit, for "the candidate is at least that many times faster" or against it.
+
+- By ratio: the ratio of its two blocks lies on one side of the limit. A clock that drifts slows both blocks alike, so
+  it cannot turn this vote; something that slows only one of the blocks can.
+- By level: both blocks are compared with a recent undisturbed time (`Level`), the baseline's with that time multiplied
+  by the square root of the limit and the candidate's with it divided by that. If the baseline's block is the slower
+  and the candidate's the faster, the vote is for the limit, if it is the other way round against it. If both are
+  slower or both faster, the vote is void: where something slowed one block, this drops the pair instead of
+  counting it on the wrong side.
+
+Neither is better everywhere: a clock that keeps changing voids most votes by level. `evidence` averages the two.
 """
 
 from __future__ import annotations
@@ -28,14 +36,16 @@ if TYPE_CHECKING:
 Bools: TypeAlias = "NDArray[np.bool_]"
 
 FASTEST = 0.1
-"""The part of the undisturbed blocks that nothing touched, to be safe: on a shared core half have lost a percent."""
+"""The share of the undisturbed blocks that the estimate is read from. It is small because the gauge misses what is
+shorter than a unit: on a shared core half of the blocks that it calls undisturbed have still lost a percent."""
 RECENT = 64
-"""Pairs that a level remembers: fewer are moved by chance, more lag behind a clock that changes."""
+"""How many pairs a level is taken from. With fewer it varies by chance, with more it lags behind a changing clock."""
 UNLIKE = 2.0
-"""A neighbour slows one model at most so many times as much as another; 1.4 is the most that was seen."""
+"""A neighbour slows one model at most this many times as much as the other; 1.4 is the most that we have measured."""
 WEIGHTS = np.log([0.45, 0.45, 0.1])
-"""Of the votes by the level, by the ratio and by `UNLIKE`: all pairs, disturbed or not, that are that far from a limit
-matter only where there is no other evidence at all."""
+"""Logarithms of the weights of the votes by level, by ratio and by `UNLIKE`. The last are of all pairs, disturbed or
+not, whose ratio is more than `UNLIKE` times away from the limit. Their weight is small, so they decide only where a
+machine is never undisturbed."""
 
 
 class Pair(NamedTuple):
@@ -46,13 +56,16 @@ class Pair(NamedTuple):
 
 
 class Level:
-    """The geometric mean of what either call took of late, undisturbed, seconds; of a first pair its own."""
+    """What an undisturbed call has taken lately: the geometric mean of both calls' times, in seconds.
+
+    Of each call it is the time at the fastest tenth (`FASTEST`) of the last `RECENT` pairs.
+    """
 
     def __init__(self) -> None:
         self._recent: tuple[deque[float], deque[float]] = deque(maxlen=RECENT), deque(maxlen=RECENT)
 
     def before(self, baseline: float, candidate: float) -> float:
-        """As it was before this pair, so that the pair has no say in what it is held against."""
+        """The level without this pair, which must not be compared with itself; only a first pair has nothing else."""
         times = []
         for recent, now in zip(self._recent, (baseline, candidate), strict=True):
             times.append(sorted(recent)[int(FASTEST * len(recent))] if recent else now)
@@ -98,7 +111,9 @@ class Pairs:
 
     @cached_property
     def _ways(self) -> tuple[tuple[Floats, Floats], ...]:
-        """For each way of voting: a pair is for limits up to the first, against those above the second, [pairs]."""
+        """For each way of voting two arrays of shape [pairs]: a pair votes for every limit up to its first number and
+        against every limit above its second. For limits in between its vote is void.
+        """
         by_baseline = ((self.baseline / self.levels) ** 2)[self.undisturbed]
         by_candidate = ((self.levels / self.candidate) ** 2)[self.undisturbed]
         every = self.baseline / self.candidate
