@@ -32,7 +32,7 @@ def compare(folder: Path, subject: Mapping[str, Any], recipes: Sequence[Recipe],
     write_project(folder, subject, recipes)
     taken: list[list[Taken]] = []
     for _ in range(rounds + 1):
-        script = bare(folder)
+        script = bare(folder, "--share")  # of the baseline and the candidate, what is common is made once
         forget(folder)
         without = pytest(folder, *WITHOUT)
         found, scripted = weighed(folder), json.loads(script.out)

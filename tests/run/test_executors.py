@@ -200,10 +200,12 @@ def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(
     pytester: pytest.Pytester, project: Project
 ) -> None:
     folder = project(a=CASE, b=harmful("hangs"))
-    (folder / "harm.py").write_text(HARM.replace("time.sleep(600)", "open('hanging', 'w'); time.sleep(600)"))
+    starts = "import subprocess; subprocess.Popen(['sleep', '600']); open('hanging', 'w'); time.sleep(600)"
+    (folder / "harm.py").write_text(HARM.replace("time.sleep(600)", starts))
     run = subprocess.Popen([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], stdout=subprocess.PIPE)
     wait_for(pytester.path / "hanging")
     children = psutil.Process(run.pid).children(recursive=True)
+    assert "sleep" in [child.name() for child in children]
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     gone, alive = psutil.wait_procs(children, timeout=10)

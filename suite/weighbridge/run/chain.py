@@ -297,12 +297,13 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
 def _project_files(opened: set[str], root: Path) -> dict[str, str]:
     """The data among the files that were opened: those of the project that are no code and no result."""
     found = {}
-    for path in sorted(Path(name).resolve() for name in opened):
+    data = (name for name in opened if not name.endswith((".py", ".pyc")))
+    for path in sorted(Path(name).resolve() for name in data):
         if not path.is_relative_to(root):
             continue
         shown = path.relative_to(root)
         hidden = any(part.startswith(".") for part in shown.parts)
-        if not hidden and path.suffix not in (".py", ".pyc") and path.is_file():
+        if not hidden and path.is_file():
             found[shown.as_posix()] = file_digest(path)
     return found
 
