@@ -127,6 +127,10 @@ class Format(Protocol):
         """Version by domain of the operators, where the format has such."""
         ...
 
+    def structure(self, model: Model) -> str:
+        """What two models of the same operators and weights may differ in, as text, where a model can tell it."""
+        ...
+
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs, for `weighbridge inspect`."""
         ...

@@ -24,5 +24,8 @@ class FormatBase:
     def opsets(self, model: Model) -> Mapping[str, int]:
         return {}
 
+    def structure(self, model: Model) -> str:
+        return ""
+
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         return [], []

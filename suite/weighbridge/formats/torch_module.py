@@ -102,6 +102,9 @@ class TorchModule(FormatBase):
             elif base not in coded and tensor.is_floating_point():
                 yield _stored(shown(name), tensor, None)
 
+    def structure(self, model: Model) -> str:
+        return repr(model.value)
+
     def operators(self, model: Model) -> Mapping[str, int]:
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
         return dict(Counter(_qualified(module) for module in leaves))

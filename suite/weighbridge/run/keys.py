@@ -99,7 +99,7 @@ def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
     for tensor in format_.tensors(model):
         sha.update(f"{tensor.name} {tensor.dtype} {tensor.array.shape}".encode())
         sha.update(np.ascontiguousarray(tensor.array).data)
-    structure = repr(model.value) if model.format == "torch" else dict(format_.operators(model))
+    structure = [dict(format_.operators(model)), format_.structure(model)]
     return make_key("model", model.format, sha.hexdigest(), structure, code, dict(opened), surroundings())
 
 

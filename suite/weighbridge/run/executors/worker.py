@@ -96,18 +96,21 @@ def _rooted(data: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _preload(data: Mapping[str, Any]) -> None:
-    """Import torch before the state is taken down, where the case will: its settings cannot be put back otherwise."""
+    """Import what the case will, before the state is taken down: settings of what is not loaded cannot be put back."""
+    from weighbridge.contracts import ENGINES, FORMATS
+
     case = data["plan"]["case"]
-    folder = Path(case["path"]).parent
+    folder, format_ = Path(case["path"]).parent, case["model"]["format"]
     named = [case["model"]["reference"], case.get("data"), case.get("metric")]
     files = [folder / name.rpartition(":")[0] for name in named if isinstance(name, str) and ".py:" in name]
-    if "torch" not in sys.modules and (
-        case["model"]["format"] in ("torch", "exported")
-        or any(b"torch" in path.read_bytes() for path in files if path.is_file())
-    ):
+    packages = ["numpy"]
+    if format_ in FORMATS:
+        packages += ENGINES.get(FORMATS.get(format_).engine).packages
+    if any(b"torch" in path.read_bytes() for path in files if path.is_file()):
+        packages.append("torch")
+    for package in packages:
         with contextlib.suppress(ImportError):
-            importlib.import_module("torch")
-    importlib.import_module("numpy")
+            importlib.import_module(package)
 
 
 def _load_profile(name: str) -> None:
