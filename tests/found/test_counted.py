@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import report_of, statuses
+from tests.projects import report_of, statuses, write_samples
 
 Array = Any
 
@@ -111,7 +111,9 @@ def gate(pytester: pytest.Pytester) -> Callable[..., dict[str, str]]:
         folder = pytester.mkdir("cases")
         onnx.save(proto, folder / "net.onnx")
         (folder / "data.py").write_text(data)
-        rest = "data: data.py:splits\n" if data else ""
+        (port,) = proto.graph.input
+        shape = [axis.dim_value for axis in port.type.tensor_type.shape.dim[1:]]
+        rest = "data: data.py:splits\n" if data else write_samples(folder, {"x": shape})
         text = f"model: {{onnx: net.onnx}}\n{rest}recipe: [{{{step}}}]\nthresholds: {{{thresholds}}}\n"
         (folder / "net.yaml").write_text(text)
         pytester.runpytest_inprocess()
@@ -174,8 +176,16 @@ def test_tensors_without_elements(gate: Any, step: str, recwarn: pytest.Warnings
     assert not [str(one.message) for one in recwarn if "empty slice" in str(one.message)]
 
 
+IMAGES = (
+    "import numpy as np\n"
+    "def splits():\n"
+    "    r = np.random.default_rng(1)\n"
+    "    return {s: (r.random((64, 3, 16, 16)).astype('float32'), None) for s in ('test', 'calibration')}\n"
+)
+
+
 def test_constant_operands_are_no_weights_of_the_recipe(gate: Any) -> None:
-    found = gate(preprocessing(), "quantize: static, per_channel: true", "fidelity: 20")
+    found = gate(preprocessing(), "quantize: static, per_channel: true", "fidelity: 20", IMAGES)
     assert set(found.values()) == {"pass"}, found
 
 

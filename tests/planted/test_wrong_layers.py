@@ -243,12 +243,28 @@ def constants_of_all_kinds() -> Any:
     return model(nodes, stored, [info("x", [16, 1, 16])], [info("y", [32, 16])])
 
 
+def with_gain() -> Any:
+    """A matrix times a gain, which preparation multiplies once and for all: other numbers in the same shape."""
+    random = np.random.default_rng(10)
+    stored = {
+        "w": random.normal(0, 0.2, (WIDTH, WIDTH)).astype(np.float32),
+        "gain": random.uniform(1, 3, (1, WIDTH)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Mul", ["w", "gain"], ["wide"], name="gain"),
+        helper.make_node("MatMul", ["x", "wide"], ["y"], name="dense"),
+    ]
+    return model(nodes, stored, [info("x", ["n", WIDTH])], [info("y", ["n", WIDTH])])
+
+
 STATIC = "quantize: static, per_channel: true"
 RIGHT = {
     "twenty layers": (deep, STATIC),
     "twenty layers, dynamic": (deep, "quantize: dynamic, per_channel: true"),
     "a bias that is too wide": (lambda: with_bias(300.0), STATIC),
     "a mask of minus infinity": (masked, STATIC),
+    "a gain, static": (with_gain, STATIC),
+    "a gain, dynamic": (with_gain, "quantize: dynamic"),
     "operands, static": (constants_of_all_kinds, STATIC),
     "operands, dynamic": (constants_of_all_kinds, "quantize: dynamic"),
     "operands, dynamic per channel": (constants_of_all_kinds, "quantize: dynamic, per_channel: true"),

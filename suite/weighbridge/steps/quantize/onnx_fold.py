@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.steps.quantize.onnx_edits import bodies, drop_unused, keep_names, remove, set_nodes
@@ -14,6 +15,8 @@ _NOT_FOLDED = (
     "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
 )  # fmt: skip
+_MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+"""What leaves a weight's numbers as they are."""
 _ROOM = 1024
 """Bytes that a folded tensor may be larger than twice its inputs: shapes may be folded, a table not be expanded."""
 
@@ -54,14 +57,20 @@ def _constant(node: Any) -> Any:
 def fold(model: Any) -> dict[str, str]:
     """Compute what depends on initializers only: Transpose, Identity, Slice, Concat, Reshape, Cast of a weight, and the like.
 
-    Returns, for each new weight that came from one stored weight, the name that this had. Where it is the only one,
-    it keeps that name. A node that cannot be computed here is left as it is.
+    Returns, for each new weight that came from one stored weight, the name that this had. Where it is the only one, it
+    keeps that name, unless it would be taken for that weight: the round trip compares tensors of one name and shape, and
+    rows in another order, or times a gain, are other numbers. A node that cannot be computed here is left as it is, and
+    so is one whose result would stand beside its weight, as of a word table that is, turned, the output layer too.
     """
     import onnx
 
     graph = model.graph
+    _pass_identities(model)
     stored = {tensor.name: tensor for tensor in graph.initializer}
     roots = {name: name for name, tensor in stored.items() if len(tensor.dims) > 1}
+    unchanged = set(roots)
+    misleading = set()
+    staying = _read_by_what_stays(model, stored)
     outputs = {value.name for value in graph.output}
     done: dict[tuple[Any, ...], list[str]] = {}
     same: dict[str, str] = {}
@@ -78,7 +87,7 @@ def fold(model: Any) -> dict[str, str]:
             same.update(zip(node.output, done[key], strict=True))
             continue
         arrays = _computed(node, stored, model)
-        if arrays is None:
+        if arrays is None or any(name in staying and name in roots for name in node.input):
             kept.append(node)
             continue
         done[key] = list(node.output)
@@ -89,7 +98,11 @@ def fold(model: Any) -> dict[str, str]:
         for name, array in zip(node.output, arrays, strict=True):
             stored[name] = onnx.numpy_helper.from_array(array, name)
             if array.ndim > 1 and len(origins) == 1:
-                roots[name] = next(iter(origins))
+                roots[name] = root = next(iter(origins))
+                if node.op_type in _MOVES and node.input[0] in unchanged:
+                    unchanged.add(name)
+                elif sorted(array.shape) == sorted(stored[root].dims):
+                    misleading.add(name)
     set_nodes(graph, kept)
     for body in bodies(model):
         for node in body.node:
@@ -97,11 +110,42 @@ def fold(model: Any) -> dict[str, str]:
                 node.input[position] = same.get(name, name)
     graph.initializer.extend(stored[name] for names in done.values() for name in names)
     drop_unused(model)
-    live = [tensor.name for tensor in graph.initializer if roots.get(tensor.name, tensor.name) != tensor.name]
-    return keep_names(model, {name: roots[name] for name in live})
+    live = {tensor.name: roots.get(tensor.name, tensor.name) for tensor in graph.initializer}
+    new = {name: root for name, root in live.items() if name != root}
+    apart = {name: root for name, root in new.items() if name in misleading}
+    return apart | keep_names(model, {name: root for name, root in new.items() if name not in apart})
 
 
-def _foldable(node: Any, stored: dict[str, Any]) -> bool:
+def _pass_identities(model: Any) -> None:
+    """Whoever reads a copy that an Identity makes of an initializer reads the initializer."""
+    graph = model.graph
+    same = {tensor.name: tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in same and node.output[0] not in outputs:
+            same[node.output[0]] = same[node.input[0]]
+        else:
+            kept.append(node)
+    set_nodes(graph, kept)
+    for part in (graph, *bodies(model)):
+        for node in part.node:
+            for position, name in enumerate(node.input):
+                node.input[position] = same.get(name, name)
+
+
+def _read_by_what_stays(model: Any, stored: Collection[str]) -> set[str]:
+    """The names that nodes read which depend on more than initializers, or stand in a body."""
+    known, read = set(stored), {name for body in bodies(model) for node in body.node for name in node.input}
+    for node in model.graph.node:
+        if _foldable(node, known):
+            known.update(node.output)
+        else:
+            read.update(node.input)
+    return read
+
+
+def _foldable(node: Any, stored: Collection[str]) -> bool:
     plain = node.domain in ("", "ai.onnx") and node.op_type not in _NOT_FOLDED
     branches = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     given = [name for name in node.input if name]

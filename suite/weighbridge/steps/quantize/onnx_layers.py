@@ -113,6 +113,22 @@ def stored_again(model: Any, origins: Mapping[str, str]) -> list[str]:
     return told
 
 
+def turned_at_run_time(model: Any) -> list[str]:
+    """Tied weights of which a reader wants the transpose, which a dynamic model makes of the codes: a sentence each."""
+    stored = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    turned = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Transpose" and node.input[0] in stored
+    }
+    return [
+        f"{turned[name]} is tied and stored once: {node.name} reads its transpose, and computes in float"
+        for node in model.graph.node
+        for name in node.input
+        if name in turned
+    ]
+
+
 def _label(each: OnnxLayer) -> str:
     """The layer's own name where its weights carry one (`fc1` of `fc1.weight`), else the node's."""
     owners = {weight.rpartition(".")[0] for weight in each.weights}

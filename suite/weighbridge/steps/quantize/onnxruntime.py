@@ -21,7 +21,13 @@ from weighbridge.steps.quantize.onnx_graph import (
     part_grouped_biases,
     separate,
 )
-from weighbridge.steps.quantize.onnx_layers import OnnxLayer, coverage, onnx_layers, stored_again
+from weighbridge.steps.quantize.onnx_layers import (
+    OnnxLayer,
+    coverage,
+    onnx_layers,
+    stored_again,
+    turned_at_run_time,
+)
 from weighbridge.steps.quantize.onnx_preparation import (
     DYNAMIC_WAYS,
     STATIC_WAYS,
@@ -163,6 +169,7 @@ def _quantized(
             for weight, readers in copied.items()
         ]
         told += stored_again(prepared.model, prepared.origins)
+        told += turned_at_run_time(prepared.model) if mode == "dynamic" else []
         told += [
             f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
         ]
