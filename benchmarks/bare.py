@@ -20,6 +20,8 @@ import numpy as np
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context
 from weighbridge.core.data import load_data
 
+BATCH = 64
+"""As Weighbridge reads a split: what is quantized dynamically depends on what else is in the batch."""
 FORMAT = {"onnxruntime": "onnx", "torch": "torch"}
 NEEDED = (
     "formats.torch_module",
@@ -110,14 +112,15 @@ def outputs(artifact: Any, inputs: Any) -> Any:
         options.intra_op_num_threads = 1
         session = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
         (name,) = (each.name for each in session.get_inputs())
-        parts = [session.run(None, {name: inputs[at : at + 32]})[0] for at in range(0, len(inputs), 32)]
+        parts = [session.run(None, {name: inputs[at : at + BATCH]})[0] for at in range(0, len(inputs), BATCH)]
     else:
         import torch
 
         module = FORM["torch"].open(artifact).value
         with torch.inference_mode():
             parts = [
-                module(torch.from_numpy(inputs[at : at + 32])).numpy() for at in range(0, len(inputs), 32)
+                module(torch.from_numpy(inputs[at : at + BATCH])).numpy()
+                for at in range(0, len(inputs), BATCH)
             ]
     return np.concatenate(parts)
 

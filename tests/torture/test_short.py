@@ -12,7 +12,7 @@ pytestmark = pytest.mark.worker
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, 6, seed=0)
+    kill_again_and_again(tmp_path, 4, seed=0)
 
 
 def test_harm_costs_its_case_alone(tmp_path: Path) -> None:
