@@ -59,14 +59,17 @@ class Registry(Generic[T]):
         self._files: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> T:
-        """Register `entry`; raises `UsageError` when the name is taken."""
-        if name in self._entries:
+        """Register `entry`; raises `UsageError` when the name is taken.
+
+        A file that is imported under two names, as a conftest that a case names too, registers the same thing twice.
+        """
+        caller = sys._getframe(1).f_globals
+        module, file = str(caller.get("__name__", "")), str(caller.get("__file__") or "")
+        if name in self._entries and not (file and self._files.get(name) == file):
             raise UsageError(
                 f"{self.what} '{name}' is registered twice: {self._entries[name]!r} and {entry!r}"
             )
         self._entries[name] = entry
-        caller = sys._getframe(1).f_globals
-        module, file = str(caller.get("__name__", "")), str(caller.get("__file__") or "")
         if module.partition(".")[0] != __name__.partition(".")[0]:
             _origins.setdefault(Origin(module, file))
             self._files[name] = file

@@ -6,10 +6,9 @@ step took, and with what the recipe asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.case.model import StepRef
 from weighbridge.case.steps import promising
@@ -21,13 +20,15 @@ from weighbridge.formats.opened import opened
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.job import Job
-from weighbridge.run.keys import make_key, surroundings
+from weighbridge.run.keys import extension_code, make_key, surroundings
 
 if TYPE_CHECKING:
     from weighbridge.numerics.quantizer import Quantizer
     from weighbridge.numerics.round_trip import ReadBack
     from weighbridge.numerics.schemes import Scheme
 
+Hunt: TypeAlias = "Callable[[Quantizer, Scheme, float], None]"
+"""Holds a quantizer to every property on drawn tensors of a scheme; the number is the share of the profile's examples."""
 SAMPLE = 2**12
 """Numbers of a weight that go through every property. The read-back looks at all of them."""
 DRAWN = 0.5
@@ -67,7 +68,8 @@ def _stored_round_trip(
     entry = shop.store.find(f"result-{key}")
     if entry is None:
         try:
-            notes = check_round_trip(ref, _floats(chain, recipe, ref), candidate.artifact)
+            hunt = _stored_hunt(shop, job.options.hypothesis_profile)
+            notes = check_round_trip(ref, _floats(chain, recipe, ref), candidate.artifact, hunt)
             facts: dict[str, Any] = {"status": Status.PASS, "message": "", "notes": notes}
         except PromiseBroken as broken:
             facts = {"status": Status.FAIL, "message": str(broken), "notes": ()}
@@ -77,7 +79,7 @@ def _stored_round_trip(
     return Status(entry.facts["status"]), entry.facts["message"], entry.facts["notes"]
 
 
-def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact) -> tuple[str, ...]:
+def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hunt) -> tuple[str, ...]:
     """Hold one quantize step to its promise; what could not be compared is returned, a line each.
 
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
@@ -99,10 +101,10 @@ def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact) -> tuple[
             *(f"  - {each}" for each in result.findings),
         ]
         raise PromiseBroken("\n".join(lines))
-    return (*result.notes, *_check_properties(step, promise, result))
+    return (*result.notes, *_check_properties(step, promise, result, hunt))
 
 
-def _check_properties(step: Step, promise: Promise, result: ReadBack) -> Iterator[str]:
+def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt) -> Iterator[str]:
     """The properties of the scheme, on drawn tensors and on the model's weights, in the arithmetic of the engine."""
     from weighbridge.numerics.hunt import check_weights
     from weighbridge.numerics.schemes import Scheme
@@ -122,19 +124,29 @@ def _check_properties(step: Step, promise: Promise, result: ReadBack) -> Iterato
         yield f"{step.key}: no registered quantizer computes as it does in this scheme, so its properties were not tested"
     for quantizer, variants in tested.items():
         try:
-            _hunt_once(quantizer, variants[0][1], DRAWN / len(tested))
+            hunt(quantizer, variants[0][1], DRAWN / len(tested))
             for scheme, variant in variants:
                 check_weights(quantizer, variant, weights.get(scheme, {}))
         except Violation as violation:
             raise PromiseBroken(str(violation)) from violation
 
 
-@cache
-def _hunt_once(quantizer: Quantizer, scheme: Scheme, share: float) -> None:
-    """What is drawn depends on the scheme, not on the model: one pass a session is enough. A failure repeats."""
-    from weighbridge.numerics.hunt import hunt
+def _stored_hunt(shop: Workshop, profile: str) -> Hunt:
+    """What is drawn depends on quantizer and scheme, not on the model: one pass for all runs is enough.
 
-    hunt(quantizer, scheme, share=share)
+    A failure is found again, with the smallest tensor that shows it.
+    """
+    from weighbridge.numerics.hunt import hunt
+    from weighbridge.numerics.quantizer import QUANTIZERS
+
+    def look(quantizer: Quantizer, scheme: Scheme, share: float) -> None:
+        code = extension_code(QUANTIZERS, quantizer.name, shop.root)
+        key = f"result-{make_key('hunt', quantizer.name, repr(scheme), share, profile, code, surroundings())}"
+        if shop.store.find(key) is None:
+            hunt(quantizer, scheme, share=share)
+            shop.store.keep(key, {"held": True})
+
+    return look
 
 
 def _quantizers(step: Step) -> Iterator[Quantizer]:
