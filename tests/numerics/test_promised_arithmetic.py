@@ -27,9 +27,7 @@ def drawn(monkeypatch):
     """What is drawn for, without drawing it; `quantizers` are those that compute as the step does."""
     seen = SimpleNamespace(hunts=[], checks=[], quantizers=[])
     monkeypatch.setattr(promises, "_quantizers", lambda step: iter(seen.quantizers))
-    monkeypatch.setattr(
-        promises, "_hunt_once", lambda q, scheme, share: seen.hunts.append((q.name, scheme, share))
-    )
+    seen.hunt = lambda q, scheme, share: seen.hunts.append((q.name, scheme, share))
     monkeypatch.setattr(
         "weighbridge.numerics.hunt.check_weights",
         lambda q, scheme, weights: seen.checks.append((q.name, scheme, list(weights))),
@@ -47,7 +45,10 @@ def read_back(*schemes):
 
 def test_each_quantizer_draws_in_the_first_scheme_that_it_has(drawn):
     drawn.quantizers = [Having("both", PER_CHANNEL, PER_TENSOR), Having("tensor", PER_TENSOR)]
-    assert list(promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL, PER_TENSOR))) == []
+    assert (
+        list(promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL, PER_TENSOR), drawn.hunt))
+        == []
+    )
     assert drawn.hunts == [("both", PER_CHANNEL, 0.25), ("tensor", PER_TENSOR, 0.25)]
     assert drawn.checks == [
         ("both", PER_CHANNEL, ["layer0"]),
@@ -63,12 +64,12 @@ def test_each_quantizer_draws_in_the_first_scheme_that_it_has(drawn):
 )
 def test_what_the_recipe_leaves_open_is_the_quantizers(drawn, variant):
     drawn.quantizers = [Having("other", variant)]
-    assert list(promises._check_properties(STEP, Promise(), read_back(PER_TENSOR))) == []
+    assert list(promises._check_properties(STEP, Promise(), read_back(PER_TENSOR), drawn.hunt)) == []
     assert drawn.hunts == [("other", variant, 0.5)]
 
 
 def test_a_scheme_that_nobody_has_is_said_to_be_untested(drawn):
     drawn.quantizers = [Having("tensor", PER_TENSOR)]
-    (note,) = promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL))
+    (note,) = promises._check_properties(STEP, Promise(), read_back(PER_CHANNEL), drawn.hunt)
     assert note.startswith("quantize:mine: no registered quantizer computes as it does in this scheme")
     assert drawn.hunts == []
