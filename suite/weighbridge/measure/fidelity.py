@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Inputs, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Array, Inputs, Limit, Measure, Threshold, Weighing
 from weighbridge.core.batches import count, not_finite, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -17,10 +17,12 @@ IDENTICAL = 200.0  # dB: float32 cannot tell more apart
 
 
 def measure(weighing: Weighing) -> Measurement:
-    """10 log10(sum(reference^2) / sum((reference - output)^2)) over all outputs of up to 256 samples, batch by batch."""
+    """10 log10(sum(reference^2) / sum((reference - output)^2)) of up to 256 samples, batch by batch: over all outputs,
+    or of the worst, whichever is less. In the sum alone a large output would hide that a small one is lost.
+    """
     baseline, candidate = weighing.sessions()
     assert baseline is not None  # `needs` says so
-    signal = noise = 0.0
+    sums: list[list[tuple[float, float]]] = []
     samples = blind = 0
     for inputs in _batches(weighing.data):
         theirs, ours = baseline.run(inputs), candidate.run(inputs)
@@ -30,12 +32,14 @@ def measure(weighing: Weighing) -> Measurement:
                 f"the candidate's outputs have shapes {[a.shape for a in ours]}, the baseline's "
                 f"{[a.shape for a in theirs]}",
             )
-        signal += sum(float(np.square(a, dtype=np.float64).sum()) for a in theirs)
-        noise += sum(
-            float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(theirs, ours, strict=True)
-        )
+        sums.append([_signal_and_noise(a, b) for a, b in zip(theirs, ours, strict=True)])
         samples += count(inputs)
         blind += int(not_finite(inputs).sum())
+    outputs = [
+        (sum(signal), sum(noise))
+        for signal, noise in (zip(*each, strict=True) for each in zip(*sums, strict=True))
+    ]
+    signal, noise = (sum(each) for each in zip(*outputs, strict=True))
     if not np.isfinite(signal) and blind:
         raise StageError(
             "data",
@@ -47,15 +51,20 @@ def measure(weighing: Weighing) -> Measurement:
             "measure",
             f"the baseline's outputs are {'all zero' if signal == 0 else 'not finite'}, so there is no signal to compare with",
         )
-    value = (
-        IDENTICAL
-        if noise == 0
-        else -IDENTICAL
-        if not np.isfinite(noise)
-        else min(10 * float(np.log10(signal / noise)), IDENTICAL)
-    )
+    value = min(_decibels(*each) for each in ((signal, noise), *outputs) if each[0] > 0)
     details = {"samples": samples, "identical": noise == 0, "inputs": weighing.data.kind}
     return Measurement("fidelity", "dB", value, None, details)
+
+
+def _signal_and_noise(reference: Array, output: Array) -> tuple[float, float]:
+    difference = reference.astype(np.float64) - output
+    return float(np.square(reference, dtype=np.float64).sum()), float(np.square(difference).sum())
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return IDENTICAL
+    return min(10 * float(np.log10(signal / noise)), IDENTICAL) if np.isfinite(noise) else -IDENTICAL
 
 
 def _batches(data: Data) -> Iterator[Inputs]:
