@@ -1,0 +1,55 @@
+"""Candidates that were made to pass though they are ruined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tests.projects import weigh, write_samples
+
+from weighbridge.core.results import Status
+
+
+def two_outputs(boxes: float = 1.0, scores: float = 1.0) -> Any:
+    """Boxes in pixels, a thousand times as large as the scores beside them; each output times a factor."""
+    random = np.random.default_rng(4)
+    weights = {
+        "to_boxes": 1000 * boxes * random.normal(0, 1, (16, 4)),
+        "to_scores": scores * random.normal(0, 1, (16, 3)),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "to_boxes"], ["boxes"]),
+        helper.make_node("MatMul", ["x", "to_scores"], ["scores"]),
+    ]
+    ports = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("x", 16), ("boxes", 4), ("scores", 3))
+    }
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", [ports["x"]], [ports["boxes"], ports["scores"]], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "status"),
+    [
+        (1.001, 0.0, Status.FAIL),
+        (0.0, 1.001, Status.FAIL),
+        (1.001, 1.001, Status.PASS),
+    ],
+)
+def test_an_output_of_zeros_is_not_hidden_by_a_larger_one(
+    tmp_path: Path, boxes: float, scores: float, status: Status
+) -> None:
+    onnx.save(two_outputs(), tmp_path / "whole.onnx")
+    onnx.save(two_outputs(boxes, scores), tmp_path / "candidate.onnx")
+    data = write_samples(tmp_path, {"x": [16]})
+    found = weigh(
+        tmp_path,
+        f"model: {{onnx: whole.onnx}}\ncandidate: {{onnx: candidate.onnx}}\n{data}thresholds: {{fidelity: 20}}\n",
+    )
+    assert found.result.status is status, found.message
