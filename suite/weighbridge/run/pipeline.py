@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from weighbridge.contracts import THRESHOLDS
+from weighbridge.contracts import NO_ENGINE, THRESHOLDS
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.results import CaseResult, Measurement, Status
 from weighbridge.environment.requirements import missing
@@ -103,7 +103,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
                     "save", "the recipe changed nothing: the artifact is the original, byte for byte"
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
-        if case.recipe:
+        if plan.engine != NO_ENGINE:
             scales.open_candidate()
         measurements, failed = _measure(scales, plan.measures, where)
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
