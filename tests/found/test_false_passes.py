@@ -1,4 +1,4 @@
-"""Candidates that were made to pass though they are ruined."""
+"""Candidates that were made to pass though they are ruined, or cannot be opened."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.projects import weigh, write_samples
 
+from weighbridge.cli.main import main
 from weighbridge.core.results import Status
 
 
-def two_outputs(boxes: float = 1.0, scores: float = 1.0) -> Any:
+def two_outputs(boxes: float = 1.0, scores: float = 1.0, operator: str = "MatMul") -> Any:
     """Boxes in pixels, a thousand times as large as the scores beside them; each output times a factor."""
     random = np.random.default_rng(4)
     weights = {
@@ -23,7 +24,7 @@ def two_outputs(boxes: float = 1.0, scores: float = 1.0) -> Any:
     }
     nodes = [
         helper.make_node("MatMul", ["x", "to_boxes"], ["boxes"]),
-        helper.make_node("MatMul", ["x", "to_scores"], ["scores"]),
+        helper.make_node(operator, ["x", "to_scores"], ["scores"]),
     ]
     ports = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
@@ -53,3 +54,13 @@ def test_an_output_of_zeros_is_not_hidden_by_a_larger_one(
         f"model: {{onnx: whole.onnx}}\ncandidate: {{onnx: candidate.onnx}}\n{data}thresholds: {{fidelity: 20}}\n",
     )
     assert found.result.status is status, found.message
+
+
+@pytest.mark.parametrize(("operator", "code"), [("NoSuchOperator", 2), ("MatMul", 0)])
+def test_a_file_that_no_engine_opens_is_within_no_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: str, code: int
+) -> None:
+    onnx.save(two_outputs(operator=operator), tmp_path / "net.onnx")
+    (tmp_path / "budget.yaml").write_text("thresholds: {size: 5 MB, parameters: 1.5 m}\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "net.onnx", "--budget", "budget.yaml"]) == code

@@ -89,6 +89,19 @@ def test_a_case_in_which_nothing_was_decided_is_no_pass(pytester: pytest.Pyteste
     result.stdout.fnmatch_lines("*nothing of the case was decided*--bench*")
 
 
+def test_a_kept_promise_is_no_verdict_on_what_was_asked(pytester: pytest.Pytester, project: Project) -> None:
+    text = (
+        CASE[: CASE.index("recipe")]
+        + "recipe: [{quantize: dynamic, engine: torch}]\nthresholds: {speedup: 1.1}\n"
+    )
+    project(net=text)
+    pytester.runpytest_inprocess().assert_outcomes(skipped=1, passed=1)
+    assert report_of(pytester.path)["rows"][0]["status"] == "unmeasured"
+    pytester.runpytest_inprocess("--strict-requirements").assert_outcomes(errors=1, passed=1)
+    pytester.runpytest_inprocess("-k", "round_trip").assert_outcomes(passed=1, deselected=1)
+    assert report_of(pytester.path)["rows"][0]["status"] == "pass"
+
+
 def test_what_is_decided_beside_what_is_not_passes_strictly_too(
     pytester: pytest.Pytester, project: Project
 ) -> None:

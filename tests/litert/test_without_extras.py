@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.projects import weigh
 
 from weighbridge.core.errors import Unavailable
 from weighbridge.core.results import Status
@@ -27,15 +28,8 @@ without_tensorflow = pytest.mark.skipif(missing(TENSORFLOW) is None, reason="Ten
 
 
 def outcome_of(folder: Path, step: str):
-    from weighbridge.case.load import load_cases
-    from weighbridge.run.pipeline import execute
-    from weighbridge.run.plan import make_plan
-
     (folder / "model.py").write_text("def network():\n    raise AssertionError('not to be called')\n")
-    path = folder / "case.yaml"
-    path.write_text(CASE.format(step=step))
-    (case,) = load_cases(path)
-    return execute(make_plan(case), folder / "work")
+    return weigh(folder, CASE.format(step=step))
 
 
 @without_tensorflow

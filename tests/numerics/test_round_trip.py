@@ -172,5 +172,7 @@ def test_float16(weight):
         "conv1.weight", weight.astype(np.float16).astype(np.float32), "float16", weight.nbytes // 2,
         Quantization(16, np.ones((), np.float32), np.zeros((), np.int32), scheme="float16"), "conv1",
     )  # fmt: skip
-    assert messages(half, weight, {"dtype": "float16"}) == []
-    assert messages(half, weight, {"dtype": "bfloat16"}) == ["conv1: asked for bfloat16, got float16"]
+    assert messages(half, weight, Promise(bits=None, dtype="float16")) == []
+    assert messages(half, weight, Promise(bits=None, dtype="bfloat16")) == [
+        "conv1: asked for bfloat16, got float16"
+    ]

@@ -34,13 +34,23 @@ def judge_all(
 
 
 def overall(verdicts: Iterable[Verdict]) -> Status:
-    """The status of a case: the worst of its verdicts; `unmeasured` where none was decided."""
-    found = {verdict.status for verdict in verdicts}
+    """The status of a case: the worst of its verdicts.
+
+    It is `unmeasured` where no threshold was decided, though one was to be: that a quantize step kept its promise is
+    no verdict on what the case is held to.
+    """
+    listed = list(verdicts)
+    found = {verdict.status for verdict in listed}
+    stated = {verdict.status for verdict in listed if verdict.threshold in THRESHOLDS}
+    if stated == {Status.SKIP} and found <= {Status.SKIP, Status.PASS}:
+        return Status.UNMEASURED
     return next((status for status in _SEVERITY if status in found), Status.UNMEASURED)
 
 
 def _undecided(verdict: Verdict) -> Verdict:
     """Of a case in which nothing was decided, where that is an error and no pass."""
+    if verdict.status is not Status.SKIP:
+        return verdict
     return replace(
         verdict, status=Status.ERROR, message=f"nothing of the case was decided: {verdict.message}"
     )
