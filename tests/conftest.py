@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.skips import is_allowed
 
 import weighbridge
+from weighbridge.core import registry
 
 _OURS = Path(weighbridge.__file__).parent
 _restore = SysModulesSnapshot.restore
@@ -123,3 +124,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
         monkeypatch.setenv("PYTEST_ADDOPTS", "--executor=inline")
         EXECUTORS.get("process")
         monkeypatch.setitem(EXECUTORS._entries, "process", Inline)
+
+
+@pytest.fixture(autouse=True)
+def nobodys_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test's conftest registered is not imported again by the workers of this one."""
+    monkeypatch.setattr(registry, "_origins", {})

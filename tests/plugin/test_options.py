@@ -187,7 +187,7 @@ def test_latest_json_keeps_its_contract(pytester: pytest.Pytester, project: Proj
     }
 
 
-@pytest.mark.parametrize("call", ["tempfile.mkstemp", "pathlib.Path.replace"])
+@pytest.mark.parametrize("call", ["unfinished", "Path.replace"])
 def test_a_full_disk_costs_the_report_and_nothing_else(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -200,10 +200,7 @@ def test_a_full_disk_costs_the_report_and_nothing_else(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            f"weighbridge.report.text.{'tempfile.mkstemp' if 'mkstemp' in call else 'Path.replace'}",
-            full,
-        )
+        patch.setattr(f"weighbridge.report.text.{call}", full)
         result = pytester.runpytest_inprocess()
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*net*", "*could not be written: *No space left on device*"])
