@@ -23,9 +23,9 @@ CASES = Path(__file__).parents[2] / "cases"
 FILES = (
     "digits/cnn",
     "digits/mlp",
-    "three-engines/cnn",
-    "orientation/network",
-    "efficientnet/lite0",
+    pytest.param("three-engines/cnn", marks=pytest.mark.slow),
+    pytest.param("orientation/network", marks=pytest.mark.slow),
+    pytest.param("efficientnet/lite0", marks=pytest.mark.slow),
     "mobile/torch",
 )
 TRAINING = ("finetune", "prune")

@@ -79,7 +79,7 @@ def test_a_text_model_is_not_accused(pytester: pytest.Pytester, network: str, st
     (folder / "data.py").write_text(DATA)
     (folder / "net.yaml").write_text(
         f"model: {{torch: model.py:{network}}}\ndata: data.py:splits\nrecipe: [{{{step}}}]\n"
-        "thresholds: {size_ratio: 0.1}\n"
+        "thresholds: {size: 1 GB}\n"
     )
     pytester.runpytest_inprocess()
     (row,) = report_of(pytester.path)["rows"]

@@ -121,7 +121,7 @@ model: {{torch: "{model}", weights: net.safetensors}}
 data: {data}
 {metric}
 recipe: [{step}]
-thresholds: {{accuracy: 0, size: 1 GB}}
+thresholds: {{accuracy: 0.01, size: 1 GB}}
 {limits}
 """
 

@@ -8,7 +8,7 @@ import pytest
 from tests.torture.harm import harm
 from tests.torture.killing import kill_again_and_again
 
-pytestmark = pytest.mark.worker
+pytestmark = [pytest.mark.worker, pytest.mark.slow]
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
