@@ -97,7 +97,7 @@ class TorchModule(FormatBase):
                 scale, zero_point = (tensors[f"{base}.{part}"].numpy() for part in ("scale", "zero_point"))
                 quantization = Quantization(8, scale, zero_point, None if axis is None else int(axis))
                 yield _stored(shown(base), tensor, quantization)
-            elif last == "scale" and f"{base}.zero_point" in tensors:
+            elif last == "scale" and f"{name.removesuffix('scale')}zero_point" in tensors:
                 continue  # of a quantized layer's output
             elif base not in coded and tensor.is_floating_point():
                 yield _stored(shown(name), tensor, None)
