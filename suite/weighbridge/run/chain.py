@@ -154,7 +154,9 @@ class Chain:
         key = self._keys[position]
         entry = self._shop.store.find(f"record-{key}")
         if entry is None:
-            self._shop.models[key] = self._make(position, anew=True)
+            with self._shop.store.making(f"model-{key}"):
+                if self._shop.store.find(f"record-{key}") is None:  # nobody has in the meantime
+                    self._shop.models[key] = self._carry_out(position)
             entry = self._shop.store.find(f"record-{key}")
             assert entry is not None  # carrying out a step keeps its record
         facts = entry.facts
@@ -183,19 +185,20 @@ class Chain:
             surroundings(),
         )
 
-    def _make(self, position: int, anew: bool = False) -> Model:
-        """Carry out the stage before `position`, unless another process has done so in the meantime."""
+    def _make(self, position: int) -> Model:
+        """The model after `position` stages, which another process may have made in the meantime."""
+        with self._shop.store.making(f"model-{self._keys[position]}"):
+            return self._stored(position) or self._carry_out(position)
+
+    def _carry_out(self, position: int) -> Model:
         key, stage = self._keys[position], self._stages[position - 1]
-        with self._shop.store.making(f"model-{key}"):
-            if not anew and (stored := self._stored(position)) is not None:
-                return stored
-            before = self.model(position - 1)
-            started = time.monotonic()
-            made = self._step(position, before) if stage.step else self._convert(position, before)
-            self._shop.made.add(key)
-            if position == len(self._stages) or time.monotonic() - started > WORTH_KEEPING_S:
-                self._keep(key, made)
-            return made
+        before = self.model(position - 1)
+        started = time.monotonic()
+        made = self._step(position, before) if stage.step else self._convert(position, before)
+        self._shop.made.add(key)
+        if position == len(self._stages) or time.monotonic() - started > WORTH_KEEPING_S:
+            self._keep(key, made)
+        return made
 
     def _step(self, position: int, before: Model) -> Model:
         shop, key, ref = self._shop, self._keys[position], self._stages[position - 1].step
