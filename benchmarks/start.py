@@ -17,8 +17,8 @@ from tabulate import tabulate
 
 ROUNDS = 31
 FILES = 1000
-CASE = """model: {{torch: model.py:net, weights: net.safetensors}}
-data: model.py:splits
+CASE = """model: {{torch: model.py:cnn, weights: cnn.safetensors}}
+data: model.py:digits
 seed: {seed}
 recipe:
   - prune: l1_unstructured
@@ -36,7 +36,7 @@ thresholds:
   gzip_ratio: 2
   weights_size: 4 MB
   nonzero: 60000
-  nonzero_ratio: 2
+  nonzero_ratio: 0.6
   parameters: 200000
   fidelity: 20
   speedup: 1.2
@@ -92,9 +92,12 @@ def workers(folder: Path) -> None:
 
 
 def files(folder: Path) -> None:
-    (folder / "cases").mkdir(parents=True)
+    write_project(folder, DIGITS, [])
+    (folder / "cases" / "bench.yaml").unlink()
     for index in range(FILES):
         (folder / "cases" / f"case{index}.yaml").write_text(CASE.format(seed=index))
+    collected = pytest(folder, "--co", "cases").out
+    assert f"{13 * FILES} tests collected" in collected, collected[-2000:]
     ways = {
         "1 case file": lambda: pytest(folder, "--co", "cases/case0.yaml"),
         f"{FILES} case files": lambda: pytest(folder, "--co", "cases"),
