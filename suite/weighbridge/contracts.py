@@ -1,7 +1,7 @@
 """What an extension implements: one Protocol or record a kind of thing, and the registry it goes into.
 
-A new pruner, quantizer, engine, metric, model format, measurement, threshold or report is one new file that
-calls one of the registries below. A file that registers imports its heavy packages inside its functions.
+A new one of them is one new file that calls one of the registries below. A file that registers imports its heavy
+packages inside its functions.
 """
 
 from __future__ import annotations
@@ -290,20 +290,26 @@ class Weighing:
     """The original in one of these formats: a baseline for another engine."""
     kept: Kept | None = None
     """What earlier runs of the same measurement have kept of each side."""
+    held: dict[str, Session] | None = None
+    """Sessions that are opened once a case, for what reads no clock. None: whoever asks opens another."""
 
     def sessions(self) -> tuple[Session | None, Session]:
-        """Baseline and candidate, opened afresh."""
         return self.session("baseline") if self.baseline else None, self.session("candidate")
 
     def session(self, side: str) -> Session:
-        """`baseline` or `candidate`, opened afresh."""
+        """`baseline` or `candidate`, opened afresh unless sessions are held."""
+        if self.held is None:
+            return self._open(side)
+        return self.held.get(side) or self.held.setdefault(side, self._open(side))
+
+    def _open(self, side: str) -> Session:
         if side == "candidate":
             return self.engine.open(self.candidate, self.engine_options)
-        engine, options = self.baseline_engine or self.engine, self.engine_options
-        if engine is not self.engine:
-            options = engine.options(threads=self.engine_options.threads)
         assert self.baseline is not None  # who asks for it needs one
-        return engine.open(self.baseline, options)
+        engine, own = self.baseline_engine or self.engine, self.engine_options
+        return engine.open(
+            self.baseline, own if engine is self.engine else engine.options(threads=own.threads)
+        )
 
 
 @dataclass(frozen=True)

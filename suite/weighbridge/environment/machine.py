@@ -19,7 +19,7 @@ def describe() -> dict[str, Any]:
     """Processor, instruction set, cores, load, clock governor, limits of the container; JSON values."""
     return {
         "cpu": _cpu_name(),
-        "isa": sorted(flag for flag in isa() if any(part in flag for part in NOTABLE)),
+        "isa": instruction_sets(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "load_average": load_average(),
@@ -28,6 +28,11 @@ def describe() -> dict[str, Any]:
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "os": platform.platform(terse=True),
     }
+
+
+def instruction_sets() -> list[str]:
+    """The notable ones, in order."""
+    return sorted(flag for flag in isa() if any(part in flag for part in NOTABLE))
 
 
 def usable_cores() -> float:

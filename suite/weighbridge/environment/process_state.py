@@ -45,7 +45,15 @@ class ProcessState:
         warnings.filters[:] = self.filters  # type: ignore[index]  # typeshed has a read-only sequence
         if _settings() != self.settings:
             _put_back(self.settings)
+        _end_progress_monitor()
         return _settings() == self.settings and threading.active_count() <= self.threads
+
+
+def _end_progress_monitor() -> None:
+    """tqdm leaves a thread that watches its bars, torch's exporter has such bars, and a next bar starts another."""
+    tqdm = sys.modules.get("tqdm")
+    if (monitor := getattr(getattr(tqdm, "tqdm", None), "monitor", None)) is not None:
+        monitor.exit()
 
 
 def _settings() -> dict[str, Any]:

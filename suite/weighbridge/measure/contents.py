@@ -20,6 +20,7 @@ from weighbridge.contracts import (
 )
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.formats.opened import opened
 from weighbridge.measure.parameters import weights
 from weighbridge.numerics.codes import granularity
 
@@ -66,7 +67,9 @@ class Quantized(Limit):
 
 def measure(weighing: Weighing) -> Measurement:
     details = contents(weighing.candidate)
-    baseline = sum(contents(weighing.baseline)["operators"].values()) if weighing.baseline else None
+    baseline = None
+    if weighing.baseline:
+        baseline = sum(FORMATS.get(weighing.baseline.format).operators(opened(weighing.baseline)).values())
     return Measurement("operators", "count", sum(details["operators"].values()), baseline, details)
 
 
@@ -76,7 +79,7 @@ def contents(artifact: Artifact) -> dict[str, Any]:
     Only weights of two or more dimensions are listed as quantized or not; biases stay wide by design.
     """
     format_ = FORMATS.get(artifact.format)
-    model = format_.open(artifact)
+    model = opened(artifact)
     details: dict[str, Any] = {"format": artifact.format, "operators": dict(format_.operators(model))}
     if opsets := format_.opsets(model):
         details["opsets"] = dict(opsets)

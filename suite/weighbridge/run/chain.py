@@ -282,7 +282,9 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # `torch.manual_seed` keeps a stack trace a call until it is
+            torch.cuda.manual_seed_all(seed)
 
 
 def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:

@@ -80,7 +80,7 @@ def named_code(options: Any, folder: Path, root: Path) -> list[str]:
 
 def machine_key() -> str:
     """The instruction sets that engines choose kernels by: int8 may saturate on one machine and not on another."""
-    return make_key(machine.describe()["isa"])
+    return make_key(machine.instruction_sets())
 
 
 def file_key(files: Sequence[Path]) -> str:

@@ -58,6 +58,7 @@ class Scales:
             allow_chance=case.allow_chance,
             say=shop.say,
             original=self._original,
+            held={},
             baseline_engine=None if plan.baseline_engine == plan.engine else other,
         )
 
@@ -66,7 +67,7 @@ class Scales:
         key = make_key("opens", self._candidate.key, self._running_key("opens", self._job.plan.engine))
         if self._shop.store.find(f"result-{key}") is None:
             self._shop.enter("open", "open the candidate", None)
-            self.weighing.engine.open(self.weighing.candidate, self.weighing.engine_options)
+            self.weighing.session("candidate")
             self._shop.store.keep(f"result-{key}", {"opens": True})
 
     def measure(self, name: str) -> Measurement:
@@ -80,7 +81,8 @@ class Scales:
             if THRESHOLDS.get(ref.name).measure == name and ref.name in self._job.plan.wanted
         )
         if measure.bench:
-            return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name)))
+            self._let_go()  # what is timed has the memory to itself
+            return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name), held=None))
         if "metric" in measure.needs:  # keeps what it learned of each model alone
             return measure.run(replace(self.weighing, limits=limits, kept=_Kept(self, name)))
         key = make_key("measurement", name, *self._measurement_key(measure.needs, name))
@@ -90,6 +92,10 @@ class Scales:
             self._shop.store.keep(f"result-{key}", vars(taken))
             return taken
         return Measurement(**entry.facts)
+
+    def _let_go(self) -> None:
+        if self.weighing.held is not None:
+            self.weighing.held.clear()
 
     def side_key(self, side: str, name: str) -> str:
         """What is known of one model under the metric; which samples it was fed, it says itself."""
