@@ -211,7 +211,7 @@ def test_another_instruction_set_is_evaluated_anew(
     runs: list[int] = []
     run = torch_eager.TorchSession.run
     monkeypatch.setattr(torch_eager.TorchSession, "run", lambda *a: runs.append(1) or run(*a))
-    monkeypatch.setattr(keys.machine, "describe", lambda: {"isa": ["another"]})
+    monkeypatch.setattr(keys.machine, "instruction_sets", lambda: ["another"])
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
     assert runs
 

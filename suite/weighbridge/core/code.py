@@ -22,6 +22,12 @@ def code_digest(files: Sequence[Path], root: Path) -> str:
     sha, packages = hashlib.sha256(), set[str]()
     seen: dict[Path, str] = {}
     pending = [path.resolve() for path in files]
+    root = root.resolve()
+    searched = [
+        folder
+        for folder in (*(Path(entry) for entry in sys.path if entry), root)
+        if _in_project(folder, root)
+    ]
     while pending:
         path = pending.pop()
         if path in seen or not path.is_file():
@@ -29,7 +35,7 @@ def code_digest(files: Sequence[Path], root: Path) -> str:
         stat = path.stat()
         seen[path], names = _read(path, stat.st_mtime_ns, stat.st_size)
         for name in names:
-            found = list(_locate(name, path, root.resolve()))
+            found = list(_locate(name, path, searched, root))
             pending += found
             if not found and not name.startswith("."):
                 packages.add(name.partition(".")[0])
@@ -75,17 +81,19 @@ def _is_import_module(function: ast.expr) -> bool:
     return name in ("import_module", "__import__")
 
 
-def _locate(name: str, importer: Path, root: Path) -> Iterator[Path]:
-    """The files of the project that importing `name` from `importer` runs: each package on the way, and the module."""
+def _locate(name: str, importer: Path, searched: Sequence[Path], root: Path) -> Iterator[Path]:
+    """The files of the project that importing `name` from `importer` runs: each package on the way, and the module.
+
+    `searched` is the part of the import path that lies in the project.
+    """
     dots = len(name) - len(name.lstrip("."))
     parts = name.lstrip(".").split(".") if name.strip(".") else []
     if dots:
-        folders = [importer.parents[dots - 1]] if dots <= len(importer.parents) else []
+        above = importer.parents[dots - 1] if dots <= len(importer.parents) else None
+        folders = [above] if above and _in_project(above, root) else []
     else:
-        folders = [importer.parent, *(Path(entry) for entry in sys.path if entry), root]
+        folders = [*([importer.parent] if _in_project(importer.parent, root) else []), *searched]
     for folder in folders:
-        if not _in_project(folder.resolve(), root):
-            continue
         found = list(_below(folder, parts))
         if found:
             yield from found
@@ -103,7 +111,7 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 def _in_project(folder: Path, root: Path) -> bool:
     """Installed packages may lie inside the project's folder, in a virtual environment."""
-    installed = Path(sys.prefix).resolve()
+    folder, installed = folder.resolve(), Path(sys.prefix).resolve()
     return (
         folder.is_relative_to(root)
         and not (installed != root and folder.is_relative_to(installed))

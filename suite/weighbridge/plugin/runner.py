@@ -31,7 +31,8 @@ class Runner:
     def __init__(self, config: pytest.Config, settings: Settings, before: float) -> None:
         self.settings = settings
         self._progress = Progress(config)
-        self._executor = EXECUTORS.get(settings.executor)()
+        # Where cases are only collected, nothing is started.
+        self._executor = EXECUTORS.get("inline" if config.option.collectonly else settings.executor)()
         self._also = {name for report in settings.formats for name in _shown_by(report)}
         self._options = RunOptions(
             root=settings.root,

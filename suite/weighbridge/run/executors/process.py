@@ -44,10 +44,10 @@ _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from weighbri
 
 
 class Process:
-    """One worker, replaced when it is lost."""
+    """One worker, which starts at once while the caller still prepares its jobs, and is replaced when it is lost."""
 
     def __init__(self) -> None:
-        self._worker: _Worker | None = None
+        self._worker: _Worker | None = _Worker()
 
     def run(self, job: Job, listen: Listener) -> CaseResult:
         where = StageEntered("start", "start", job.plan.case.line)

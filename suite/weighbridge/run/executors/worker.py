@@ -31,6 +31,7 @@ def main() -> None:
     """Work until the parent is gone, or until a case has left the process in a state that cannot be mended."""
     die_with_parent()
     jobs, answers = _channels()
+    importlib.import_module("weighbridge.run.pipeline")
     _send(answers, {"event": READY})
     while (line := jobs.get()) is not None:
         data = json.loads(line)
