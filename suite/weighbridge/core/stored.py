@@ -62,8 +62,22 @@ class StoredTensor:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether its zeros and bits are judged: weights of two or more dimensions. Biases stay dense and wide by design."""
-        return self.array.ndim >= 2 and self.use.role != "bias"
+        """Whether its zeros and bits are judged: weights of two or more dimensions.
+
+        Biases stay dense and wide by design, and so do the operands that are none: a vector with axes of 1 (a mean, a
+        gain), and a mask, which holds two different numbers at most.
+        """
+        if self.array.ndim < 2 or self.use.role == "bias":
+            return False
+        return self.use.role != "operand" or not (self._is_vector() or self._is_mask())
+
+    def _is_vector(self) -> bool:
+        return sum(side > 1 for side in self.array.shape) < 2
+
+    def _is_mask(self) -> bool:
+        if not self.array.size:
+            return True
+        return bool(((self.array == self.array.min()) | (self.array == self.array.max())).all())
 
     def values(self) -> Array:
         """The numbers the model computes with: dequantized, in float."""

@@ -102,7 +102,10 @@ class OnnxModel(FormatBase):
         return tuple(path.parent / name for name in sorted(names))
 
     def opsets(self, model: Model) -> Mapping[str, int]:
-        return {one.domain or "ai.onnx": one.version for one in model.value.opset_import}
+        """Of the domains that an operator is of: ONNX Runtime's tools declare all they know in every file."""
+        from weighbridge.formats.onnx_weights import imports
+
+        return {one.domain or "ai.onnx": one.version for one in imports(model.value)}
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         graph = model.value.graph

@@ -44,6 +44,12 @@ def graphs(model: Any) -> Iterator[Any]:
                 pending += attribute.graphs
 
 
+def imports(model: Any) -> list[Any]:
+    """ONNX's own operator set, and those that an operator of the model is of, wherever it stands."""
+    used = {"", "ai.onnx", *(node.domain for graph in graphs(model) for node in graph.node)}
+    return [each for each in model.opset_import if each.domain in used]
+
+
 class _Codes(NamedTuple):
     """How an integer constant becomes numbers to calculate with: as an operator's `slot`, or by the graph's arithmetic."""
 

@@ -188,13 +188,18 @@ def _loaded(path: Path) -> Any:
     import onnx
 
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+    from weighbridge.formats.onnx_weights import imports
 
     try:
         OnnxRuntimeSession(str(path))
     except StageError as error:
         reason = error.message.replace(str(path), "it")
         raise RuntimeError(f"the quantized model does not load: {reason}") from error
-    return onnx.load(path)
+    model = onnx.load(path)
+    needed = imports(model)  # the library declares every operator set that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(needed)
+    return model
 
 
 def _chosen(layers: Sequence[OnnxLayer], exclude: Sequence[str], original: Any) -> tuple[set[str], list[str]]:
