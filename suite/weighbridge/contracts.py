@@ -18,27 +18,17 @@ from weighbridge.core.options import Limit as Limit
 from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
+from weighbridge.core.requirement import Requirement as Requirement
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
 from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
+from weighbridge.core.tally import Classifier as Classifier
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
     from weighbridge.core.tally import Tally
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """Something that must be present before a case can run: `kind` is `package`, `isa`, `path` or `engine`."""
-
-    kind: str
-    name: str
-    install: str = ""
-    """The command that provides it, as the user would type it."""
-    version: str = ""
-    """Of a package: the least version that will do."""
 
 
 # --------------------------------------------------------------------------------------------------- models
@@ -326,7 +316,8 @@ class Threshold:
     """A name a case can put a limit on. `side` is what a bare number means: at most, or at least.
 
     `decide` is `point` where the verdict is the measured number's and the interval is reported beside it (the
-    test set is given), `interval` where the number itself is noise and the interval must clear the limit.
+    test set is given), `interval` where the number itself is noise and the interval must clear the limit, `cautious`
+    where it is the worst of many, some by chance: it passes by the number, and fails by the interval.
     """
 
     name: str
@@ -335,10 +326,12 @@ class Threshold:
     unit: str
     read: Callable[[Measurement, Limit], Reading]
     doc: str
-    decide: Literal["point", "interval"] = "point"
+    decide: Literal["point", "interval", "cautious"] = "point"
     options: type[Limit] = Limit
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
+    classes: bool = False
+    """Whether it is about classes, so that the metric must be a `Classifier`."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
     mistaken: Callable[[Limit], str | None] | None = None
     """A sentence where no candidate could miss the limit, or where only a mistake explains it: a fault of the file."""
@@ -353,7 +346,7 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 
 
 class Metric(Protocol):
-    """How good the outputs are."""
+    """How good the outputs are. One that gives a sample one class may be a `Classifier` too."""
 
     @property
     def name(self) -> str: ...

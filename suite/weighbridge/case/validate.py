@@ -48,7 +48,9 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,
-        fractions=spec.metric is None or (spec.metric in METRICS and METRICS.get(spec.metric).binary),
+        metric=METRICS.get(spec.metric or "accuracy")
+        if spec.metric is None or spec.metric in METRICS
+        else None,
     )
     if spec.sequence:
         _steps_only(thresholds, fault)

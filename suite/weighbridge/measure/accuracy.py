@@ -23,6 +23,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
+from weighbridge.measure import classes
 from weighbridge.measure.evaluation import Evaluation, evaluate
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
@@ -89,6 +90,7 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
         details |= _paired(metric, theirs.scores, ours.scores)
     elif theirs is not None:
         details |= _resampled(metric, theirs, ours)
+    details |= classes.compared(theirs, ours)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 
@@ -243,6 +245,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
             f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
             f"a drop of {details['detectable']:.2%} and more"
         )
+    lines += classes.tell_flips(details)
     if details["overflows"]:
         lines.append(
             "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "

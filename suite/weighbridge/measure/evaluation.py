@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import Array, Inputs, Metric, Session
+from weighbridge.contracts import Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.splits import Split, join_labelled
+
+_ARRAYS = ("scores", "targets", "answers", "labels")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Evaluation:
     """One model on one split. `scores` for a metric that is a mean over samples, else `outputs` and `targets`.
 
     `scores` has shape [n]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score of the best
-    model that ignores its inputs, None where unknown.
+    model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape [n], int32.
     """
 
     n: int
@@ -31,6 +33,8 @@ class Evaluation:
     scores: Array | None = None
     outputs: tuple[Array, ...] | None = None
     targets: Array | None = None
+    answers: Array | None = None
+    labels: Array | None = None
     chance: float | None = None
     classes: int | None = None
     """How many different answers the targets hold, where the metric has classes."""
@@ -54,7 +58,7 @@ class Evaluation:
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
-        arrays: dict[str, Any] = {"scores": self.scores, "targets": self.targets}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
         plain = {
             name: getattr(self, name)
@@ -74,9 +78,8 @@ class Evaluation:
             outputs = tuple(
                 file[f"output_{index}"] for index in range(sum("output_" in key for key in file.files))
             )
-            scores = file["scores"] if "scores" in file.files else None
-            targets = file["targets"] if "targets" in file.files else None
-        return cls(**plain, scores=scores, targets=targets, outputs=outputs or None)
+            arrays = {name: file[name] for name in _ARRAYS if name in file.files}
+        return cls(**plain, **arrays, outputs=outputs or None)
 
 
 def evaluate(
@@ -91,6 +94,7 @@ def evaluate(
     """
     fingerprint, tally = Fingerprint(), metric.tally()
     runs = {who: _Run(who, session, metric) for who, session in sessions.items()}
+    labels: list[Array] = []
     n = blind_inputs = 0
     for inputs, targets in split.batches():
         if targets is None:
@@ -100,6 +104,8 @@ def evaluate(
         fingerprint.add(inputs, targets)
         with named(metric):
             tally.add(targets)
+            if isinstance(metric, Classifier):
+                labels.append(metric.labels(targets).astype(np.int32))
         blind = not_finite(inputs)
         for run in runs.values():
             run.add(inputs, targets, blind)
@@ -109,6 +115,7 @@ def evaluate(
     shared = Evaluation(
         n=n,
         digest=fingerprint.hexdigest(),
+        labels=np.concatenate(labels) if labels else None,
         chance=tally.chance(),
         classes=tally.classes,
         blind_inputs=blind_inputs,
@@ -122,6 +129,7 @@ class _Run:
     def __init__(self, who: str, session: Session, metric: Metric) -> None:
         self._who, self._session, self._metric = who, session, metric
         self._scores: list[Array] = []
+        self._answers: list[Array] = []
         self._kept: list[tuple[tuple[Array, ...], Array]] = []
         self._not_finite = self._blind = 0
 
@@ -139,6 +147,9 @@ class _Run:
             self._kept.append((outputs, targets))
         else:
             self._scores.append(scores)
+        if isinstance(self._metric, Classifier):
+            with named(self._metric):
+                self._answers.append(self._metric.answers(outputs).astype(np.int32))
 
     def _score(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, or None where the metric does not decompose.
@@ -161,7 +172,8 @@ class _Run:
         return scores if alike else None
 
     def result(self, shared: Evaluation) -> Evaluation:
-        counted = replace(shared, not_finite=self._not_finite, blind=self._blind)
+        answers = np.concatenate(self._answers) if self._answers else None
+        counted = replace(shared, answers=answers, not_finite=self._not_finite, blind=self._blind)
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
         outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")

@@ -53,6 +53,14 @@ class TopK:
         right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
         return np.asarray(right, dtype=np.float64)
 
+    def answers(self, outputs: tuple[Array, ...]) -> Array:
+        """The class with the largest score, the first of several; -1 where a score is not finite."""
+        scores = outputs[0].reshape(len(outputs[0]), -1)
+        return np.where(np.isfinite(scores).all(1), scores.argmax(1), -1)
+
+    def labels(self, targets: Array) -> Array:
+        return class_numbers(targets, f"metric '{self.name}'")
+
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
 
