@@ -24,6 +24,7 @@ from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
 from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
+from weighbridge.core.tally import Additive as Additive
 from weighbridge.core.tally import Classifier as Classifier
 
 if TYPE_CHECKING:
@@ -346,7 +347,7 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 
 
 class Metric(Protocol):
-    """How good the outputs are. One that gives a sample one class may be a `Classifier` too."""
+    """How good the outputs are. It may be a `Classifier` or `Additive` too."""
 
     @property
     def name(self) -> str: ...

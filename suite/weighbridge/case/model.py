@@ -75,7 +75,8 @@ class Case:
     batch: Mapping[str, int | None] = field(default_factory=dict)
     """The batch axis by input name, None for an input without one; axis 0 for what is not named."""
     sequence: bool = False
-    metric: str | None = None
+    metric: str | Mapping[str, Any] | None = None
+    """A name or reference, or `{torchmetrics: NAME}` with the metric's options."""
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     allow_chance: bool = False
@@ -156,8 +157,9 @@ class CaseSpec(Options):
         False,
         description="A sample is a sequence: the model is fed step by step, its state reset between samples.",
     )
-    metric: str | None = Field(
-        None, description="A registered metric, or file.py:function(outputs, targets)."
+    metric: str | dict[str, Any] | None = Field(
+        None,
+        description="A registered metric, file.py:function(outputs, targets), or {torchmetrics: NAME} with its options.",
     )
     engine: str | dict[str, Any] | None = Field(
         None, description="What serves the artifact; its options beside `name`."

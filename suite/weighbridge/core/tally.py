@@ -34,3 +34,16 @@ class Classifier(Protocol):
     def labels(self, targets: Array) -> Array:
         """The class that each sample is of, shape [N], whole numbers."""
         ...
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """What a metric of sums over samples adds, such as one of a confusion matrix: its outputs need not be kept."""
+
+    def parts(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
+        """What each sample adds, shape [N, D], float64; None where that cannot be told."""
+        ...
+
+    def of_sum(self, total: Array) -> float:
+        """The metric of samples whose parts sum to `total`, shape [D]."""
+        ...

@@ -168,21 +168,14 @@ def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
 
 def _resampled(metric: Metric, theirs: Evaluation, ours: Evaluation) -> dict[str, Any]:
     """A paired bootstrap of a metric that does not decompose: the same resampled samples for both models."""
-    assert theirs.outputs is not None  # a metric decomposes for both models or for neither
-    assert ours.outputs is not None
-    assert ours.targets is not None
-    random, targets = np.random.default_rng(0), ours.targets
-    baseline, candidate = theirs.outputs, ours.outputs
+    random = np.random.default_rng(0)
     sign = 1.0 if metric.higher_is_better else -1.0
 
-    def drop(rows: Any) -> float:
-        return sign * (
-            metric.whole(tuple(o[rows] for o in baseline), targets[rows])
-            - metric.whole(tuple(o[rows] for o in candidate), targets[rows])
-        )
+    def drop(rows: Array | None) -> float:
+        return sign * (theirs.over(metric, rows) - ours.over(metric, rows))
 
-    drops = [drop(random.integers(0, len(targets), len(targets))) for _ in range(RESAMPLES)]
-    return {"drop": drop(slice(None)), "quantiles": _quantiles(np.array(drops))}
+    drops = [drop(random.integers(0, ours.n, ours.n)) for _ in range(RESAMPLES)]
+    return {"drop": drop(None), "quantiles": _quantiles(np.array(drops))}
 
 
 def _quantiles(replicates: Array) -> list[float]:

@@ -11,26 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import Array, Classifier, Inputs, Metric, Session
+from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.splits import Split, join_labelled
 
-_ARRAYS = ("scores", "targets", "answers", "labels")
+_ARRAYS = ("scores", "parts", "targets", "answers", "labels")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on one split. `scores` for a metric that is a mean over samples, else `outputs` and `targets`.
+    """One model on one split. `scores` for a metric that is a mean over samples, `parts` for one that is made of sums
+    over them, else `outputs` and `targets`.
 
-    `scores` has shape [n]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score of the best
-    model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape [n], int32.
+    `scores` has shape [n], `parts` [n, d]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score
+    of the best model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape
+    [n], int32.
     """
 
     n: int
     digest: str
     """SHA-256 of the samples and targets that were fed, in their order."""
     scores: Array | None = None
+    parts: Array | None = None
     outputs: tuple[Array, ...] | None = None
     targets: Array | None = None
     answers: Array | None = None
@@ -47,14 +50,19 @@ class Evaluation:
 
     def value(self, metric: Metric) -> float:
         """The metric over all samples; raises `StageError` where it is not finite."""
-        if self.scores is not None:
-            value = float(self.scores.mean())
-        else:
-            assert self.outputs is not None  # one of both is kept
+        return float(self.scores.mean()) if self.scores is not None else self.over(metric, None)
+
+    def over(self, metric: Metric, rows: Array | None) -> float:
+        """A metric that is no mean over samples, over the samples `rows`, of which some may come twice; None: all."""
+        with named(metric):
+            if self.parts is not None:
+                assert isinstance(metric, Additive)  # only such a metric has parts
+                times = np.ones(self.n) if rows is None else np.bincount(rows, minlength=self.n)
+                return metric.of_sum(times @ self.parts)
+            assert self.outputs is not None  # one of the three is kept
             assert self.targets is not None
-            with named(metric):
-                value = metric.whole(self.outputs, self.targets)
-        return value
+            chosen: Any = slice(None) if rows is None else rows
+            return metric.whole(tuple(output[chosen] for output in self.outputs), self.targets[chosen])
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
@@ -130,6 +138,7 @@ class _Run:
         self._who, self._session, self._metric = who, session, metric
         self._scores: list[Array] = []
         self._answers: list[Array] = []
+        self._parts: list[Array] = []
         self._kept: list[tuple[tuple[Array, ...], Array]] = []
         self._not_finite = self._blind = 0
 
@@ -143,10 +152,12 @@ class _Run:
         broken = _not_finite(outputs, n)
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())
-        if self._kept or (scores := self._score(outputs, targets)) is None:
-            self._kept.append((outputs, targets))
-        else:
+        if not (self._kept or self._parts) and (scores := self._score(outputs, targets)) is not None:
             self._scores.append(scores)
+        elif not self._kept and (parts := self._part(outputs, targets)) is not None:
+            self._parts.append(parts)
+        else:
+            self._kept.append((outputs, targets))
         if isinstance(self._metric, Classifier):
             with named(self._metric):
                 self._answers.append(self._metric.answers(outputs).astype(np.int32))
@@ -171,9 +182,25 @@ class _Run:
         alike = part is not None and np.allclose(part, scores[:half], rtol=1e-5, atol=1e-8, equal_nan=True)
         return scores if alike else None
 
+    def _part(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
+        """What each sample adds to the metric's sums; None where it has none, or where outputs take no more memory."""
+        if not isinstance(self._metric, Additive):
+            return None
+        with named(self._metric):
+            parts = self._metric.parts(outputs, targets)
+            if parts is None or self._parts:
+                return parts
+            same = np.isclose(
+                self._metric.of_sum(parts.sum(0)), self._metric.whole(outputs, targets), rtol=1e-4
+            )
+        smaller = parts.nbytes < targets.nbytes + sum(output.nbytes for output in outputs)
+        return parts if same and smaller else None
+
     def result(self, shared: Evaluation) -> Evaluation:
         answers = np.concatenate(self._answers) if self._answers else None
         counted = replace(shared, answers=answers, not_finite=self._not_finite, blind=self._blind)
+        if self._parts:
+            return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
         outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")
