@@ -213,6 +213,8 @@ class Context:
     data: Data
     say: Callable[[str], None] = lambda text: None
     """Progress for a person: one short line."""
+    draw: int = 0
+    """Which draw of `repeat` it is; from 1 on, `steps.calibration` takes samples at random instead of the first."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,8 @@ class Step:
     """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
     ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
     scheme: Callable[[Any], Promise] | None = None
+    random: bool = True
+    """False where neither the seed nor the samples make a difference: all draws of `repeat` share what it makes."""
 
     @property
     def key(self) -> str:

@@ -81,6 +81,8 @@ class Case:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     allow_chance: bool = False
     seed: int = 0
+    repeat: int = 1
+    """How often the recipe is carried out, each time with the next seed; the worst is judged, the first ships."""
     xfail: Mapping[str, str] = field(default_factory=dict)
     """Reason by threshold; the key `*` speaks of all."""
     skip: str | None = None
@@ -166,6 +168,12 @@ class CaseSpec(Options):
     )
     allow_chance: bool = Field(False, description="Judge even a baseline that is no better than guessing.")
     seed: int = Field(0, ge=0, description="Of every random choice.")
+    repeat: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Carry the recipe out so often, each time with the next seed: the worst is judged.",
+    )
     recipe: list[dict[str, Any]] | None = Field(
         None, description="Steps in order; a step's first key is its kind."
     )

@@ -41,6 +41,8 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         fault(("candidate",), "a case has a `recipe` or a finished `candidate`, not both", key=True)
     if spec is None or model is None:
         return None
+    if spec.repeat > 1 and not recipe:
+        fault(("repeat",), "`repeat` carries a `recipe` out again, and the case has none", key=True)
     check_possible(
         thresholds,
         fault,
@@ -75,6 +77,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         engine_options=engine_options,
         allow_chance=spec.allow_chance,
         seed=spec.seed,
+        repeat=spec.repeat,
         xfail=xfail,
         skip=spec.skip,
         marks=tuple(spec.marks),

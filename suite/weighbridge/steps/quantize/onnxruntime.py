@@ -282,6 +282,7 @@ def _register(
             must="quantize",
             splits=splits,
             scheme=scheme,
+            random=bool(splits),
         ),
     )
 
