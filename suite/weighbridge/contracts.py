@@ -18,27 +18,18 @@ from weighbridge.core.options import Limit as Limit
 from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
+from weighbridge.core.requirement import Requirement as Requirement
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
 from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
+from weighbridge.core.tally import Additive as Additive
+from weighbridge.core.tally import Classifier as Classifier
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
     from weighbridge.core.tally import Tally
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """Something that must be present before a case can run: `kind` is `package`, `isa`, `path` or `engine`."""
-
-    kind: str
-    name: str
-    install: str = ""
-    """The command that provides it, as the user would type it."""
-    version: str = ""
-    """Of a package: the least version that will do."""
 
 
 # --------------------------------------------------------------------------------------------------- models
@@ -222,6 +213,8 @@ class Context:
     data: Data
     say: Callable[[str], None] = lambda text: None
     """Progress for a person: one short line."""
+    draw: int = 0
+    """Which draw of `repeat` it is; from 1 on, `steps.calibration` takes samples at random instead of the first."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +239,8 @@ class Step:
     """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
     ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
     scheme: Callable[[Any], Promise] | None = None
+    random: bool = True
+    """False where neither the seed nor the samples make a difference: all draws of `repeat` share what it makes."""
 
     @property
     def key(self) -> str:
@@ -332,7 +327,8 @@ class Threshold:
     """A name a case can put a limit on. `side` is what a bare number means: at most, or at least.
 
     `decide` is `point` where the verdict is the measured number's and the interval is reported beside it (the
-    test set is given), `interval` where the number itself is noise and the interval must clear the limit.
+    test set is given), `interval` where the number itself is noise and the interval must clear the limit, `cautious`
+    where it is the worst of many, some by chance: it passes by the number, and fails by the interval.
     """
 
     name: str
@@ -341,10 +337,12 @@ class Threshold:
     unit: str
     read: Callable[[Measurement, Limit], Reading]
     doc: str
-    decide: Literal["point", "interval"] = "point"
+    decide: Literal["point", "interval", "cautious"] = "point"
     options: type[Limit] = Limit
     relative: bool = False
     """Whether it compares with a baseline, so that a case with neither recipe nor candidate cannot use it."""
+    classes: bool = False
+    """Whether it is about classes, so that the metric must be a `Classifier`."""
     advise: Callable[[Measurement], Sequence[str]] | None = None
     mistaken: Callable[[Limit], str | None] | None = None
     """A sentence where no candidate could miss the limit, or where only a mistake explains it: a fault of the file."""
@@ -359,7 +357,7 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 
 
 class Metric(Protocol):
-    """How good the outputs are."""
+    """How good the outputs are. It may be a `Classifier` or `Additive` too."""
 
     @property
     def name(self) -> str: ...

@@ -122,6 +122,8 @@ def test_a_worse_candidate(
     ("threshold", "stated"),
     [
         ("accuracy_drop", "-0.5"),
+        ("flip_rate", "-0.5"),
+        ("worst_class_drop", "-0.5"),
         ("relative_accuracy_drop", "-0.5"),
         ("accuracy", "0.999"),
         ("size", "1 kB"),

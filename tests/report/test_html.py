@@ -137,6 +137,51 @@ def test_a_case_opens_with_thresholds_layers_histograms_and_samples(show: Any) -
     assert browser.run("document.querySelectorAll('.panel .sample').length") > 120
 
 
+def flipped(report: dict[str, Any]) -> dict[str, Any]:
+    """`report`, whose first case answers three samples differently."""
+    names = ("position", "target", "before", "after", "harmful")
+    samples = [(14, 7, 7, 1, True), (93, 2, 5, 2, False), (201, 2, 5, -1, False)]
+    worst = {"class": 7, "n": 36, "baseline": 0.96, "candidate": 0.82, "drop": 0.14, "interval": [0.02, 0.3]}
+    report["rows"][0]["measurements"]["accuracy"]["details"] |= {
+        "flips": {
+            "total": 60,
+            "harmful": 1,
+            "helpful": 1,
+            "listed": [dict(zip(names, one, strict=True)) for one in samples],
+        },
+        "classes": {"total": 10, "worst": [worst, {**worst, "class": 3, "drop": 0.0}], "counts": []},
+    }
+    return report
+
+
+def test_the_samples_that_flipped_are_listed(show: Any) -> None:
+    browser = show(flipped(made.report(1)))
+    browser.run("document.querySelector('.name').click()")
+    text = browser.run("document.querySelector('.panel').innerText")
+    assert "60 samples are answered differently: 1 right to wrong, 1 wrong to right" in text
+    assert "57 more are not listed" in text
+    rows = browser.run(
+        "[...document.querySelectorAll('.panel details tbody tr')].map((one) => one.innerText)"
+    )
+    assert [row.split() for row in rows] == [
+        ["14", "7", "7", "1", "right", "to", "wrong"],
+        ["93", "2", "5", "2", "wrong", "to", "right"],
+        ["201", "2", "5", "none", "another", "answer"],
+    ]
+    assert "Classes that lost most, of 10" in text
+    assert "14" in text
+
+
+def test_a_page_takes_flips_and_what_is_none() -> None:
+    (row,) = slim(flipped(made.report(1)))["rows"]
+    assert row["flips"]["listed"][0] == [14, 7, 7, 1, True]
+    assert row["flips"]["worst"][0]["drop"] == 0.14
+    assert "flips" not in slim(made.report(1))["rows"][0]
+    odd = made.report(1)
+    odd["rows"][0]["measurements"]["accuracy"]["details"]["flips"] = "many"
+    assert "flips" not in slim(odd)["rows"][0]
+
+
 def test_the_calls_of_an_absolute_latency_are_drawn(show: Any) -> None:
     report = made.report(1)
     details = {"samples": [5.0, 5.2, 5.1, 30.0, 5.1], "interval": [5.0, 5.2]}

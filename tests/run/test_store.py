@@ -173,7 +173,7 @@ def scale(path: Path) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_a_result_depends_on_makes_it_anew(pytester: pytest.Pytester, change: str) -> None:
     folder = write_project(pytester.path)
-    (folder / "net.yaml").write_text(CASE)
+    (folder / "net.yaml").write_text(CASE.replace("l1_unstructured", "random_unstructured"))
     edit(folder / "model.py", "HERE = ", "from helper import WIDTH\nHERE = ")
     edit(folder / "model.py", "    with (HERE", "    (HERE / 'settings.json').read_text()\n    with (HERE")
     (folder / "helper.py").write_text("from deeper import NUMBER\nWIDTH = 96\n")
@@ -185,6 +185,15 @@ def test_whatever_a_result_depends_on_makes_it_anew(pytester: pytest.Pytester, c
     assert cached(pytester), "what nothing depends on changes nothing"
     CHANGES[change](folder)
     assert not cached(pytester)
+
+
+def test_a_step_that_draws_nothing_does_not_depend_on_the_seed(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    folder = project()
+    assert not cached(pytester)
+    CHANGES["the seed"](folder)
+    assert cached(pytester)
 
 
 def test_the_code_of_a_loss_is_part_of_what_trains(pytester: pytest.Pytester, project: Project) -> None:

@@ -208,7 +208,8 @@ def _materials(cases: Sequence[Case]) -> list[Path]:
     found: list[Path] = []
     for case in cases:
         found += [Path(case.model.reference)] if case.candidate else []
-        for reference in (case.data, case.metric):
+        metric = case.metric.get("prepare") if isinstance(case.metric, Mapping) else case.metric
+        for reference in (case.data, metric):
             file = case.folder / str(reference).partition(":")[0]
             found += [file] if reference and ":" in reference and file.is_file() else []
     return list(dict.fromkeys(found))

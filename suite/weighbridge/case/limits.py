@@ -9,7 +9,17 @@ from typing import Any
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.model import ModelRef, ThresholdRef
 from weighbridge.case.text import KeyPath, Mark
-from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Limit, Threshold
+from weighbridge.contracts import (
+    ENGINES,
+    FORMATS,
+    MEASURES,
+    METRICS,
+    THRESHOLDS,
+    Classifier,
+    Limit,
+    Metric,
+    Threshold,
+)
 from weighbridge.core.errors import did_you_mean
 from weighbridge.core.units import parse
 
@@ -88,18 +98,18 @@ def check_possible(
     compares: bool,
     data: bool,
     inputs: bool,
-    fractions: bool = True,
+    metric: Metric | None,
 ) -> None:
     """What a threshold cannot do without: data, something to run on, a second model, and a limit that can be missed.
 
     `source` is the original's format, `finished` the artifact where it is weighed as it is; `compares` tells
-    whether there is a second model, `data` and `inputs` whether the case gives them, `fractions` whether the metric is
-    a share of samples.
+    whether there is a second model, `data` and `inputs` whether the case gives them, `metric` is the
+    case's where it is registered, None for a user's own.
     """
     for ref in refs:
         threshold, where = THRESHOLDS.get(ref.name), ("thresholds", ref.name)
         needs = MEASURES.get(threshold.measure).needs
-        if threshold.mistaken and (fractions or "metric" not in needs):
+        if threshold.mistaken and ((metric and metric.binary) or "metric" not in needs):
             mistake = threshold.mistaken(ref.limit)
             if mistake is not None:
                 fault(where, f"thresholds.{ref.name}: {mistake}")
@@ -109,6 +119,13 @@ def check_possible(
             fault(where, f"'{ref.name}' needs `data` with a test split", key=True)
         elif "inputs" in needs and not (data or inputs or FORMATS.get(source).declares_inputs):
             fault(where, f"'{ref.name}' needs samples to run the model on; give `data` or `inputs`", key=True)
+        if threshold.classes and not isinstance(metric, Classifier):
+            known = ", ".join(sorted(one.name for one in METRICS if isinstance(one, Classifier)))
+            fault(
+                where,
+                f"'{ref.name}' needs a metric that gives each sample one class: {known}",
+                key=True,
+            )
         if threshold.relative and not compares:
             fault(
                 where,

@@ -75,11 +75,14 @@ class Case:
     batch: Mapping[str, int | None] = field(default_factory=dict)
     """The batch axis by input name, None for an input without one; axis 0 for what is not named."""
     sequence: bool = False
-    metric: str | None = None
+    metric: str | Mapping[str, Any] | None = None
+    """A name or reference, or `{torchmetrics: NAME}` with the metric's options."""
     engine: str | None = None
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     allow_chance: bool = False
     seed: int = 0
+    repeat: int = 1
+    """How often the recipe is carried out, each time with the next seed; the worst is judged, the first ships."""
     xfail: Mapping[str, str] = field(default_factory=dict)
     """Reason by threshold; the key `*` speaks of all."""
     skip: str | None = None
@@ -156,14 +159,21 @@ class CaseSpec(Options):
         False,
         description="A sample is a sequence: the model is fed step by step, its state reset between samples.",
     )
-    metric: str | None = Field(
-        None, description="A registered metric, or file.py:function(outputs, targets)."
+    metric: str | dict[str, Any] | None = Field(
+        None,
+        description="A registered metric, file.py:function(outputs, targets), or {torchmetrics: NAME} with its options.",
     )
     engine: str | dict[str, Any] | None = Field(
         None, description="What serves the artifact; its options beside `name`."
     )
     allow_chance: bool = Field(False, description="Judge even a baseline that is no better than guessing.")
     seed: int = Field(0, ge=0, description="Of every random choice.")
+    repeat: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="Carry the recipe out so often, each time with the next seed: the worst is judged.",
+    )
     recipe: list[dict[str, Any]] | None = Field(
         None, description="Steps in order; a step's first key is its kind."
     )

@@ -46,6 +46,21 @@ def case_schema() -> dict[str, Any]:
                 *engines,
             ]
         },
+        metric={
+            "description": properties["metric"].get("description", ""),
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "required": ["torchmetrics"],
+                    "properties": {
+                        "torchmetrics": {"type": "string"},
+                        "higher_is_better": {"type": "boolean"},
+                        "prepare": {"type": "string"},
+                    },
+                },
+            ],
+        },
         requires={
             "type": "array",
             "description": properties["requires"].get("description", ""),

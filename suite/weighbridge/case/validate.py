@@ -13,6 +13,7 @@ from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
 from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Requirement, Step
 from weighbridge.core.errors import did_you_mean
+from weighbridge.measure.by_torchmetrics import faults_of
 
 
 def validate(raw: RawCase, document: Document) -> Case | None:
@@ -40,6 +41,8 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         fault(("candidate",), "a case has a `recipe` or a finished `candidate`, not both", key=True)
     if spec is None or model is None:
         return None
+    if spec.repeat > 1 and not recipe:
+        fault(("repeat",), "`repeat` carries a `recipe` out again, and the case has none", key=True)
     check_possible(
         thresholds,
         fault,
@@ -48,7 +51,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,
-        fractions=spec.metric is None or (spec.metric in METRICS and METRICS.get(spec.metric).binary),
+        metric=METRICS.get(named) if (named := str(spec.metric or "accuracy")) in METRICS else None,
     )
     if spec.sequence:
         _steps_only(thresholds, fault)
@@ -74,6 +77,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         engine_options=engine_options,
         allow_chance=spec.allow_chance,
         seed=spec.seed,
+        repeat=spec.repeat,
         xfail=xfail,
         skip=spec.skip,
         marks=tuple(spec.marks),
@@ -154,7 +158,10 @@ def _recipe(
 
 
 def _metric(metric: Any, fault: Faulter) -> None:
-    if isinstance(metric, str) and ":" not in metric and metric not in METRICS:
+    if isinstance(metric, dict):
+        for key, message in faults_of(metric):
+            fault(("metric", key) if key else ("metric",), message)
+    elif isinstance(metric, str) and ":" not in metric and metric not in METRICS:
         hint = did_you_mean(metric, METRICS.names())
         fault(("metric",), f"unknown metric '{metric}'{hint}; or write file.py:function")
 

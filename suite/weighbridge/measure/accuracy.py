@@ -23,6 +23,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
+from weighbridge.measure import classes
 from weighbridge.measure.evaluation import Evaluation, evaluate
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
@@ -89,6 +90,7 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
         details |= _paired(metric, theirs.scores, ours.scores)
     elif theirs is not None:
         details |= _resampled(metric, theirs, ours)
+    details |= classes.compared(theirs, ours)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 
@@ -166,21 +168,14 @@ def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
 
 def _resampled(metric: Metric, theirs: Evaluation, ours: Evaluation) -> dict[str, Any]:
     """A paired bootstrap of a metric that does not decompose: the same resampled samples for both models."""
-    assert theirs.outputs is not None  # a metric decomposes for both models or for neither
-    assert ours.outputs is not None
-    assert ours.targets is not None
-    random, targets = np.random.default_rng(0), ours.targets
-    baseline, candidate = theirs.outputs, ours.outputs
+    random = np.random.default_rng(0)
     sign = 1.0 if metric.higher_is_better else -1.0
 
-    def drop(rows: Any) -> float:
-        return sign * (
-            metric.whole(tuple(o[rows] for o in baseline), targets[rows])
-            - metric.whole(tuple(o[rows] for o in candidate), targets[rows])
-        )
+    def drop(rows: Array | None) -> float:
+        return sign * (theirs.over(metric, rows) - ours.over(metric, rows))
 
-    drops = [drop(random.integers(0, len(targets), len(targets))) for _ in range(RESAMPLES)]
-    return {"drop": drop(slice(None)), "quantiles": _quantiles(np.array(drops))}
+    drops = [drop(random.integers(0, ours.n, ours.n)) for _ in range(RESAMPLES)]
+    return {"drop": drop(None), "quantiles": _quantiles(np.array(drops))}
 
 
 def _quantiles(replicates: Array) -> list[float]:
@@ -243,6 +238,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
             f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
             f"a drop of {details['detectable']:.2%} and more"
         )
+    lines += classes.tell_flips(details)
     if details["overflows"]:
         lines.append(
             "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "

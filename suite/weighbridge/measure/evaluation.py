@@ -11,26 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import Array, Inputs, Metric, Session
+from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.splits import Split, join_labelled
 
+_ARRAYS = ("scores", "parts", "targets", "answers", "labels")
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on one split. `scores` for a metric that is a mean over samples, else `outputs` and `targets`.
+    """One model on one split. `scores` for a metric that is a mean over samples, `parts` for one that is made of sums
+    over them, else `outputs` and `targets`.
 
-    `scores` has shape [n]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score of the best
-    model that ignores its inputs, None where unknown.
+    `scores` has shape [n], `parts` [n, d]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score
+    of the best model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape
+    [n], int32.
     """
 
     n: int
     digest: str
     """SHA-256 of the samples and targets that were fed, in their order."""
     scores: Array | None = None
+    parts: Array | None = None
     outputs: tuple[Array, ...] | None = None
     targets: Array | None = None
+    answers: Array | None = None
+    labels: Array | None = None
     chance: float | None = None
     classes: int | None = None
     """How many different answers the targets hold, where the metric has classes."""
@@ -43,18 +50,23 @@ class Evaluation:
 
     def value(self, metric: Metric) -> float:
         """The metric over all samples; raises `StageError` where it is not finite."""
-        if self.scores is not None:
-            value = float(self.scores.mean())
-        else:
-            assert self.outputs is not None  # one of both is kept
+        return float(self.scores.mean()) if self.scores is not None else self.over(metric, None)
+
+    def over(self, metric: Metric, rows: Array | None) -> float:
+        """A metric that is no mean over samples, over the samples `rows`, of which some may come twice; None: all."""
+        with named(metric):
+            if self.parts is not None:
+                assert isinstance(metric, Additive)  # only such a metric has parts
+                times = np.ones(self.n) if rows is None else np.bincount(rows, minlength=self.n)
+                return metric.of_sum(times @ self.parts)
+            assert self.outputs is not None  # one of the three is kept
             assert self.targets is not None
-            with named(metric):
-                value = metric.whole(self.outputs, self.targets)
-        return value
+            chosen: Any = slice(None) if rows is None else rows
+            return metric.whole(tuple(output[chosen] for output in self.outputs), self.targets[chosen])
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
-        arrays: dict[str, Any] = {"scores": self.scores, "targets": self.targets}
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
         plain = {
             name: getattr(self, name)
@@ -74,9 +86,8 @@ class Evaluation:
             outputs = tuple(
                 file[f"output_{index}"] for index in range(sum("output_" in key for key in file.files))
             )
-            scores = file["scores"] if "scores" in file.files else None
-            targets = file["targets"] if "targets" in file.files else None
-        return cls(**plain, scores=scores, targets=targets, outputs=outputs or None)
+            arrays = {name: file[name] for name in _ARRAYS if name in file.files}
+        return cls(**plain, **arrays, outputs=outputs or None)
 
 
 def evaluate(
@@ -91,6 +102,7 @@ def evaluate(
     """
     fingerprint, tally = Fingerprint(), metric.tally()
     runs = {who: _Run(who, session, metric) for who, session in sessions.items()}
+    labels: list[Array] = []
     n = blind_inputs = 0
     for inputs, targets in split.batches():
         if targets is None:
@@ -100,6 +112,8 @@ def evaluate(
         fingerprint.add(inputs, targets)
         with named(metric):
             tally.add(targets)
+            if isinstance(metric, Classifier):
+                labels.append(metric.labels(targets).astype(np.int32))
         blind = not_finite(inputs)
         for run in runs.values():
             run.add(inputs, targets, blind)
@@ -109,6 +123,7 @@ def evaluate(
     shared = Evaluation(
         n=n,
         digest=fingerprint.hexdigest(),
+        labels=np.concatenate(labels) if labels else None,
         chance=tally.chance(),
         classes=tally.classes,
         blind_inputs=blind_inputs,
@@ -122,6 +137,8 @@ class _Run:
     def __init__(self, who: str, session: Session, metric: Metric) -> None:
         self._who, self._session, self._metric = who, session, metric
         self._scores: list[Array] = []
+        self._answers: list[Array] = []
+        self._parts: list[Array] = []
         self._kept: list[tuple[tuple[Array, ...], Array]] = []
         self._not_finite = self._blind = 0
 
@@ -135,10 +152,15 @@ class _Run:
         broken = _not_finite(outputs, n)
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())
-        if self._kept or (scores := self._score(outputs, targets)) is None:
-            self._kept.append((outputs, targets))
-        else:
+        if not (self._kept or self._parts) and (scores := self._score(outputs, targets)) is not None:
             self._scores.append(scores)
+        elif not self._kept and (parts := self._part(outputs, targets)) is not None:
+            self._parts.append(parts)
+        else:
+            self._kept.append((outputs, targets))
+        if isinstance(self._metric, Classifier):
+            with named(self._metric):
+                self._answers.append(self._metric.answers(outputs).astype(np.int32))
 
     def _score(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, or None where the metric does not decompose.
@@ -160,8 +182,25 @@ class _Run:
         alike = part is not None and np.allclose(part, scores[:half], rtol=1e-5, atol=1e-8, equal_nan=True)
         return scores if alike else None
 
+    def _part(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
+        """What each sample adds to the metric's sums; None where it has none, or where outputs take no more memory."""
+        if not isinstance(self._metric, Additive):
+            return None
+        with named(self._metric):
+            parts = self._metric.parts(outputs, targets)
+            if parts is None or self._parts:
+                return parts
+            same = np.isclose(
+                self._metric.of_sum(parts.sum(0)), self._metric.whole(outputs, targets), rtol=1e-4
+            )
+        smaller = parts.nbytes < targets.nbytes + sum(output.nbytes for output in outputs)
+        return parts if same and smaller else None
+
     def result(self, shared: Evaluation) -> Evaluation:
-        counted = replace(shared, not_finite=self._not_finite, blind=self._blind)
+        answers = np.concatenate(self._answers) if self._answers else None
+        counted = replace(shared, answers=answers, not_finite=self._not_finite, blind=self._blind)
+        if self._parts:
+            return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
         outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import METRICS, Array, Metric
+from weighbridge.contracts import METRICS, Array, Metric, Requirement
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import class_numbers, numbers
+from weighbridge.measure.by_torchmetrics import REQUIRES, as_torchmetric, find_torchmetric
 from weighbridge.measure.tallies import AbsoluteTally, ClassTally, NoTally, SquareTally
 
 
@@ -52,6 +53,14 @@ class TopK:
         top = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         right = (top == labels[:, None]).any(1) & np.isfinite(scores).all(1)
         return np.asarray(right, dtype=np.float64)
+
+    def answers(self, outputs: tuple[Array, ...]) -> Array:
+        """The class with the largest score, the first of several; -1 where a score is not finite."""
+        scores = outputs[0].reshape(len(outputs[0]), -1)
+        return np.where(np.isfinite(scores).all(1), scores.argmax(1), -1)
+
+    def labels(self, targets: Array) -> Array:
+        return class_numbers(targets, f"metric '{self.name}'")
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
@@ -93,7 +102,7 @@ class Error:
 class UserMetric:
     """`file.py:function(outputs, targets)`, higher is better unless the function says `higher_is_better = False`.
 
-    It gives a score a sample (shape [N], for pairing) or one number. A torchmetrics `Metric` class works too.
+    It gives a score a sample (shape [N], for pairing) or one number.
     """
 
     name: str
@@ -116,28 +125,31 @@ class UserMetric:
         return NoTally()
 
 
-def find_metric(name: str | None, folder: Path) -> Metric:
+def find_metric(stated: str | Mapping[str, Any] | None, folder: Path) -> Metric:
     """The metric a case names (accuracy, without a name); raises `StageError`."""
-    if name is None or ":" not in name:
-        return METRICS.get(name or "accuracy")
-    target = resolve(name, folder, "measure")
-    higher = getattr(target, "higher_is_better", True)
-    if hasattr(target, "update") and hasattr(target, "compute"):  # torchmetrics
-
-        def compute(outputs: Any, targets: Any) -> Any:
-            import torch
-
-            metric = target() if isinstance(target, type) else target
-            metric.reset()
-            metric.update(torch.as_tensor(outputs), torch.as_tensor(targets))
-            return metric.compute()
-
-        return UserMetric(name, compute, higher_is_better=bool(higher))
+    if isinstance(stated, Mapping):
+        return find_torchmetric(stated, folder)
+    if stated is None or ":" not in stated:
+        return METRICS.get(stated or "accuracy")
+    target = resolve(stated, folder, "measure")
+    if hasattr(target, "update") and hasattr(target, "compute"):  # torchmetrics, or a metric after its manner
+        return as_torchmetric(stated, target if isinstance(target, type) else lambda: _afresh(target))
     if not callable(target):
         raise StageError(
-            "measure", f"{name} is a {type(target).__name__}, not a function of (outputs, targets)"
+            "measure", f"{stated} is a {type(target).__name__}, not a function of (outputs, targets)"
         )
-    return UserMetric(name, target, higher_is_better=bool(higher))
+    return UserMetric(stated, target, higher_is_better=bool(getattr(target, "higher_is_better", True)))
+
+
+def metric_requires(stated: str | Mapping[str, Any] | None) -> tuple[Requirement, ...]:
+    """What must be installed for the metric a case names."""
+    theirs = isinstance(stated, Mapping) or str(stated).partition(":")[0].partition(".")[0] == "torchmetrics"
+    return (REQUIRES,) if theirs else ()
+
+
+def _afresh(metric: Any) -> Any:
+    metric.reset()
+    return metric
 
 
 METRICS.add("accuracy", TopK("accuracy", 1))

@@ -42,6 +42,7 @@ SCRIPTS = (
     "labels.js",
     "plot.js",
     "charts.js",
+    "flips.js",
     "detail.js",
     "table.js",
     "main.js",

@@ -20,6 +20,8 @@ _PLAIN = ("path", "name", "line", "status", "stage", "message", "seconds", "engi
 _VERDICT = ("threshold", "status", "limit", "measured", "unit", "interval", "confidence", "sure")
 _CENSUS = ("nonzero", "quantized", "stored_bytes")
 _LAYER = ("name", "dtype", "parameters", "nonzero", "bytes", "sqnr_db", "exact", "histogram")
+_COUNTS, _FLIP = ("total", "harmful", "helpful"), ("position", "target", "before", "after", "harmful")
+_CLASS = ("class", "n", "baseline", "candidate", "drop", "interval")
 _DRAWN = ("ratios", "blocks", "samples", "ratio", "interval", "baseline_ms", "candidate_ms", "layers")
 
 
@@ -34,6 +36,7 @@ def slim(report: Mapping[str, Any]) -> dict[str, Any]:
             left -= len(json.dumps(drawn))
         if left > 0:
             rows[index]["steps"] = drawn["steps"]
+            rows[index] |= _filled({"flips": drawn["flips"]})
             for name, details in drawn["details"].items():
                 rows[index]["measurements"][name]["details"] = details
         elif whole["steps"]:
@@ -77,7 +80,23 @@ def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: _thin(one["details"][key]) for key in _DRAWN if key in one["details"]}
         if any(isinstance(value, list) and key != "interval" for key, value in kept.items()):
             details[name] = kept
-    return {"steps": [_step(step) for step in row["steps"]], "details": details}
+    return {"steps": [_step(step) for step in row["steps"]], "details": details, "flips": _flips(row)}
+
+
+def _flips(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Samples that are answered differently, and the classes that lost most; None where no sample changed."""
+    details = row["measurements"].get("accuracy", {}).get("details", {})
+    flips, classes = details.get("flips"), details.get("classes")
+    if not isinstance(flips, Mapping) or not isinstance(classes, Mapping) or not flips.get("total"):
+        return None
+    worst = [{key: _short(one.get(key)) for key in _CLASS} for one in classes.get("worst", ())]
+    listed = [[one.get(key) for key in _FLIP] for one in flips.get("listed", ())]
+    return {
+        **{key: flips.get(key) for key in _COUNTS},
+        "listed": listed,
+        "worst": worst,
+        "classes": classes.get("total"),
+    }
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +62,22 @@ class Workshop:
     censuses: dict[str, Census] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
     """The keys of the stages that were carried out here."""
+    draw: int = 0
     _loaded: dict[ModelRef, Loaded] = field(default_factory=dict)
+    _data: Data | None = None
 
-    @cached_property
+    @property
     def data(self) -> Data:
-        self.enter("data", "data", None)
-        seed_everything(self.case.seed)
-        return make_data(self.case, lambda: self.load(self.case.model).model)
+        if self._data is None:
+            self.enter("data", "data", None)
+            seed_everything(self.case.seed)
+            self._data = make_data(self.case, lambda: self.load(self.case.model).model)
+        return self._data
+
+    def drawn(self, draw: int) -> Workshop:
+        """The workshop of another draw of `repeat`: the same data and originals, another seed."""
+        case = replace(self.case, seed=self.case.seed + draw)
+        return replace(self, case=case, draw=draw, models={}, made=set(), _data=self.data)
 
     def load(self, ref: ModelRef) -> Loaded:
         """The model that the case names; each is loaded once."""
@@ -80,7 +88,8 @@ class Workshop:
         return self._loaded[ref]
 
     def context(self, splits: Sequence[str], seed: int) -> Context:
-        return Context(self.case.folder, self.workdir, seed, self.data.restricted(tuple(splits)), self.say)
+        data = self.data.restricted(tuple(splits))
+        return Context(self.case.folder, self.workdir, seed, data, self.say, self.draw)
 
     def census(self, key: str, model: Model) -> Census:
         if key not in self.censuses:
@@ -101,7 +110,9 @@ class Chain:
         said: list[Any] = []
         for stage in self._stages:
             said.append(_described(stage))
-            self._seeds.append(stage_seed(shop.case.seed, said))
+            # What draws nothing has no seed: its result is the same in every draw of `repeat`, and kept once.
+            random = stage.step is not None and STEPS.get(stage.step.key).random
+            self._seeds.append(stage_seed(shop.case.seed if random else 0, said))
             self._keys.append(self._next_key(stage))
             self._formats.append(_format_after(stage, self._formats[-1]))
 

@@ -15,7 +15,8 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
     """The verdict on one threshold.
 
     The point estimate decides where the quantity is exact or the test set is given; the interval decides where
-    the number itself is noise (speed), or where the case states a `confidence`.
+    the number itself is noise (speed), or where the case states a `confidence`. A cautious threshold fails only where
+    the interval does.
     """
     threshold = THRESHOLDS.get(ref.name)
     reading = threshold.read(measurement, ref.limit)
@@ -29,6 +30,12 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
         message = _sentence(ref, reading, unit, status)
     else:
         status = Status.PASS if _margin(ref.limit, reading.value) >= 0 else Status.FAIL
+        if status is Status.FAIL and threshold.decide == "cautious" and reading.interval is not None:
+            status = (
+                Status.FAIL
+                if _by_interval(ref.limit, reading.interval) is Status.FAIL
+                else Status.INCONCLUSIVE
+            )
         message = _sentence(ref, reading, unit, status)
     advice = tuple(threshold.advise(measurement)) if threshold.advise and status is not Status.PASS else ()
     return Verdict(

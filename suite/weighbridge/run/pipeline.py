@@ -17,13 +17,14 @@ from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.store import Store
-from weighbridge.run.verdicts import judge_all, overall
+from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
 
 
@@ -105,10 +106,19 @@ def _run(job: Job, where: _Where) -> CaseResult:
         scales = Scales(job, shop, candidate, baseline, where.tell)
         if scales.weighing.engine.runs:
             scales.open_candidate()
-        measurements, failed = _measure(scales, plan.measures, where)
+        measured, failed = _measure(scales, plan.measures, where)
+        draws = Draws(job, candidate, measured)
+        draws.carry_out(
+            shop,
+            lambda drawn, shipped, names: _measure(
+                Scales(job, drawn, shipped, baseline, where.tell), names, where
+            ),
+        )
+        failed = {**draws.failed, **failed}
+        measurements = draws.shown(lambda name, one: judge_threshold(case, name, one))
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
-    verdicts = judge_all(job, measurements, failed, round_trips)
+    verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips)
     return CaseResult(
         case=job.case,
         name=case.name,
@@ -126,6 +136,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
             *chain.notes,
             *data_notes(shop.data),
             *notes,
+            *draws.notes(measurements),
             *(text for name, text in failed.items() if name not in asked),
         ),
     )

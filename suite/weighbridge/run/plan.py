@@ -9,6 +9,7 @@ from weighbridge.case.model import Case, StepRef
 from weighbridge.case.steps import path_between, promising
 from weighbridge.contracts import CONVERTERS, ENGINES, FORMATS, MEASURES, STEPS, THRESHOLDS, Requirement
 from weighbridge.core.errors import StageError
+from weighbridge.measure.metrics import metric_requires
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _possible(case: Case, needs: tuple[str, ...]) -> bool:
 def _requirements(
     case: Case, stages: list[Stage], final: str, engine: str, baseline: list[str]
 ) -> tuple[Requirement, ...]:
-    found = list(case.requires)
+    found = [*case.requires, *metric_requires(case.metric)]
     current = case.candidate.format if case.candidate else case.model.format
     found += [*FORMATS.get(case.model.format).requires, *FORMATS.get(current).requires]
     for stage in stages:

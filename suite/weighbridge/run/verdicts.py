@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from weighbridge.case.model import Case
 from weighbridge.contracts import MEASURES, THRESHOLDS
 from weighbridge.core.results import Measurement, Status, Verdict
+from weighbridge.run.draws import worst_of
 from weighbridge.run.job import Job, blank_verdict
 from weighbridge.run.judge import judge
 
@@ -15,13 +17,14 @@ _SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.XFAIL, Statu
 
 def judge_all(
     job: Job,
-    measurements: Mapping[str, Measurement],
+    measurements: Mapping[str, Sequence[Measurement]],
     failed: Mapping[str, str],
     round_trips: Mapping[str, Verdict],
 ) -> tuple[Verdict, ...]:
     """A verdict for everything that the plan wants judged, in the order of the file.
 
-    `failed` tells why a measurement could not be taken, `round_trips` has the verdicts on quantize steps.
+    `measurements` are those of every draw of `repeat`, of which the worst counts; `failed` tells why a measurement could
+    not be taken, `round_trips` has the verdicts on quantize steps.
     """
     case = job.plan.case
     found = []
@@ -57,19 +60,23 @@ def _undecided(verdict: Verdict) -> Verdict:
 
 
 def _judge_threshold(
-    job: Job, name: str, measurements: Mapping[str, Measurement], failed: Mapping[str, str]
+    job: Job, name: str, measurements: Mapping[str, Sequence[Measurement]], failed: Mapping[str, str]
 ) -> Verdict:
     case = job.plan.case
-    ref = next(ref for ref in case.thresholds if ref.name == name)
     measure = THRESHOLDS.get(name).measure
     if measure in failed:
         return blank_verdict(case, name, Status.ERROR, failed[measure])
     if measure in measurements:
-        return judge(ref, measurements[measure])
+        return worst_of([judge_threshold(case, name, one) for one in measurements[measure]])
     if MEASURES.get(measure).bench and not job.options.bench:
         return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only")
     why = f"measure: '{name}' needs samples to run the model on; give `data` or `inputs`"
     return blank_verdict(case, name, Status.ERROR, why)
+
+
+def judge_threshold(case: Case, name: str, measurement: Measurement) -> Verdict:
+    """The verdict of one measurement on the threshold `name`, as the case states it."""
+    return judge(next(ref for ref in case.thresholds if ref.name == name), measurement)
 
 
 def _expected(verdict: Verdict, reasons: Mapping[str, str]) -> Verdict:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.case.steps import path_between
 from weighbridge.contracts import ENGINES, MEASURES, METRICS, THRESHOLDS, Weighing
+from weighbridge.core.code import version_of
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
 from weighbridge.engines.sequences import SteppedEngine
-from weighbridge.measure.metrics import find_metric
+from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop, seed_everything
 from weighbridge.run.events import Timed
@@ -23,6 +24,7 @@ from weighbridge.run.keys import (
     extension_code,
     machine_key,
     make_key,
+    named_code,
     reference_code,
     surroundings,
 )
@@ -102,7 +104,8 @@ class Scales:
         plan = self._job.plan
         shipped = self._candidate if side == "candidate" else self._baseline
         engine = plan.engine if side == "candidate" else plan.baseline_engine
-        metric = [plan.case.metric, self._metric_code()]
+        packages = [version_of(one.name) for one in metric_requires(plan.case.metric)]
+        metric = [plan.case.metric, self._metric_code(), packages]
         return make_key(name, shipped and shipped.key, metric, self._running_key(name, engine))
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
@@ -131,6 +134,8 @@ class Scales:
 
     def _metric_code(self) -> str:
         name, folder, root = self._job.plan.case.metric, self._job.plan.case.folder, self._shop.root
+        if isinstance(name, Mapping):
+            return make_key(named_code(dict(name), folder, root))
         if name is None or ":" not in name:
             return extension_code(METRICS, name or "accuracy", root)
         return reference_code(name, folder, root)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from weighbridge.core.batches import count, join, nbytes, not_finite, shapes, take
 from weighbridge.core.errors import StageError
 
@@ -21,6 +23,7 @@ BYTES = 2**20
 class Calibration:
     """The first `samples` samples of the split `calibration`. Each is read once; iterate once.
 
+    In a further draw of `repeat`, as many at random, in their order; a split of no more is taken whole again.
     `fixed` is the batch of a model that takes no other; the samples that fill no last batch are left out, unless it is
     the only one, which is filled up by repetition. Samples of several shapes stand in batches of their own.
     """
@@ -33,6 +36,11 @@ class Calibration:
         # Single samples where the split can be indexed: no batch need be cut or read twice.
         self._read = iter(split.batches(1 if self._indexed else MOST))
         self._size = fixed or MOST
+        self._chosen = None
+        if context.draw:
+            length = split.length or len(split.scan().rows())
+            random = np.random.default_rng([context.seed, context.draw])
+            self._chosen = np.sort(random.permutation(length)[:samples])
 
     def __iter__(self) -> Iterator[Inputs]:
         """Batches of at most `BYTES` and `MOST`, or of `fixed`; raises `StageError` where nothing can be learned."""
@@ -60,8 +68,16 @@ class Calibration:
 
     def _pieces(self) -> Iterator[Inputs]:
         """What the split gives, until enough samples are seen; cut to the limit."""
-        seen = 0
+        seen = passed = 0
         for inputs, _ in self._read:
+            if self._chosen is not None:
+                here = (
+                    self._chosen[(self._chosen >= passed) & (self._chosen < passed + count(inputs))] - passed
+                )
+                passed += count(inputs)
+                if not here.size:
+                    continue
+                inputs = take(inputs, here)
             if broken := int(not_finite(inputs).sum()):
                 raise StageError(
                     "data",
@@ -94,6 +110,4 @@ class Calibration:
         batch = join(pending)
         if self._fixed is None:
             return [batch]
-        import numpy as np
-
         return [take(batch, np.arange(self._fixed) % count(batch))]

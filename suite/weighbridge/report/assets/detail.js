@@ -5,7 +5,7 @@ function detail(row) {
   const message = row.message && h('section', { class: 'wide' },
     h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
   return h('div', { class: 'panel' }, message, verdictSection(row), stepSection(row), noteSection(row),
-    speedSections(row), layerSections(row),
+    flipSections(row), speedSections(row), layerSections(row),
     row.left_out && h('p', { class: 'note wide' }, 'Steps, layers and samples of this case are left out, so that the page of so many opens; the JSON report has them.'));
 }
 

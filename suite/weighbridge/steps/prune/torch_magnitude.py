@@ -239,7 +239,10 @@ def _register(method: str, options: type[PruneOptions]) -> None:
         return prune(model, options, context, method)
 
     typed: Callable[[Model, Any, Context], Model] = apply
-    STEPS.add(f"prune:{method}", Step("prune", method, ("torch",), options, typed, must="sparsify"))
+    step = Step(
+        "prune", method, ("torch",), options, typed, must="sparsify", random=method.startswith("random")
+    )
+    STEPS.add(step.key, step)
 
 
 _register("l1_unstructured", PruneOptions)

@@ -287,6 +287,7 @@ def _register(
             must="quantize",
             splits=splits,
             scheme=scheme,
+            random=bool(splits),
         ),
     )
 

@@ -147,5 +147,6 @@ STEPS.add(
         must="quantize",
         rebuild=rebuild,
         scheme=scheme,
+        random=False,
     ),
 )
