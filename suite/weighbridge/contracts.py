@@ -1,7 +1,6 @@
 """What an extension implements: one Protocol or record a kind of thing, and the registry it goes into.
 
-A new one of them is one new file that calls one of the registries below. A file that registers imports its heavy
-packages inside its functions.
+A new one is one new file that calls one of the registries below, and imports its heavy packages inside functions.
 """
 
 from __future__ import annotations

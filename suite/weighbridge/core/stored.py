@@ -72,7 +72,7 @@ class StoredTensor:
         return self.use.role != "operand" or not (self._is_vector() or self._is_mask())
 
     def _is_vector(self) -> bool:
-        return sum(side > 1 for side in self.array.shape) < 2
+        return len([side for side in self.array.shape if side > 1]) < 2
 
     def _is_mask(self) -> bool:
         if not self.array.size:
