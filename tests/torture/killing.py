@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.projects import report_of, trained, write_project
 TORCH = """
 model: {torch: model.py:net, weights: net.safetensors}
 data: model.py:splits
-matrix: {amount: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], epochs: [1, 2]}
+matrix: {amount: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85], epochs: [1, 2]}
 recipe:
   - prune: l1_unstructured
     amount: ${{ matrix.amount }}
@@ -36,16 +36,26 @@ thresholds: {accuracy_drop: 0.9, size: 1 GB}
 """
 ONNX = """
 model: {onnx: net.onnx}
-data: model.py:splits
+data: data.npz
 thresholds: {accuracy_drop: 0.9, size: 1 GB, fidelity: -20}
 matrix: {per_channel: [true, false], reduce_range: [true, false]}
 cases:
-  - name: dynamic
+"""
+DYNAMIC = """
+  - name: dynamic-{weights}
     recipe:
-      - {quantize: dynamic, per_channel: "${{ matrix.per_channel }}", reduce_range: "${{ matrix.reduce_range }}"}
-  - name: static
+      - quantize: dynamic
+        weights: {weights}
+        per_channel: ${{{{ matrix.per_channel }}}}
+        reduce_range: ${{{{ matrix.reduce_range }}}}
+"""
+STATIC = """
+  - name: static-{calibration}
     recipe:
-      - {quantize: static, per_channel: "${{ matrix.per_channel }}", reduce_range: "${{ matrix.reduce_range }}"}
+      - quantize: static
+        calibration: {calibration}
+        per_channel: ${{{{ matrix.per_channel }}}}
+        reduce_range: ${{{{ matrix.reduce_range }}}}
 """
 CASES = 20
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not round_trip")
@@ -53,13 +63,19 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", 
 NOT_COMPARED = ("created", "run", "load_average", "seconds", "cached")
 
 
-def write_twenty_cases(folder: Path) -> None:
-    """Pruned and trained through torch, quantized through torch and ONNX Runtime; no export, which takes long."""
+def torch_cases(folder: Path) -> None:
+    """Twenty that are pruned, trained and quantized through torch."""
+    (write_project(folder) / "cases.yaml").write_text(TORCH)
+
+
+def onnx_cases(folder: Path) -> None:
+    """Twenty that are quantized through ONNX Runtime; no export, which takes long, and no torch, which starts slowly."""
     cases = write_project(folder)
-    (cases / "torch.yaml").write_text(TORCH)
-    (cases / "onnx.yaml").write_text(ONNX)
+    (cases / "model.py").unlink()
     (cases / "net.onnx").write_bytes(_as_onnx(load(trained())))
-    (folder / "tmp").mkdir()
+    steps = [DYNAMIC.format(weights=weights) for weights in ("int8", "uint8")]
+    steps += [STATIC.format(calibration=method) for method in ("minmax", "percentile", "entropy")]
+    (cases / "cases.yaml").write_text(ONNX + "".join(steps))
 
 
 def _as_onnx(weights: Mapping[str, Any]) -> bytes:
@@ -139,9 +155,11 @@ def still_running(mark: str) -> list[str]:
     return found
 
 
-def kill_again_and_again(folder: Path, times: int, seed: int) -> None:
-    """Each time from nothing; asserts that the plain run after it is as if nothing had happened."""
-    write_twenty_cases(folder)
+def kill_again_and_again(folder: Path, write: Callable[[Path], None], times: int, seed: int) -> None:
+    """A run of what `write` writes, each time from nothing; asserts that the plain run after it is as if nothing had
+    happened."""
+    write(folder)
+    (folder / "tmp").mkdir()
     began = time.monotonic()
     expected = run(folder)
     took, files = time.monotonic() - began, left_behind(folder)
