@@ -31,6 +31,8 @@ class Evaluation:
     scores: Array | None = None
     outputs: tuple[Array, ...] | None = None
     targets: Array | None = None
+    groups: Array | None = None
+    """Which samples belong together, shape [n], where the case says so."""
     chance: float | None = None
     classes: int | None = None
     """How many different answers the targets hold, where the metric has classes."""

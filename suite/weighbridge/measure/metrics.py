@@ -100,6 +100,8 @@ class UserMetric:
     function: Callable[[Any, Any], Any]
     higher_is_better: bool = True
     binary: bool = False
+    directed: bool = True
+    """Whether it says itself which way it is better; what does not is taken as better the higher it is."""
 
     def _call(self, outputs: tuple[Array, ...], targets: Array) -> Any:
         result = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
@@ -121,7 +123,8 @@ def find_metric(name: str | None, folder: Path) -> Metric:
     if name is None or ":" not in name:
         return METRICS.get(name or "accuracy")
     target = resolve(name, folder, "measure")
-    higher = getattr(target, "higher_is_better", True)
+    stated = getattr(target, "higher_is_better", None)  # torchmetrics has None where neither is better
+    higher, directed = stated is None or bool(stated), stated is not None
     if hasattr(target, "update") and hasattr(target, "compute"):  # torchmetrics
 
         def compute(outputs: Any, targets: Any) -> Any:
@@ -132,12 +135,12 @@ def find_metric(name: str | None, folder: Path) -> Metric:
             metric.update(torch.as_tensor(outputs), torch.as_tensor(targets))
             return metric.compute()
 
-        return UserMetric(name, compute, higher_is_better=bool(higher))
+        return UserMetric(name, compute, higher, directed=directed)
     if not callable(target):
         raise StageError(
             "measure", f"{name} is a {type(target).__name__}, not a function of (outputs, targets)"
         )
-    return UserMetric(name, target, higher_is_better=bool(higher))
+    return UserMetric(name, target, higher, directed=directed)
 
 
 METRICS.add("accuracy", TopK("accuracy", 1))

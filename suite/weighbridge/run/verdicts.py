@@ -60,7 +60,7 @@ def _judge_threshold(
     job: Job, name: str, measurements: Mapping[str, Measurement], failed: Mapping[str, str]
 ) -> Verdict:
     case = job.plan.case
-    ref = next(ref for ref in case.thresholds if ref.name == name)
+    ref = next(ref for ref in job.thresholds if ref.name == name)
     measure = THRESHOLDS.get(name).measure
     if measure in failed:
         return blank_verdict(case, name, Status.ERROR, failed[measure])
