@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.model import ModelRef, ThresholdRef
 from weighbridge.case.text import KeyPath, Mark
-from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Limit, Threshold
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Limit, Threshold
 from weighbridge.core.errors import did_you_mean
 from weighbridge.core.options import check_confidence
 from weighbridge.core.units import parse
@@ -79,6 +79,11 @@ def _consistent(limit: Limit, threshold: Threshold, where: KeyPath, fault: Fault
             f"'{threshold.name}' is counted, not sampled, so it has no confidence",
             key=True,
         )
+
+
+def counts_samples(metric: str | None) -> bool:
+    """Whether a case's metric is a share of its samples; of a metric of the user's nothing is known."""
+    return metric is None or (metric in METRICS and METRICS.get(metric).binary)
 
 
 def check_possible(

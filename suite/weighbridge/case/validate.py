@@ -7,7 +7,7 @@ from typing import Any
 
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
-from weighbridge.case.limits import check_possible, read_thresholds
+from weighbridge.case.limits import check_possible, counts_samples, read_thresholds
 from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef, ThresholdRef
 from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
@@ -48,7 +48,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,
-        fractions=spec.metric is None or (spec.metric in METRICS and METRICS.get(spec.metric).binary),
+        fractions=counts_samples(spec.metric),
     )
     if spec.sequence:
         _steps_only(thresholds, fault)
@@ -67,6 +67,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         data=spec.data,
         inputs=_shapes(spec.inputs),
         targets=spec.targets,
+        groups=spec.groups,
         batch=spec.batch,
         sequence=spec.sequence,
         metric=spec.metric,

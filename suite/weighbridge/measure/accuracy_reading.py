@@ -137,7 +137,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     return _reading(known_value(measurement), limit, measurement.details, unit)
 
 
-def too_few(limit: Limit, n: int, what: str = "samples") -> str | None:
+def too_few(limit: Limit, n: int, what: str) -> str | None:
     """A sentence where n samples (or groups) that come out as before leave a limit on a drop open; None where not."""
     confidence = limit.confidence or USUAL
     if limit.max is None or limit.max <= 0 or not n:

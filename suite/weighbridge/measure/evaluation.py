@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class Evaluation:
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
-        arrays: dict[str, Any] = {"scores": self.scores, "targets": self.targets}
+        arrays: dict[str, Any] = {"scores": self.scores, "targets": self.targets, "groups": self.groups}
         arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
         plain = {
             name: getattr(self, name)
@@ -78,7 +78,8 @@ class Evaluation:
             )
             scores = file["scores"] if "scores" in file.files else None
             targets = file["targets"] if "targets" in file.files else None
-        return cls(**plain, scores=scores, targets=targets, outputs=outputs or None)
+            groups = file["groups"] if "groups" in file.files else None
+        return cls(**plain, scores=scores, targets=targets, groups=groups, outputs=outputs or None)
 
 
 def evaluate(
@@ -94,12 +95,14 @@ def evaluate(
     fingerprint, tally = Fingerprint(), metric.tally()
     runs = {who: _Run(who, session, metric) for who, session in sessions.items()}
     n = blind_inputs = 0
-    for inputs, targets in split.batches():
+    parts: list[Array | None] = []
+    for inputs, targets, groups in split.whole():
         if targets is None:
             raise StageError(
                 "measure", f"the {split.name} split has no targets, so there is no {metric.name} to measure"
             )
-        fingerprint.add(inputs, targets)
+        fingerprint.add(inputs, targets, groups)
+        parts.append(groups)
         with named(metric):
             tally.add(targets)
         blind = not_finite(inputs)
@@ -114,8 +117,23 @@ def evaluate(
         chance=tally.chance(),
         classes=tally.classes,
         blind_inputs=blind_inputs,
+        groups=_groups(parts, split),
     )
     return {who: run.result(shared) for who, run in runs.items()}
+
+
+def _groups(parts: Sequence[Array | None], split: Split) -> Array | None:
+    """The group of each sample, where the case speaks of groups; raises `StageError` where the split has none."""
+    found = [part for part in parts if part is not None]
+    if split.grouped_by is None:
+        return None
+    if len(found) < len(parts):
+        raise StageError(
+            "data",
+            f"`groups: {split.grouped_by}`, and the split {split.name} has no such "
+            f"{'key' if isinstance(split.grouped_by, str) else 'position in its tuples, counted from 0'}",
+        )
+    return np.concatenate(found)
 
 
 class _Run:

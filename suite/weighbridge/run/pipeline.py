@@ -18,7 +18,7 @@ from weighbridge.formats.opened import forget_opened
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.events import Event, Listener, Said, StageEntered
-from weighbridge.run.inputs import data_notes
+from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
 from weighbridge.run.round_trip import check_round_trips
@@ -89,6 +89,8 @@ def _run(job: Job, where: _Where) -> CaseResult:
     store = Store(options.store, where.notes.append, options.before)
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say)
+        for ref, text in undecidable(case, job.thresholds, shop.data):
+            where.say(f"{ref.name}: {text}")
         chain = Chain(shop, case.candidate or case.model, plan.stages)
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
