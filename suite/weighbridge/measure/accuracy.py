@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,8 +80,8 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
         details["groups"] = len(np.unique(ours.groups))
     if ours.scores is None:
         details |= _resampled(metric, theirs, ours)
-    elif metric.binary:
-        details |= _counted(theirs, ours)
+    elif _zero_or_one(ours) and (theirs is None or _zero_or_one(theirs)):
+        details |= _counted(metric, theirs, ours)
     else:
         details |= _averaged(metric, theirs, ours)
     if baseline_value is not None:
@@ -149,19 +150,24 @@ def _check_chance(metric: Metric, value: float, found: Evaluation, weighing: Wei
         )
 
 
-def _counted(theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
-    """Of right and wrong: how many are right, and how many became wrong (`b`) or right (`c`).
+def _zero_or_one(found: Evaluation) -> bool:
+    return found.scores is not None and bool(np.isin(found.scores, (0, 1)).all())
 
-    With groups, `effect` and `right_effect` say how many samples tell as much as one alone.
+
+def _counted(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
+    """Of scores that are 0 or 1: how many are 1 (`right`), and how many became worse (`b`) or better (`c`).
+
+    A metric of the user's may be such a share too. With groups, `effect` and `right_effect` say how many samples tell as
+    much as one alone.
     """
-    assert ours.scores is not None  # a binary metric has a score a sample
+    assert ours.scores is not None
     groups = ours.groups
     details: dict[str, Any] = {"right": int(ours.scores.sum())}
     if groups is not None:
         details["right_effect"] = stats.design_effect(ours.scores, groups)
     if theirs is None or theirs.scores is None:
         return details
-    drops = theirs.scores - ours.scores
+    drops = _sign(metric) * (theirs.scores - ours.scores)
     b, c, n = int((drops == 1).sum()), int((drops == -1).sum()), len(drops)
     effect = 1.0 if groups is None else stats.design_effect(drops, groups)
     if groups is not None:
@@ -232,7 +238,8 @@ def _on(metric: Metric, found: Evaluation, rows: Array) -> float:
     assert found.outputs is not None  # a metric decomposes for both models or for neither
     assert found.targets is not None
     try:
-        return float(metric.whole(tuple(output[rows] for output in found.outputs), found.targets[rows]))
+        with warnings.catch_warnings(action="ignore"):
+            return float(metric.whole(tuple(output[rows] for output in found.outputs), found.targets[rows]))
     except Exception:  # the user's own code, on samples that need not be fit for it
         return float("nan")
 

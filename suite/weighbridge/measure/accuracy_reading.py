@@ -224,7 +224,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
     if "b" in details:
         groups = f" in {details['groups']} groups" if "groups" in details else ""
         lines.append(
-            f"of {details['n']} samples{groups} {details['b']} became wrong and {details['c']} right; this test set can "
+            f"of {details['n']} samples{groups} {details['b']} became worse and {details['c']} better; this test set can "
             f"detect a drop of {details['detectable']:.2%} and more"
         )
     if details["overflows"]:
