@@ -345,6 +345,8 @@ class Threshold:
     advise: Callable[[Measurement], Sequence[str]] | None = None
     mistaken: Callable[[Limit], str | None] | None = None
     """A sentence where no candidate could miss the limit, or where only a mistake explains it: a fault of the file."""
+    too_few: Callable[[Limit, int, str], str | None] | None = None
+    """A sentence where a test split of so many `samples` or `groups`, each right or wrong, leaves the limit open."""
     formats: tuple[str, ...] = ()
     """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 

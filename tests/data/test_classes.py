@@ -18,7 +18,7 @@ from weighbridge.contracts import Array, Limit
 from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Verdict, to_json
-from weighbridge.measure import accuracy, classes
+from weighbridge.measure import accuracy_reading, classes
 from weighbridge.measure.evaluation import Evaluation
 from weighbridge.run.judge import judge
 
@@ -180,7 +180,7 @@ def test_a_failing_accuracy_names_samples_and_class() -> None:
         "8 samples flipped from right to wrong, 7 of them of class 1 (100.0 % → 86.0 % of 50 samples); in the test split, "
         "from 0: 0, 50, 51, 52, 53 …"
     )
-    assert line in accuracy.advise(found)
+    assert line in accuracy_reading.advise(found)
     assert classes.tell_flips(sizes((0, 50), (0, 50)).details) == []
 
 

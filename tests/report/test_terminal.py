@@ -387,3 +387,14 @@ def test_the_faults_of_a_file_keep_their_places() -> None:
         assert fault in text
     assert "pytest 'cases/bad.yaml::case file'\n" in text
     assert "stopped in collect" in rows(text)[0]
+
+
+def test_what_passed_and_is_to_be_looked_at_is_told_once() -> None:
+    report = made.settled(6)
+    for row in report["rows"]:
+        row["verdicts"][0].update(status="pass", advice=["the split is too small for this limit"])
+    text = render(report)
+    assert text.count("the split is too small for this limit") == 1
+    assert re.match(r"! prune\d0-int\d+-\d: accuracy_drop passed; the split", text.splitlines()[-1])
+    told = render(report, verbosity=1)
+    assert told.count("the split is too small for this limit") == 6, "each case's row has its own"

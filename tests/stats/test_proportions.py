@@ -1,7 +1,5 @@
 """Intervals for a test set that is given: known values, coverage by simulation, the ends of the range."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -80,28 +78,53 @@ def test_wilson_stays_in_the_range():
     assert stats.wilson_interval(20, 20, 0.99)[1] == 1.0
 
 
-@pytest.mark.parametrize(("n", "skew"), [(30, 0.5), (200, 1.0)])
-def test_the_bootstrap_covers_a_skewed_difference(n, skew):
-    generator = np.random.default_rng(4)
-    truth, hits = 0.1, 0
-    for trial in range(400):
-        noise = generator.lognormal(0.0, skew, size=n) - math.exp(skew**2 / 2)
-        baseline = generator.normal(size=n)
-        drawn = stats.paired_bootstrap(baseline, baseline - truth - noise, 0.95, seed=trial, replicates=800)
-        hits += drawn.low <= truth <= drawn.high
-    # The percentile method undercovers a skewed mean by a few percent at such n: its known weakness.
-    assert hits / 400 >= 0.89
+def test_few_degrees_of_freedom_are_less_sure():
+    """Of few groups the variance is not known well: Student's t takes the normal's place."""
+    low, high = stats.tango_interval(31, 12, 800, 0.95)
+    few_low, few_high = stats.tango_interval(31, 12, 800, 0.95, degrees=5)
+    assert few_low < low < high < few_high
+    assert 0.5 < stats.tango_sure(31, 12, 800, 0.05, degrees=5) < stats.tango_sure(31, 12, 800, 0.05)
+    low, high = stats.wilson_interval(700, 800, 0.95)
+    few_low, few_high = stats.wilson_interval(700, 800, 0.95, degrees=5)
+    assert few_low < low < high < few_high
 
 
-def test_the_bootstrap_is_sure_of_what_is_plain():
-    baseline = np.linspace(0.0, 1.0, 100)
-    drawn = stats.paired_bootstrap(baseline, baseline - 0.1 - 0.01 * np.cos(np.arange(100)), 0.95, seed=0)
-    assert drawn.low < 0.1 < drawn.high
-    assert drawn.sure(0.2) == 1.0
-    assert drawn.sure(0.05) == 0.0
-    assert 0.1 < drawn.sure(0.1) < 0.9
+def test_wilson_is_scipys_and_sure_at_its_ends():
+    from scipy.stats import binomtest
+
+    theirs = binomtest(45, 50).proportion_ci(0.9, method="wilson")
+    low, high = stats.wilson_interval(45, 50, 0.9)
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert stats.wilson_sure(45, 50, high) == pytest.approx(0.95)
+    assert stats.wilson_sure(45, 50, low) == pytest.approx(0.05)
+    # All of fifty right: nobody can say that the share is 1, nor that it is not.
+    assert stats.wilson_sure(50, 50, 1.0) == 0.5
 
 
-def test_the_bootstrap_refuses_scores_that_are_not_pairs():
-    with pytest.raises(ValueError, match=r"\[N\]"):
-        stats.paired_bootstrap([1.0, 2.0], [1.0], 0.95, seed=0)
+def test_copies_of_a_sample_are_one_sample():
+    values = np.zeros(300)
+    values[:20] = 1.0
+    alone = stats.design_effect(values, np.arange(300))
+    assert alone == pytest.approx(1.0, abs=0.01)
+    copied = stats.design_effect(np.repeat(values, 5), np.repeat(np.arange(300), 5))
+    assert copied == pytest.approx(5.0, rel=0.02)
+    # Where nothing flips, nothing tells whether samples of a group would flip together: the groups count.
+    assert stats.design_effect(np.zeros(100), np.repeat(np.arange(20), 5)) == pytest.approx(5.0)
+
+
+def test_the_smallest_decidable_limit_is_tangos():
+    for n, confidence in ((360, 0.95), (5000, 0.99)):
+        limit = stats.decidable_limit(n, confidence)
+        assert stats.tango_sure(0, 0, n, limit) == pytest.approx(confidence, abs=1e-9)
+        assert stats.samples_for_limit(limit, confidence) == n
+
+
+def test_as_many_samples_as_are_said_decide():
+    sure = stats.tango_sure(8, 4, 800, 0.01)
+    assert sure < 0.95
+    needed = stats.samples_to_be_sure(800, sure, 0.95)
+    assert needed is not None
+    more = needed / 800
+    assert stats.tango_sure(8 * more, 4 * more, needed, 0.01) == pytest.approx(0.95, abs=1e-3)
+    assert stats.samples_to_be_sure(800, 0.5, 0.95) is None
+    assert stats.samples_to_be_sure(800, 0.97, 0.95) == 800

@@ -35,6 +35,7 @@ def make_statement(report: Mapping[str, Any], cases: Sequence[Case], budget: Pat
     predicate = {
         "budget": {"name": budget.name, "digest": digest(budget)},
         "materials": [{"name": path.name, "digest": digest(path)} for path in _materials(cases)],
+        "confidence": report["options"].get("confidence"),
         **{key: report[key] for key in ("created", "machine", "versions")},
         "results": [_lasting(row) for row in report["rows"]],
     }

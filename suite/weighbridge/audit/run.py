@@ -30,13 +30,15 @@ def audit(
     say: Say = lambda text: None,
     executor: str = DEFAULT,
     also: Sequence[str] = (),
+    confidence: float | None = None,
 ) -> dict[str, Any]:
     """The report of `cases`, one row each; results are kept under `workdir` while it is made.
 
-    `also` names measurements that a report shows though the budget does not ask for them.
+    `also` names measurements that a report shows though the budget does not ask for them; `confidence` is how sure a
+    verdict must be where the budget does not say it.
     """
     carries_out = EXECUTORS.get(executor)()
-    options = RunOptions(root=Path.cwd(), store=workdir)
+    options = RunOptions(root=Path.cwd(), store=workdir, confidence=confidence)
     rows = []
     try:
         for number, case in enumerate(cases):
@@ -51,7 +53,7 @@ def audit(
             rows.append((trouble or carries_out.run(job, listen)).row())
     finally:
         carries_out.close()
-    return make_report(rows, {"audit": True}, options.root)
+    return make_report(rows, {"audit": True, "confidence": confidence}, options.root)
 
 
 def _job(case: Case, options: RunOptions, also: Sequence[str]) -> tuple[Job, CaseResult | None]:

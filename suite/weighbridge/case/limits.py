@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -21,6 +21,7 @@ from weighbridge.contracts import (
     Threshold,
 )
 from weighbridge.core.errors import did_you_mean
+from weighbridge.core.options import check_confidence
 from weighbridge.core.units import parse
 
 
@@ -76,17 +77,24 @@ def _consistent(limit: Limit, threshold: Threshold, where: KeyPath, fault: Fault
         fault(where, f"{where[1]}: min {limit.min:g} is above max {limit.max:g}, so nothing could pass")
     if limit.equals is not None and len(bounds) > 1:
         fault(where, f"{where[1]}: `equals` stands alone, without min and max")
-    if limit.confidence is not None and not 0.5 <= limit.confidence < 1:
-        fault(
-            (*where, "confidence"),
-            f"{where[1]}.confidence is a probability from 0.5 to below 1, not {limit.confidence}",
-        )
-    elif limit.confidence is not None and threshold.unit in ("bytes", "count"):
+    if limit.confidence is None:
+        return
+    try:
+        check_confidence(limit.confidence)
+    except ValueError as error:
+        fault((*where, "confidence"), f"{where[1]}.confidence {error}")
+    if threshold.unit in ("bytes", "count"):
         fault(
             (*where, "confidence"),
             f"'{threshold.name}' is counted, not sampled, so it has no confidence",
             key=True,
         )
+
+
+def known_metric(stated: str | Mapping[str, Any] | None) -> Metric | None:
+    """The registered metric that a case names; None for one of the user's or of torchmetrics, of which nothing is known."""
+    name = "accuracy" if stated is None else stated
+    return METRICS.get(name) if isinstance(name, str) and name in METRICS else None
 
 
 def check_possible(

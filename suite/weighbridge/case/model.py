@@ -72,6 +72,8 @@ class Case:
     inputs: tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | str | None = None
     """Shapes of one sample by position or by name, or `random`: shapes as the model's file declares them."""
     targets: str | int | None = None
+    groups: str | int | None = None
+    """What names the samples that belong together, as `targets` is named."""
     batch: Mapping[str, int | None] = field(default_factory=dict)
     """The batch axis by input name, None for an input without one; axis 0 for what is not named."""
     sequence: bool = False
@@ -150,6 +152,11 @@ class CaseSpec(Options):
     )
     targets: str | int | None = Field(
         None, description="The targets' key in a mapping, or their position in a tuple, counted from 0."
+    )
+    groups: str | int | None = Field(
+        None,
+        description="The key in a mapping or .npz, or the position in a tuple, of what says which samples belong together: "
+        "five variants of one photo are no five samples.",
     )
     batch: dict[str, Annotated[int, Field(ge=0)] | None] = Field(
         default_factory=dict,

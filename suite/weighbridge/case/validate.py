@@ -7,7 +7,7 @@ from typing import Any
 
 from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
-from weighbridge.case.limits import check_possible, read_thresholds
+from weighbridge.case.limits import check_possible, known_metric, read_thresholds
 from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef, ThresholdRef
 from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
@@ -51,7 +51,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         compares=bool(spec.recipe or spec.candidate),
         data=spec.data is not None,
         inputs=spec.inputs is not None,
-        metric=METRICS.get(named) if (named := str(spec.metric or "accuracy")) in METRICS else None,
+        metric=known_metric(spec.metric),
     )
     if spec.sequence:
         _steps_only(thresholds, fault)
@@ -70,6 +70,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         data=spec.data,
         inputs=_shapes(spec.inputs),
         targets=spec.targets,
+        groups=spec.groups,
         batch=spec.batch,
         sequence=spec.sequence,
         metric=spec.metric,

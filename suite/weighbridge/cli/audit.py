@@ -31,6 +31,11 @@ def register(verbs: Any) -> None:
     verb.add_argument("--record", type=Path, help="file of the record (OUT/audit.intoto.json)")
     verb.add_argument("--key", type=Path, help="Ed25519 private key (PEM) to sign the record with")
     verb.add_argument(
+        "--confidence",
+        metavar="P",
+        help="how sure a verdict on something sampled must be, such as 0.95, where the budget does not say it",
+    )
+    verb.add_argument(
         "--executor", default="process", help="where files are opened: process (a worker), or inline"
     )
 
@@ -43,11 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.report.github import announce
     from weighbridge.report.terminal import render
 
+    confidence = _confidence(arguments.confidence)
     writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
     also = [name for writer in writers for name in getattr(writer, "measures", ())]
     cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
-        report = audit(cases, Path(workdir), say, arguments.executor, also)
+        report = audit(cases, Path(workdir), say, arguments.executor, also, confidence)
     say("")
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.record or arguments.out / f"audit{SUFFIX}"
@@ -60,3 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
         announce(report, sys.stdout.write, os.environ)
     print(f"record: {record}{' (signed)' if arguments.key else ' (not signed)'}")
     return exit_code(report)
+
+
+def _confidence(text: str | None) -> float | None:
+    from weighbridge.core.errors import UsageError
+    from weighbridge.core.options import read_confidence
+
+    try:
+        return read_confidence(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"--confidence {error}") from None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.cli.verbs import add_verb
+
+if TYPE_CHECKING:
+    from weighbridge.case.model import Case, ThresholdRef
 
 
 def register(verbs: Any) -> None:
@@ -30,4 +34,25 @@ def run(arguments: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
         else:
             print(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}")
+            for case in cases:
+                for ref, text in _undecidable(case):
+                    print(f"{path}:{ref.line}:{ref.column}: note: {ref.name}: {text}")
     return 1 if faulty else 0
+
+
+def _undecidable(case: Case) -> Sequence[tuple[ThresholdRef, str]]:
+    """The limits that an `.npz` is too small for. What a callable gives is not asked here: it is the user's code."""
+    from weighbridge.core.data import load_data
+    from weighbridge.core.errors import StageError
+    from weighbridge.core.layout import Layout
+    from weighbridge.run.inputs import undecidable
+
+    if case.data is None or not case.data.endswith(".npz"):
+        return ()
+    try:
+        data = load_data(
+            case.data, case.folder, case.seed, Layout(case.targets, case.batch, case.sequence, case.groups)
+        )
+    except StageError:  # a file that is made before the run need not be there yet
+        return ()
+    return undecidable(case, case.thresholds, data)

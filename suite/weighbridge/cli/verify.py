@@ -73,7 +73,7 @@ def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
     cases = read_budget(arguments.budget, arguments.artifacts, arguments.baseline)
     check_materials(statement, cases)
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
-        report = audit(cases, Path(workdir), say)
+        report = audit(cases, Path(workdir), say, confidence=statement["predicate"].get("confidence"))
     say("")
     differences = compare(statement, report)
     if differences:

@@ -147,10 +147,12 @@ class Fingerprint:
 
     def __init__(self) -> None:
         self.not_finite = 0
+        self.groups: set[str | float] = set()
+        """The groups that the samples belong to, where the data names them."""
         self._sha = hashlib.sha256()
         self._rows: list[bytes] = []
 
-    def add(self, inputs: Inputs, targets: Array | None) -> None:
+    def add(self, inputs: Inputs, targets: Array | None, groups: Array | None = None) -> None:
         self.not_finite += int(not_finite(inputs).sum())
         for name, array, axis in items(inputs):
             self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
@@ -166,6 +168,10 @@ class Fingerprint:
         if targets is not None:
             self._sha.update(f"targets {targets.dtype} {targets.shape};".encode())
             self._sha.update(_bytes(targets))
+        if groups is not None:
+            self.groups.update(groups.tolist())
+            self._sha.update(f"groups {groups.dtype} {groups.shape};".encode())
+            self._sha.update(_bytes(groups))
 
     def hexdigest(self) -> str:
         return self._sha.hexdigest()

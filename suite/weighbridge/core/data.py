@@ -107,6 +107,10 @@ class Data:
                     found.append(f"{shared} of {len(rows)} test samples also stand in the split '{name}'")
         if test.not_finite:
             found.append(f"{test.not_finite} of {len(rows)} test samples hold NaN or infinity")
+        if test.groups:
+            found.append(
+                f"the {len(rows)} test samples belong to {len(test.groups)} groups, which are what accuracy is sure by"
+            )
         if len(rows) < FEW:
             found.append(
                 f"the test split has {len(rows)} samples, so one more or less is {1 / len(rows):.1%}"
@@ -124,8 +128,9 @@ class Data:
             raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")
         if found not in self._opened:
             try:
-                split: Split | StageError = open_split(
-                    found, known[found], self.layout, self.folder, found == TRAIN
+                split: Split | StageError = replace(
+                    open_split(found, known[found], self.layout, self.folder, found == TRAIN),
+                    grouped_by=self.layout.groups,
                 )
             except StageError as error:  # half a generator must not be read as if it were the whole
                 split = error

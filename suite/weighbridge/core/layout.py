@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,36 +19,48 @@ Labelled: TypeAlias = "tuple[Inputs, Array | None]"
 """Inputs and targets of a batch."""
 
 
+class Batch(NamedTuple):
+    """All that the data says of some samples: inputs, and targets and groups, [N, ...] and [N], where it gives them."""
+
+    inputs: Inputs
+    targets: Array | None = None
+    groups: Array | None = None
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a case says about the form of its data.
 
-    `targets` is a key of a mapping, or the position in a tuple; by default one of `LABELS`, or the last. `axes` is the
-    batch axis of the inputs that do not have it at 0. `sequence`: a sample is fed step by step.
+    `targets` is a key of a mapping, or the position in a tuple; by default one of `LABELS`, or the last. `groups` is the
+    same for what names the samples that belong together: no input, and only the split test needs it. `axes` is the batch
+    axis of the inputs that do not have it at 0. `sequence`: a sample is fed step by step.
     """
 
     targets: str | int | None = None
     axes: Axes = field(default_factory=dict)
     sequence: bool = False
+    groups: str | int | None = None
 
-    def batch(self, value: Any, split: str) -> Labelled:
+    def batch(self, value: Any, split: str) -> Batch:
         """`value` as a batch; raises `StageError` where its parts are no arrays or differ in length."""
-        inputs, targets = self._parts(value, split, lift=False)
+        inputs, targets, groups = found = self._parts(value, split, lift=False)
         lengths = {name: array.shape[axis] for name, array, axis in items(inputs) if axis is not None}
         if targets is not None:
             lengths["targets"] = len(targets)
+        if groups is not None:
+            lengths["groups"] = len(groups)
         if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{_label(name)} {length}" for name, length in lengths.items())
-            raise StageError("data", f"split '{split}': inputs and targets differ in length: {found}")
-        return inputs, targets
+            said = ", ".join(f"{_label(name)} {length}" for name, length in lengths.items())
+            raise StageError("data", f"split '{split}': inputs and targets differ in length: {said}")
+        return found
 
-    def sample(self, value: Any, split: str) -> Labelled:
+    def sample(self, value: Any, split: str) -> Batch:
         """`value`, one sample without a batch axis, as a batch of one."""
         return self._parts(value, split, lift=True)
 
     def is_sample(self, value: Any, split: str) -> bool:
         """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row."""
-        raw_inputs, raw_targets = self._divide(value, split)
+        raw_inputs, raw_targets, _ = self._divide(value, split)
         if raw_targets is None:
             return False
         targets, inputs = to_array(raw_targets, split), self._inputs(raw_inputs, split)
@@ -58,17 +70,21 @@ class Layout:
             if axis is not None
         )
 
-    def _parts(self, value: Any, split: str, lift: bool) -> Labelled:
-        raw_inputs, raw_targets = self._divide(value, split)
+    def _parts(self, value: Any, split: str, lift: bool) -> Batch:
+        raw_inputs, raw_targets, raw_groups = self._divide(value, split)
         inputs = self._inputs(raw_inputs, split)
         targets = None if raw_targets is None else to_array(raw_targets, split)
+        groups = (
+            None if raw_groups is None else self._one_each(to_array(raw_groups, split, "groups"), split, lift)
+        )
         if lift:
             targets = None if targets is None else targets[None]
             lifted = {
                 name: array if axis is None else np.expand_dims(array, axis)
                 for name, array, axis in items(inputs)
             }
-            return self._named(lifted) if isinstance(inputs, dict) else tuple(lifted.values()), targets
+            named = self._named(lifted) if isinstance(inputs, dict) else tuple(lifted.values())
+            return Batch(named, targets, groups)
         for name, array, axis in items(inputs):
             if axis is not None and array.ndim <= axis:
                 raise StageError(
@@ -79,17 +95,28 @@ class Layout:
             raise StageError(
                 "data", f"split '{split}': the targets are one {targets.dtype}, not one a sample"
             )
-        return inputs, targets
+        return Batch(inputs, targets, groups)
 
-    def _divide(self, value: Any, split: str) -> tuple[Any, Any]:
-        """The inputs and the targets in `value`, as they came."""
+    def _one_each(self, groups: Array, split: str, lift: bool) -> Array:
+        """`groups`, shape [N]: one name or number a sample."""
+        if groups.size != (1 if lift else groups.shape[0] if groups.ndim else -1):
+            raise StageError(
+                "data",
+                f"split '{split}': `groups: {self.groups}` is one name or number a sample, and has the shape "
+                f"{list(groups.shape)}",
+            )
+        return groups.reshape(-1)
+
+    def _divide(self, value: Any, split: str) -> tuple[Any, Any, Any]:
+        """The inputs, the targets and the groups in `value`, as they came."""
         if isinstance(value, Mapping):
             return self._divide_mapping(value, split)
         if not isinstance(value, tuple | list) or is_numbers(value):
-            return value, None
+            return value, None, None
         if len(value) == 1 or (len(value) == 2 and value[1] is None and isinstance(value[0], Mapping)):
-            return self._divide(value[0], split) if isinstance(value[0], Mapping) else (value[0], None)
-        at = len(value) - 1 if not isinstance(self.targets, int) else self.targets
+            return self._divide(value[0], split) if isinstance(value[0], Mapping) else (value[0], None, None)
+        beside = {self.groups} & set(range(len(value)))
+        at = self.targets if isinstance(self.targets, int) else max(set(range(len(value))) - beside)
         if isinstance(self.targets, str):
             raise StageError(
                 "data",
@@ -100,10 +127,17 @@ class Layout:
             raise StageError(
                 "data", f"split '{split}': `targets: {at}`, and the data gives tuples of {len(value)}"
             )
-        rest = [part for index, part in enumerate(value) if index != at % len(value)]
-        return rest[0] if len(rest) == 1 else tuple(rest), value[at]
+        rest = [part for index, part in enumerate(value) if index not in (at % len(value), *beside)]
+        groups = value[self.groups] if beside and isinstance(self.groups, int) else None
+        if len(rest) != 1:
+            return tuple(rest), value[at], groups
+        inputs = rest[0]
+        if isinstance(inputs, Mapping) and self.groups in inputs:
+            groups = inputs[self.groups]
+            inputs = {name: part for name, part in inputs.items() if name != self.groups}
+        return inputs, value[at], groups
 
-    def _divide_mapping(self, value: Mapping[Any, Any], split: str) -> tuple[Any, Any]:
+    def _divide_mapping(self, value: Mapping[Any, Any], split: str) -> tuple[Any, Any, Any]:
         if isinstance(self.targets, int):
             raise StageError(
                 "data",
@@ -121,10 +155,10 @@ class Layout:
                 "data",
                 f"split '{split}' holds {' and '.join(known)}; say which are the targets: `targets: {known[0]}`",
             )
-        inputs = {str(name): part for name, part in value.items() if name not in known}
+        inputs = {str(name): part for name, part in value.items() if name not in (*known, self.groups)}
         if not inputs:
             raise StageError("data", f"split '{split}' holds {', '.join(map(str, value))} and no inputs")
-        return inputs, value[known[0]] if known else None
+        return inputs, value[known[0]] if known else None, value.get(self.groups)
 
     def _inputs(self, value: Any, split: str) -> Inputs:
         if isinstance(value, Mapping):
@@ -180,5 +214,11 @@ def to_array(value: Any, split: str, name: str = "") -> Array:
 
 def _label(name: str) -> str:
     return (
-        "the targets" if name in ("", "targets") else f"input {name}" if name.isdigit() else f"input '{name}'"
+        "the targets"
+        if name in ("", "targets")
+        else "the groups"
+        if name == "groups"
+        else f"input {name}"
+        if name.isdigit()
+        else f"input '{name}'"
     )

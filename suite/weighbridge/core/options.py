@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from weighbridge.core.units import parse
+
 
 class Options(BaseModel):
     """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raises `ValueError` for what is no confidence that can be demanded: a coin has one half, nothing has 1."""
+    if not 0.5 < confidence < 1:
+        hint = f"; did you mean {confidence / 100:g}?" if 50 < confidence < 100 else ""
+        raise ValueError(f"is a probability above 0.5 and below 1, not {confidence:g}{hint}")
+
+
+def read_confidence(text: str) -> float:
+    """`0.95` or `95 %` as a number; raises `ValueError`, to be read after the name of what holds it."""
+    try:
+        confidence = parse(text, "fraction") if "%" in text else float(text)
+    except ValueError:
+        raise ValueError(f"is a number such as 0.95, not '{text}'") from None
+    check_confidence(confidence)
+    return confidence
 
 
 class Limit(Options):
@@ -18,7 +37,11 @@ class Limit(Options):
     max: float | None = None
     equals: float | None = None
     confidence: float | None = None
-    """Given: the interval at this confidence must clear the limit, not only the point estimate."""
+    """Given: the verdict must be at least this sure, between 0.5 and 1, or it is inconclusive."""
+
+    def demanding(self, confidence: float | None) -> Limit:
+        """The same limit, with the `confidence` of the whole run where it states none itself."""
+        return self if self.confidence else self.model_copy(update={"confidence": confidence})
 
     def __str__(self) -> str:
         parts = [

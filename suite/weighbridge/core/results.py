@@ -53,6 +53,8 @@ class Reading:
     """What the number alone does not say: which operators are not allowed, which layer is too coarse."""
     unit: str | None = None
     """Where it is not the threshold's own: an error such as mse is no fraction."""
+    advice: tuple[str, ...] = ()
+    """What is to be done in the light of this limit, whether it is met or not."""
 
 
 @dataclass(frozen=True)

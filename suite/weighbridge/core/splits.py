@@ -15,7 +15,7 @@ import numpy as np
 from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
-from weighbridge.core.layout import Labelled, Layout
+from weighbridge.core.layout import Batch, Labelled, Layout
 
 KEEP = 256 * 2**20
 """Bytes: a split up to this size is read once and kept; a generator, which can be read once only, must be no larger."""
@@ -32,6 +32,8 @@ class Split:
     name: str
     source: Arrays | Stream | Kept
     redrawn: bool = False
+    grouped_by: str | int | None = None
+    """What the case says names the samples that belong together."""
     _fingerprint: Fingerprint | None = field(default=None, repr=False)
 
     @property
@@ -48,6 +50,11 @@ class Split:
 
         Samples of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
         """
+        for batch in self.whole(size):
+            yield batch.inputs, batch.targets
+
+    def whole(self, size: int = 64) -> Iterator[Batch]:
+        """The same, with the group of each sample where the data gives it."""
         empty = True
         for batch in self.source.batches(size):
             empty = False
@@ -100,7 +107,8 @@ class Split:
             if isinstance(source, Arrays):
                 yield take(source.inputs, rows), None if source.targets is None else source.targets[rows]
             else:
-                yield from _grouped(source.elements(rows), size + 1)
+                for batch in _grouped(source.elements(rows), size + 1):
+                    yield batch.inputs, batch.targets
 
     def digest(self) -> str:
         """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
@@ -111,8 +119,8 @@ class Split:
         if self._fingerprint is None:
             found = Fingerprint()
             kept = Kept(self.source) if isinstance(self.source, Stream) and not self.redrawn else None
-            for inputs, targets in (kept or self.source).batches(64):
-                found.add(inputs, targets)
+            for batch in (kept or self.source).batches(64):
+                found.add(*batch)
             if not found.rows().size:
                 raise StageError("data", f"split '{self.name}' is empty")
             if kept is not None and kept.complete:
@@ -129,14 +137,18 @@ class Arrays:
 
     inputs: Inputs
     targets: Array | None
+    groups: Array | None = None
 
     def __post_init__(self) -> None:
         self.length: int | None = count(self.inputs)
 
-    def batches(self, size: int) -> Iterator[Labelled]:
+    def batches(self, size: int) -> Iterator[Batch]:
         for start in range(0, self.length or 0, size):
             rows = slice(start, start + size)
-            yield take(self.inputs, rows), None if self.targets is None else self.targets[rows]
+            targets, groups = (
+                None if column is None else column[rows] for column in (self.targets, self.groups)
+            )
+            yield Batch(take(self.inputs, rows), targets, groups)
 
 
 @dataclass
@@ -157,7 +169,7 @@ class Stream:
     def samples(self) -> int | None:
         return self.length
 
-    def batches(self, size: int) -> Iterator[Labelled]:
+    def batches(self, size: int) -> Iterator[Batch]:
         elements = self.elements()
         first = next(elements, None)
         if first is None:
@@ -167,7 +179,7 @@ class Stream:
         else:
             yield from _chained(first, elements)
 
-    def elements(self, order: Iterable[int] | None = None) -> Iterator[Labelled]:
+    def elements(self, order: Iterable[int] | None = None) -> Iterator[Batch]:
         """Each element as a batch: of one, where it is a sample. `order` is of the samples of a `dataset`."""
         try:
             for value in self.open() if order is None else (self.dataset[int(index)] for index in order):
@@ -187,7 +199,7 @@ class Kept:
 
     def __init__(self, source: Stream) -> None:
         self._source = source
-        self._elements: list[Labelled] | None = []
+        self._elements: list[Batch] | None = []
         self.complete = False
         self.length = source.length
 
@@ -200,16 +212,16 @@ class Kept:
     def samples(self) -> int | None:
         return len(self._elements or ()) if self.complete and self._source.single else None
 
-    def batches(self, size: int) -> Iterator[Labelled]:
+    def batches(self, size: int) -> Iterator[Batch]:
         if not self.complete:
             return self._first(size)
         return _grouped(self.elements(), size) if self._source.single else self.elements()
 
-    def elements(self, order: Iterable[int] | None = None) -> Iterator[Labelled]:
+    def elements(self, order: Iterable[int] | None = None) -> Iterator[Batch]:
         held = self._elements or []
         return iter(held) if order is None else (held[int(index)] for index in order)
 
-    def _first(self, size: int) -> Iterator[Labelled]:
+    def _first(self, size: int) -> Iterator[Batch]:
         self._elements = []
         reading = self._remember(self._source.elements())
         first = next(reading, None)
@@ -218,35 +230,41 @@ class Kept:
             yield from _grouped(chained, size) if self._source.single else chained
         self.complete = self._elements is not None
 
-    def _remember(self, elements: Iterator[Labelled]) -> Iterator[Labelled]:
+    def _remember(self, elements: Iterator[Batch]) -> Iterator[Batch]:
         held = 0
-        for inputs, targets in elements:
-            held += nbytes(inputs, targets)
+        for element in elements:
+            held += nbytes(element.inputs, element.targets)
             if held > KEEP:
                 self._elements = None
             if self._elements is not None:
-                self._elements.append((inputs, targets))
-            yield inputs, targets
+                self._elements.append(element)
+            yield element
 
 
-def _chained(first: Labelled, rest: Iterator[Labelled]) -> Iterator[Labelled]:
+def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     yield first
     yield from rest
 
 
-def _grouped(samples: Iterable[Labelled], size: int) -> Iterator[Labelled]:
+def _grouped(samples: Iterable[Batch], size: int) -> Iterator[Batch]:
     """Batches of up to `size` of consecutive samples that have one shape."""
-    group: list[Labelled] = []
+    group: list[Batch] = []
     for sample in samples:
         if group and (len(group) == size or _form(sample) != _form(group[0])):
-            yield _joined(group)
+            yield _whole(group)
             group = []
         group.append(sample)
     if group:
-        yield _joined(group)
+        yield _whole(group)
 
 
-def _form(batch: Labelled) -> tuple[Any, ...]:
+def _whole(batches: Sequence[Batch]) -> Batch:
+    groups = [batch.groups for batch in batches if batch.groups is not None]
+    labelled = [(batch.inputs, batch.targets) for batch in batches]
+    return Batch(*_joined(labelled), np.concatenate(groups) if groups else None)
+
+
+def _form(batch: Labelled | Batch) -> tuple[Any, ...]:
     """What the samples of one batch share: shapes, and the values of what has no batch axis."""
     shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
     return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared

@@ -1,7 +1,7 @@
 """Intervals and sequential decisions: numbers in, numbers out. Knows no model, no clock and no file.
 
-Accuracy is judged on a test set that is given: Wilson for one proportion, Tango for two on the same samples,
-a paired bootstrap for scores that are no proportion. Speed is judged while it is being sampled: the
+Accuracy is judged on a test set that is given: Wilson for one proportion, Tango for two on the same samples; scores
+that are no proportion are resampled (`resampling`). Speed is judged while it is being sampled: the
 sequential intervals below stay valid however often one looks and whenever one stops.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -29,17 +29,48 @@ def normal_quantile(probability: float) -> float:
     return float(ndtri(probability))
 
 
-def wilson_interval(k: int, n: int, confidence: float) -> tuple[float, float]:
-    """Two-sided score interval for a proportion, k of n (Wilson 1927). (0, 1) when n is 0."""
+def _quantile(probability: float, degrees: float | None) -> float:
+    """Of Student's t with so many degrees of freedom, as few groups ask for; of the normal without."""
+    from scipy.special import stdtrit
+
+    return normal_quantile(probability) if degrees is None else float(stdtrit(degrees, probability))
+
+
+def _below(score: float, degrees: float | None) -> float:
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(score) if degrees is None else stdtr(degrees, score))
+
+
+def wilson_interval(
+    k: float, n: float, confidence: float, degrees: float | None = None
+) -> tuple[float, float]:
+    """Two-sided score interval for a proportion, k of n (Wilson 1927). (0, 1) when n is 0.
+
+    Clustered samples count as fewer (`design_effect`), hence not whole numbers, with the groups' degrees of freedom.
+    """
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
+    z2 = _quantile((1 + confidence) / 2, degrees) ** 2
+    share = k / n
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return (0.0 if k <= 0 else low), (1.0 if k >= n else high)
 
-    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+
+def wilson_sure(k: float, n: float, limit: float, degrees: float | None = None) -> float:
+    """One-sided confidence, in [0, 1], that the true proportion is at most `limit`: Wilson's score test."""
+    if n == 0:
+        return 0.5
+    if not 0.0 < limit < 1.0:
+        # Of k = n nothing tells the true share from 1.
+        at_the_end = k == (n if limit >= 1.0 else 0)
+        return 0.5 if at_the_end and limit in (0.0, 1.0) else float(limit >= 1.0)
+    return _below((limit - k / n) / math.sqrt(limit * (1 - limit) / n), degrees)
 
 
-def tango_score(b: int, c: int, n: int, difference: float) -> float:
+def tango_score(b: float, c: float, n: float, difference: float) -> float:
     """Tango's score statistic for H0: P(b cell) - P(c cell) = `difference` (Tango 1998, Stat. Med. 17:891).
 
     The nuisance P(c cell) is replaced by its maximum likelihood estimate under H0, the root of a quadratic.
@@ -54,32 +85,80 @@ def tango_score(b: int, c: int, n: int, difference: float) -> float:
     return excess / math.sqrt(variance)
 
 
-def tango_interval(b: int, c: int, n: int, confidence: float) -> tuple[float, float]:
+def tango_interval(
+    b: float, c: float, n: float, confidence: float, degrees: float | None = None
+) -> tuple[float, float]:
     """Two-sided score interval for (b - c) / n, the difference of two proportions on the same n samples.
 
     b counts the samples that the baseline has right and the candidate wrong, c the reverse, so a positive
-    difference is a drop. It holds its coverage for few discordant samples, and none, where Wald's does not.
+    difference is a drop. It holds its coverage for few discordant samples, and none, where Wald's does not. Clustered
+    samples count as fewer (`design_effect`), with the groups' degrees of freedom.
     """
     if n == 0:
         return -1.0, 1.0
-    z, estimate = normal_quantile((1 + confidence) / 2), (b - c) / n
+    z, estimate = _quantile((1 + confidence) / 2, degrees), (b - c) / n
     low = _root(lambda d: tango_score(b, c, n, d) - z, -1.0, estimate)
     high = _root(lambda d: tango_score(b, c, n, d) + z, estimate, 1.0)
     return low, high
 
 
-def tango_sure(b: int, c: int, n: int, limit: float) -> float:
+def tango_sure(b: float, c: float, n: float, limit: float, degrees: float | None = None) -> float:
     """One-sided confidence, in [0, 1], that the true drop (b - c) / n is at most `limit`."""
-    from scipy.special import ndtr
-
     if n == 0:
         return 0.5
     if not -1.0 < limit < 1.0:
         return float(limit >= 1.0)
-    return float(ndtr(-tango_score(b, c, n, limit)))
+    return _below(-tango_score(b, c, n, limit), degrees)
 
 
-def detectable_drop(b: int, c: int, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+def design_effect(values: Floats, groups: NDArray[Any]) -> float:
+    """How many of `values`, each -1, 0 or 1, in their `groups`, both shape [N], tell as much as one alone; at least 1.
+
+    The variance of the mean over whole groups, by linearization, over that of independent samples (Kish 1965, Survey
+    Sampling; score intervals at n over it: Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484). Few nonzero values
+    cannot tell it, so that one group more, all of it nonzero, is added to both: without any nonzero, groups count as
+    single samples.
+    """
+    _, unit = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(unit).astype(float)
+    n, rest = len(values), values - values.mean()
+    size = n / len(sizes)
+    if len(sizes) == 1:
+        return size
+    clustered = (np.bincount(unit, weights=rest) ** 2).sum() * len(sizes) / (len(sizes) - 1) + size**2
+    alone = (rest**2).sum() * n / (n - 1) + size
+    return max(1.0, float(clustered / alone))
+
+
+def decidable_limit(n: float, confidence: float) -> float:
+    """The smallest limit on a drop that n samples can be sure of where not one of them flips: z^2 / (n + z^2).
+
+    It is `tango_sure(0, 0, n, limit) == confidence` solved for the limit. A smaller one takes net gains to be sure of.
+    """
+    z2 = normal_quantile(confidence) ** 2
+    return z2 / (n + z2)
+
+
+def samples_for_limit(limit: float, confidence: float) -> int:
+    """The fewest samples of which `decidable_limit` is at most `limit`, above 0."""
+    return math.ceil(normal_quantile(confidence) ** 2 * (1 - limit) / limit - 1e-9)
+
+
+def samples_to_be_sure(n: int, sure: float, confidence: float) -> int | None:
+    """How many samples like these n make a verdict `confidence` sure that is `sure` now; None for more than a million.
+
+    The score of a test grows with the root of the number of samples, at the same shares.
+    """
+    if sure >= confidence:
+        return n
+    score = normal_quantile(max(min(sure, 1 - 1e-12), 1e-12))
+    if score <= 0 or n == 0:
+        return None
+    needed = math.ceil(n * (normal_quantile(confidence) / score) ** 2)
+    return needed if needed <= 1_000_000 else None
+
+
+def detectable_drop(b: float, c: float, n: float, alpha: float = 0.05, power: float = 0.8) -> float:
     """The smallest true drop that a one-sided paired test at `alpha` finds with probability `power`.
 
     Connor 1987 (Biometrics 43:207), solved for the drop, with the discordance that was seen, at least one
@@ -88,7 +167,7 @@ def detectable_drop(b: int, c: int, n: int, alpha: float = 0.05, power: float = 
     if n == 0:
         return 1.0
     z_alpha, z_power = normal_quantile(1 - alpha), normal_quantile(power)
-    seen = max(b + c, 1) / n
+    seen = min(max(b + c, 1.0) / n, 1.0)
 
     def shortfall(drop: float) -> float:
         discordance = max(seen, drop)
@@ -96,49 +175,6 @@ def detectable_drop(b: int, c: int, n: int, alpha: float = 0.05, power: float = 
         return spread - drop * math.sqrt(n)
 
     return 1.0 if shortfall(1.0) > 0 else _root(shortfall, 0.0, 1.0)
-
-
-class Bootstrap(NamedTuple):
-    """`low` and `high` of the mean drop, and every replicate of it in ascending order."""
-
-    low: float
-    high: float
-    replicates: Floats
-
-    def sure(self, limit: float) -> float:
-        """One-sided confidence, in [0, 1], that the true drop is at most `limit`."""
-        return float(np.searchsorted(self.replicates, limit, side="right") / self.replicates.size)
-
-
-def paired_bootstrap(
-    baseline_scores: Sequence[float] | Floats,
-    candidate_scores: Sequence[float] | Floats,
-    confidence: float,
-    seed: int,
-    replicates: int = 4000,
-) -> Bootstrap:
-    """Percentile interval for the mean of baseline - candidate, two arrays of shape [N] of the same samples.
-
-    Replicates are widened by sqrt(N / (N - 1)) about the estimate, without which a percentile interval is too
-    narrow for small N (Hesterberg 2015, Am. Stat. 69:371). Raises `ValueError` unless both are [N], N >= 1.
-    """
-    drops = np.asarray(baseline_scores, dtype=float) - np.asarray(candidate_scores, dtype=float)
-    if np.shape(baseline_scores) != np.shape(candidate_scores) or drops.ndim != 1 or drops.size == 0:
-        raise ValueError(
-            f"scores of shape [N] expected, got {np.shape(baseline_scores)} and {np.shape(candidate_scores)}"
-        )
-    generator, n = np.random.default_rng(seed), drops.size
-    rows = max(1, 4_000_000 // n)  # bounds the memory of the index matrix to 32 MB
-    means = np.concatenate(
-        [
-            drops[generator.integers(0, n, size=(min(rows, replicates - start), n))].mean(axis=1)
-            for start in range(0, replicates, rows)
-        ]
-    )
-    estimate = drops.mean()
-    means = np.sort(estimate + (means - estimate) * (math.sqrt(n / (n - 1)) if n > 1 else 1.0))
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Bootstrap(float(low), float(high), means)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

@@ -71,6 +71,13 @@ def significant(value: float, digits: int = 3) -> str:
     return text if float(text) else "0"
 
 
+def percent(sure: float) -> str:
+    """How sure, never rounded up to certainty: `97 %`, `99.3 %`, `>99.9 %`."""
+    if sure > 0.999:
+        return ">99.9 %"
+    return f"{math.floor(sure * 1000) / 10 if sure >= 0.985 else math.floor(sure * 100):g} %"
+
+
 def _scale(size: float, unit: str, digits: int) -> tuple[float, str]:
     """The largest scale of which the number, rounded to `digits`, is at least one, with its suffix."""
     scales = _SUFFIXES.get(unit)

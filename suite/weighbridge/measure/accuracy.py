@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import (
-    FORMATS,
-    MEASURES,
-    THRESHOLDS,
-    Array,
-    Limit,
-    Measure,
-    Metric,
-    Threshold,
-    Weighing,
-)
-from weighbridge.core import stats
+from weighbridge.contracts import FORMATS, MEASURES, Array, Measure, Metric, Weighing
+from weighbridge.core import resampling, stats
 from weighbridge.core.errors import StageError
-from weighbridge.core.results import Measurement, Reading
+from weighbridge.core.results import Measurement
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
+from weighbridge.measure.accuracy_reading import check_gain, directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
-from weighbridge.measure.mistakes import a_fraction, at_most_one
 
-QUANTILES = 401
 RESAMPLES = 1000
+"""Of a metric that does not decompose, each of which computes it twice."""
+MOST_LOST = 0.05
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -64,6 +56,7 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
     """Candidate against baseline, both evaluated on the same samples; see `measure`."""
     details: dict[str, Any] = {
         "metric": metric.name,
+        "directed": directed(metric),
         "n": ours.n,
         "higher_is_better": metric.higher_is_better,
         "overflows": _overflows(weighing),
@@ -84,13 +77,17 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
     if theirs is not None and baseline_value is not None:
         # without a baseline there is no drop, and the floor that is asked for decides
         _check_chance(metric, baseline_value, theirs, weighing)
-    if metric.binary and ours.scores is not None:
-        details["right"] = int(ours.scores.sum())
-    if theirs is not None and ours.scores is not None and theirs.scores is not None:
-        details |= _paired(metric, theirs.scores, ours.scores)
-    elif theirs is not None:
+    if ours.groups is not None:
+        details["groups"] = len(np.unique(ours.groups))
+    if ours.scores is None:
         details |= _resampled(metric, theirs, ours)
+    elif _zero_or_one(ours) and (theirs is None or _zero_or_one(theirs)):
+        details |= _counted(metric, theirs, ours)
+    else:
+        details |= _averaged(metric, theirs, ours)
     details |= classes.compared(theirs, ours)
+    if baseline_value is not None:
+        check_gain(metric, details, baseline_value, value)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 
@@ -155,140 +152,99 @@ def _check_chance(metric: Metric, value: float, found: Evaluation, weighing: Wei
         )
 
 
-def _paired(metric: Metric, reference: Array, scores: Array) -> dict[str, Any]:
-    n = len(scores)
-    if metric.binary:
-        b = int(((reference == 1) & (scores == 0)).sum())
-        c = int(((reference == 0) & (scores == 1)).sum())
-        return {"drop": (b - c) / n, "b": b, "c": c, "detectable": stats.detectable_drop(b, c, n)}
-    sign = 1.0 if metric.higher_is_better else -1.0
-    bootstrap = stats.paired_bootstrap(sign * reference, sign * scores, 0.95, seed=0)
-    return {"drop": float(sign * (reference - scores).mean()), "quantiles": _quantiles(bootstrap.replicates)}
+def _zero_or_one(found: Evaluation) -> bool:
+    return found.scores is not None and bool(np.isin(found.scores, (0, 1)).all())
 
 
-def _resampled(metric: Metric, theirs: Evaluation, ours: Evaluation) -> dict[str, Any]:
-    """A paired bootstrap of a metric that does not decompose: the same resampled samples for both models."""
-    random = np.random.default_rng(0)
-    sign = 1.0 if metric.higher_is_better else -1.0
+def _counted(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
+    """Of scores that are 0 or 1: how many are 1 (`right`), and how many became worse (`b`) or better (`c`).
 
-    def drop(rows: Array | None) -> float:
-        return sign * (theirs.over(metric, rows) - ours.over(metric, rows))
-
-    drops = [drop(random.integers(0, ours.n, ours.n)) for _ in range(RESAMPLES)]
-    return {"drop": drop(None), "quantiles": _quantiles(np.array(drops))}
-
-
-def _quantiles(replicates: Array) -> list[float]:
-    return [float(value) for value in np.quantile(replicates, np.linspace(0, 1, QUANTILES))]
-
-
-def read_drop(measurement: Measurement, limit: Limit) -> Reading:
-    """The drop, with Tango's interval for paired proportions, or the bootstrap's for other metrics."""
-    details, confidence = measurement.details, limit.confidence or 0.95
-    bound = limit.max if limit.max is not None else limit.min
-    if "b" in details:
-        b, c, n = details["b"], details["c"], details["n"]
-        sure = None
-        if bound is not None:
-            sure = stats.tango_sure(b, c, n, min(max(bound, -0.999), 0.999))
-            sure = sure if details["drop"] <= bound else 1 - sure
-        return Reading(details["drop"], stats.tango_interval(b, c, n, confidence), confidence, sure)
-    quantiles = details["quantiles"]
-    tail = (1 - confidence) / 2
-    low, high = (float(np.quantile(quantiles, q)) for q in (tail, 1 - tail))
-    side = None if bound is None else float(np.mean([q <= bound for q in quantiles]))
-    sure = None if side is None or bound is None else side if details["drop"] <= bound else 1 - side
-    return Reading(details["drop"], (low, high), confidence, sure, unit=None if measurement.unit else "")
+    A metric of the user's may be such a share too. With groups, `effect` and `right_effect` say how many samples tell as
+    much as one alone.
+    """
+    assert ours.scores is not None
+    groups = ours.groups
+    details: dict[str, Any] = {"right": int(ours.scores.sum())}
+    if groups is not None:
+        details["right_effect"] = stats.design_effect(ours.scores, groups)
+    if theirs is None or theirs.scores is None:
+        return details
+    drops = _sign(metric) * (theirs.scores - ours.scores)
+    b, c, n = int((drops == 1).sum()), int((drops == -1).sum()), len(drops)
+    effect = 1.0 if groups is None else stats.design_effect(drops, groups)
+    if groups is not None:
+        details["effect"] = effect
+    detectable = stats.detectable_drop(b / effect, c / effect, n / effect)
+    return {**details, "drop": (b - c) / n, "b": b, "c": c, "detectable": detectable}
 
 
-def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
-    """The drop over the baseline's value."""
-    reading = read_drop(
-        measurement,
-        limit.model_copy(
-            update={
-                side: value * measurement.baseline
-                for side in ("min", "max")
-                if (value := getattr(limit, side)) is not None and measurement.baseline
-            }
-        ),
+def _averaged(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
+    """Of scores whose mean is the metric: confidence distributions of the mean and of the mean drop."""
+    assert ours.scores is not None
+    columns = [ours.scores]
+    if theirs is not None and theirs.scores is not None:
+        columns.append(_sign(metric) * (theirs.scores - ours.scores))
+    seen = np.concatenate([ours.scores, *([] if theirs is None else [theirs.scores])])
+    spread = float(np.ptp(seen) or np.abs(seen).max() or 1.0)
+    own, *drop = resampling.of_means(np.stack(columns, axis=1), ours.groups, spread, seed=0)
+    details: dict[str, Any] = {"candidate_quantiles": own.tolist()}
+    if drop:
+        details |= {"drop": float(columns[1].mean()), "quantiles": drop[0].tolist()}
+    return details
+
+
+def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
+    """The same of a metric that does not decompose, computed anew on each resample, the same samples for both models.
+
+    A resample on which the metric has no value (no sample of a class) is left out. Where that is more than `MOST_LOST` of
+    them, nothing is said of certainty, since what is left favours the samples at hand.
+    """
+    sides = [ours] if theirs is None else [ours, theirs]
+
+    def figures(rows: Any) -> list[float]:
+        return [_on(metric, side, rows) for side in sides]
+
+    drawn, left_out, units = resampling.draws(ours.n, ours.groups, RESAMPLES, seed=0)
+    replicates = np.array([figures(rows) for rows in drawn])
+    jackknife = np.array([figures(rows) for rows in left_out if len(rows)])
+    replicates, jackknife = (
+        array[np.isfinite(array).all(axis=1)] if array.size else np.zeros((0, len(sides)))
+        for array in (replicates, jackknife)
     )
-    base = abs(measurement.baseline or 1.0) or 1.0
-    interval = None if reading.interval is None else (reading.interval[0] / base, reading.interval[1] / base)
-    return Reading(reading.value / base, interval, reading.confidence, reading.sure)
+    whole = np.array([side.value(metric) for side in sides])
+    sign = _sign(metric)
+
+    def drop(array: Array) -> Array:
+        return np.asarray(sign * (array[..., 1] - array[..., 0]))
+
+    details: dict[str, Any] = {} if theirs is None else {"drop": float(drop(whole))}
+    lost = 1 - len(replicates) / RESAMPLES
+    if lost > MOST_LOST:
+        return {**details, "not_resampled": lost}
+    spread = float(np.abs(whole).max() or 1.0)
+
+    def known(values: Array, estimate: float, without: Array) -> list[float]:
+        if np.ptp(values) == 0:
+            return list(resampling.unseen(estimate, spread, units))
+        return list(resampling.bca(values, estimate, without, units))
+
+    details["candidate_quantiles"] = known(replicates[:, 0], float(whole[0]), jackknife[:, 0])
+    if theirs is not None:
+        details["quantiles"] = known(drop(replicates), details["drop"], drop(jackknife))
+    return details
 
 
-def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
-    """The candidate's own value, with Wilson's interval where each sample is right or wrong."""
-    details, confidence = measurement.details, limit.confidence or 0.95
-    interval = (
-        stats.wilson_interval(details["right"], details["n"], confidence) if "right" in details else None
-    )
-    unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
-    return Reading(measurement.candidate, interval, confidence if interval else None, unit=unit)
+def _on(metric: Metric, found: Evaluation, rows: Array) -> float:
+    """The metric on some of the samples; NaN where it has none there."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return found.over(metric, rows)
+    except Exception:  # the user's own code, on samples that need not be fit for it
+        return float("nan")
 
 
-def advise(measurement: Measurement) -> Sequence[str]:
-    details = measurement.details
-    lines = []
-    if details.get("not_finite"):
-        lines.append(f"the candidate's outputs are NaN or infinite on {details['not_finite']} samples")
-    if "b" in details:
-        lines.append(
-            f"of {details['n']} samples {details['b']} became wrong and {details['c']} right; this test set can detect "
-            f"a drop of {details['detectable']:.2%} and more"
-        )
-    lines += classes.tell_flips(details)
-    if details["overflows"]:
-        lines.append(
-            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
-            "to 7 bits, and the file then computes the same on every processor"
-        )
-    lines.append(
-        "calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning"
-    )
-    return lines
+def _sign(metric: Metric) -> float:
+    return 1.0 if metric.higher_is_better else -1.0
 
 
 MEASURES.add("accuracy", Measure("accuracy", measure, needs=("data", "metric")))
-THRESHOLDS.add(
-    "accuracy_drop",
-    Threshold(
-        "accuracy_drop",
-        "accuracy",
-        "max",
-        "points",
-        read_drop,
-        mistaken=at_most_one("a drop"),
-        relative=True,
-        advise=advise,
-        doc="How much worse the metric may become, absolute: 0.01 is one point.",
-    ),
-)
-THRESHOLDS.add(
-    "relative_accuracy_drop",
-    Threshold(
-        "relative_accuracy_drop",
-        "accuracy",
-        "max",
-        "fraction",
-        read_relative_drop,
-        mistaken=at_most_one("a relative drop"),
-        relative=True,
-        advise=advise,
-        doc="How much worse the metric may become, as a fraction of the baseline's.",
-    ),
-)
-THRESHOLDS.add(
-    "accuracy",
-    Threshold(
-        "accuracy",
-        "accuracy",
-        "min",
-        "fraction",
-        read_accuracy,
-        mistaken=a_fraction("the metric"),
-        advise=advise,
-        doc="The metric's own value: an absolute floor beside every drop (for an error such as mse, say `max`).",
-    ),
-)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from weighbridge.core.batches import Fingerprint, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.splits import Split, join_labelled
 
-_ARRAYS = ("scores", "parts", "targets", "answers", "labels")
+_ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Evaluation:
     targets: Array | None = None
     answers: Array | None = None
     labels: Array | None = None
+    groups: Array | None = None
+    """Which samples belong together, shape [n], where the case says so."""
     chance: float | None = None
     classes: int | None = None
     """How many different answers the targets hold, where the metric has classes."""
@@ -104,12 +106,14 @@ def evaluate(
     runs = {who: _Run(who, session, metric) for who, session in sessions.items()}
     labels: list[Array] = []
     n = blind_inputs = 0
-    for inputs, targets in split.batches():
+    parts: list[Array | None] = []
+    for inputs, targets, groups in split.whole():
         if targets is None:
             raise StageError(
                 "measure", f"the {split.name} split has no targets, so there is no {metric.name} to measure"
             )
-        fingerprint.add(inputs, targets)
+        fingerprint.add(inputs, targets, groups)
+        parts.append(groups)
         with named(metric):
             tally.add(targets)
             if isinstance(metric, Classifier):
@@ -127,8 +131,23 @@ def evaluate(
         chance=tally.chance(),
         classes=tally.classes,
         blind_inputs=blind_inputs,
+        groups=_groups(parts, split),
     )
     return {who: run.result(shared) for who, run in runs.items()}
+
+
+def _groups(parts: Sequence[Array | None], split: Split) -> Array | None:
+    """The group of each sample, where the case speaks of groups; raises `StageError` where the split has none."""
+    found = [part for part in parts if part is not None]
+    if split.grouped_by is None:
+        return None
+    if len(found) < len(parts):
+        raise StageError(
+            "data",
+            f"`groups: {split.grouped_by}`, and the split {split.name} has no such "
+            f"{'key' if isinstance(split.grouped_by, str) else 'position in its tuples, counted from 0'}",
+        )
+    return np.concatenate(found)
 
 
 class _Run:

@@ -109,6 +109,8 @@ class UserMetric:
     function: Callable[[Any, Any], Any]
     higher_is_better: bool = True
     binary: bool = False
+    directed: bool = True
+    """Whether it says itself which way it is better; what does not is taken as better the higher it is."""
 
     def _call(self, outputs: tuple[Array, ...], targets: Array) -> Any:
         result = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
@@ -138,7 +140,8 @@ def find_metric(stated: str | Mapping[str, Any] | None, folder: Path) -> Metric:
         raise StageError(
             "measure", f"{stated} is a {type(target).__name__}, not a function of (outputs, targets)"
         )
-    return UserMetric(stated, target, higher_is_better=bool(getattr(target, "higher_is_better", True)))
+    higher = getattr(target, "higher_is_better", None)
+    return UserMetric(stated, target, higher is None or bool(higher), directed=higher is not None)
 
 
 def metric_requires(stated: str | Mapping[str, Any] | None) -> tuple[Requirement, ...]:

@@ -30,6 +30,7 @@ class Settings:
     store_size: float
     time_limit: float | None
     memory_limit: float | None
+    confidence: float | None
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -52,6 +53,7 @@ class Settings:
             store_size=_quantity(config, "weighbridge_store_size", "bytes") or 0.0,
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
+            confidence=_confidence(config),
         )
 
     def is_case_file(self, path: Path) -> bool:
@@ -80,6 +82,19 @@ def _quantity(config: pytest.Config, name: str, unit: str) -> float | None:
         return float(text) if text.replace(".", "", 1).isdigit() else parse(text, unit)
     except ValueError as error:
         raise pytest.UsageError(f"{name}: {error}") from None
+
+
+def _confidence(config: pytest.Config) -> float | None:
+    """How sure a verdict on something sampled must be; None where neither the option nor the ini value is given."""
+    from weighbridge.core.options import read_confidence
+
+    stated, ini = config.getoption("weighbridge_confidence"), config.getini("weighbridge_confidence")
+    if not (stated or ini):
+        return None
+    try:
+        return read_confidence(stated or ini)
+    except ValueError as error:
+        raise pytest.UsageError(f"{'--confidence' if stated else 'weighbridge_confidence'} {error}") from None
 
 
 def _check_formats(formats: tuple[str, ...]) -> None:
@@ -146,6 +161,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="BYTES",
         help="end a case whose processes hold more, such as '4 GB', where it states no `limits` itself",
     )
+    group.addoption(
+        "--confidence",
+        dest="weighbridge_confidence",
+        metavar="P",
+        help="how sure a verdict on something sampled must be, such as 0.95, where its limit has no `confidence` "
+        "itself; what is less sure is inconclusive",
+    )
+    parser.addini("weighbridge_confidence", "as --confidence", default="")
     parser.addini("weighbridge_limit_time", "as --limit-time", default="")
     parser.addini("weighbridge_limit_memory", "as --limit-memory", default="")
     parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")

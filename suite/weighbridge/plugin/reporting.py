@@ -69,7 +69,9 @@ def write_reports(
     A full disk costs the report, not the run. Where another run has written its report since `started`, that one is
     left alone and this one gets a name of its own.
     """
-    report = make_report(rows, {"bench": settings.bench}, settings.root, uuid.uuid4().hex)
+    report = make_report(
+        rows, {"bench": settings.bench, "confidence": settings.confidence}, settings.root, uuid.uuid4().hex
+    )
     trouble, stem = "", "latest"
     latest = settings.reports / "latest.json"
     if latest.is_file() and latest.stat().st_mtime > started:
@@ -97,7 +99,7 @@ def show(
     report = (
         json.loads(written[0].read_text(encoding="utf-8"))
         if written
-        else make_report(rows, {"bench": settings.bench}, settings.root)
+        else make_report(rows, {"bench": settings.bench, "confidence": settings.confidence}, settings.root)
     )
     terminal.section("weighbridge")
     terminal.write(

@@ -44,6 +44,7 @@ class Runner:
             expect_failures=not config.getoption("runxfail"),
             hypothesis_profile=config.getoption("--hypothesis-profile", None) or "default",
             limits=Limits(settings.time_limit, settings.memory_limit),
+            confidence=settings.confidence,
         )
 
     def carry_out(self, node: CaseNode, names: Sequence[str]) -> CaseResult:

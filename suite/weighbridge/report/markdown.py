@@ -7,7 +7,7 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report import escape
-from weighbridge.report.reasons import Reason, reasons
+from weighbridge.report.reasons import Reason, reasons, remarks
 from weighbridge.report.table import Cell, Line, Table, build, count
 from weighbridge.report.text import TextReport
 
@@ -48,11 +48,16 @@ class Markdown(TextReport):
         cores = f"{machine['cores']} cores" if machine.get("cores") else ""
         facts = ", ".join(str(fact) for fact in (machine.get("cpu"), cores, report["created"]) if fact)
         skips = [f"- {reason.others + 1}: {clean(reason.text)}" for reason in skipped]
+        looked_at = [
+            f"- {SIGNS['unsure']} **{clean(line.name)}**: {clean(verdict['threshold'])}: {clean(text)}"
+            for line, verdict, text in remarks(table.lines)
+        ]
         parts = [
             f"## Weighbridge: {count(line.status for line in table.lines)}",
             _rows(others, table, MOST // 4),
             _fold("Reasons", _within([_reason(reason) for reason in told], MOST // 3), shown=True),
             _fold(f"{len(passed)} passed", _rows(passed, table, MOST // 4), shown=not others),
+            _fold("Passed, and to be looked at", _within(looked_at, MOST // 10)),
             _fold("Skipped", _within(skips, MOST // 10)),
             f"<sub>{clean(facts)}</sub>",
         ]

@@ -49,6 +49,17 @@ def reasons(lines: Sequence[Line], report: Mapping[str, Any], statuses: Sequence
     return list(found.values())
 
 
+def remarks(lines: Sequence[Line]) -> list[tuple[Line, Mapping[str, Any], str]]:
+    """What is to be looked at though its threshold is kept: the case, the verdict, and each text once."""
+    found = {
+        text: (line, verdict, text)
+        for line in reversed(lines)
+        for verdict in line.row["verdicts"]
+        for text in (verdict["advice"] if verdict["status"] == "pass" else ())
+    }
+    return list(reversed(found.values()))
+
+
 def unmeasured(lines: Sequence[Line]) -> dict[str, int]:
     """Why a threshold of a case that was otherwise decided was not, with how often."""
     found: dict[str, int] = {}

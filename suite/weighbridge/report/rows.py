@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weighbridge.core.units import show, span
+from weighbridge.core.units import percent, show, span
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.grid import Grid
 from weighbridge.report.layout import Paint, cut, pad, width_of, wrap
 from weighbridge.report.limits import bounds, words
-from weighbridge.report.table import MARKS, Cell, Line, Table, percent, status_of
+from weighbridge.report.table import MARKS, Cell, Line, Table, status_of
 
 GAP = "   "
 EMPTY = Cell("")
@@ -99,6 +99,9 @@ def _verdicts(row: Mapping[str, Any], width: int, paint: Paint) -> list[str]:
             parts.append(f"{percent(verdict['sure'])} sure")
         text = f"{MARKS[status]} {verdict['threshold']}  {', '.join(filter(None, parts))}".rstrip()
         out += [paint(f"{'':5}{one}", status) for one in wrap(clean(text), width - 5, "  ")]
+        # What was missed has its advice with its reason, below the table.
+        for advice in verdict["advice"] if verdict["status"] == "pass" else ():
+            out += [paint(f"{'':5}{one}", "quiet") for one in wrap(f"  {clean(advice)}", width - 5, "  ")]
     for note in row["notes"]:
         out += [paint(f"{'':5}{one}", "quiet") for one in wrap(f"  {clean(note)}", width - 5, "  ")]
     return out

@@ -61,8 +61,8 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """A verdict that passed needs no words."""
-    words = ("message", "advice") if verdict["status"] != "pass" else ()
+    """A verdict that passed needs no words but advice."""
+    words = ("message", "advice") if verdict["status"] != "pass" else ("advice",)
     kept = _filled(
         {key: _short(verdict[key]) for key in (*_VERDICT, *words) if verdict[key] != 1.0 or key != "sure"}
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.core.units import show, significant
+from weighbridge.core.units import percent, show, significant
 from weighbridge.report.limits import SIGNS, bounds
 from weighbridge.report.names import short_names
 
@@ -198,13 +198,6 @@ def _why(verdict: Mapping[str, Any]) -> str:
     if verdict["status"] == "error":
         return "error"
     return "--bench" if "--bench" in verdict["message"] else "not measured"
-
-
-def percent(sure: float) -> str:
-    """How sure, never rounded up to certainty: `97 %`, `99.3 %`, `>99.9 %`."""
-    if sure > 0.999:
-        return ">99.9 %"
-    return f"{math.floor(sure * 1000) / 10 if sure >= 0.985 else math.floor(sure * 100):g} %"
 
 
 def count(statuses: Iterable[str]) -> str:

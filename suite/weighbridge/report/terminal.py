@@ -12,7 +12,7 @@ from weighbridge.report.escape import no_command
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.grid import find_grids
 from weighbridge.report.layout import Paint, cut, painter, width_of, wrap
-from weighbridge.report.reasons import TOLD, Reason, reasons, unmeasured
+from weighbridge.report.reasons import TOLD, Reason, reasons, remarks, unmeasured
 from weighbridge.report.rows import grid_lines, row_lines
 from weighbridge.report.table import MARKS, Line, Table, build, count, invented
 from weighbridge.report.text import TextReport
@@ -25,6 +25,8 @@ FEW = 12
 """Passed cases are folded where the table would be longer than that."""
 REASON = 10
 """Lines at most of one reason."""
+REMARKS = 3
+"""Thresholds that passed and have advice, at most."""
 SKIPS = 5
 """Reasons for skipping at most."""
 
@@ -147,6 +149,12 @@ def _tail(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> lis
     if random:
         text = f"! {random} measured on random inputs, which say nothing of real data"
         out.append(paint(cut(text, width), "unsure"))
+    passed = [] if verbose else remarks(lines)  # its row has said it
+    for line, verdict, text in passed[:REMARKS]:
+        wrapped = wrap(clean(f"! {line.name}: {verdict['threshold']} passed; {text}"), width, "    ")
+        out += [paint(one, "unsure") for one in wrapped[:4]]
+    if len(passed) > REMARKS:
+        out.append(paint(f"! {len(passed) - REMARKS} more passed with advice (-v shows it)", "unsure"))
     said = [
         *(
             (f"{reason.others + 1} skipped", reason.text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from weighbridge.case.model import Case
-from weighbridge.contracts import FORMATS, Model
+from weighbridge.case.limits import known_metric
+from weighbridge.case.model import Case, ThresholdRef
+from weighbridge.contracts import FORMATS, THRESHOLDS, Model
 from weighbridge.core.data import Data, load_data
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Layout
@@ -16,7 +17,7 @@ def make_data(case: Case, original: Callable[[], Model]) -> Data:
 
     `original` gives the case's model, where its file has to be asked.
     """
-    layout = Layout(case.targets, case.batch, case.sequence)
+    layout = Layout(case.targets, case.batch, case.sequence, case.groups)
     if case.data is not None:
         return load_data(case.data, case.folder, case.seed, layout)
     if case.inputs is not None and not isinstance(case.inputs, str):
@@ -32,6 +33,27 @@ def make_data(case: Case, original: Callable[[], Model]) -> Data:
             "`inputs: random`, and the model's file declares no full shapes: write them, `inputs: [[3, 224, 224]]`",
         )
     return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
+
+
+def undecidable(case: Case, thresholds: Sequence[ThresholdRef], data: Data) -> list[tuple[ThresholdRef, str]]:
+    """The limits that the case's test split is too small for, as far as that is known before a model has run.
+
+    Of an iterable without a length nothing is known; where the data cannot be read, the stage that needs it says so.
+    """
+    metric = known_metric(case.metric)
+    if case.data is None or metric is None or not metric.binary:
+        return []
+    asked = [(ref, THRESHOLDS.get(ref.name).too_few) for ref in thresholds]
+    if not any(too_few for _, too_few in asked):
+        return []
+    try:
+        split = data.split("test")
+        groups = len(split.scan().groups) if split.grouped_by is not None else 0
+    except StageError:
+        return []
+    n, what = groups or split.length or 0, "groups" if groups else "samples"
+    found = [(ref, too_few and too_few(ref.limit, n, what)) for ref, too_few in asked]
+    return [(ref, text) for ref, text in found if text]
 
 
 def data_notes(data: Data) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.case.model import Case, Limits
+from weighbridge.case.model import Case, Limits, ThresholdRef
 from weighbridge.case.steps import promising
 from weighbridge.contracts import THRESHOLDS, Limit
 from weighbridge.core.registry import Origin
@@ -34,6 +34,8 @@ class RunOptions:
     hypothesis_profile: str = "default"
     limits: Limits = field(default_factory=Limits)
     """Of a case that states none itself."""
+    confidence: float | None = None
+    """How sure a verdict must be where its limit does not say so itself; None asks for nothing more than it did."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class Job:
     options: RunOptions
     origins: tuple[Origin, ...] = ()
     """The modules that extended Weighbridge, which a worker imports first."""
+
+    @property
+    def thresholds(self) -> tuple[ThresholdRef, ...]:
+        """The case's thresholds, with the run's confidence where they state none."""
+        return tuple(
+            replace(ref, limit=ref.limit.demanding(self.options.confidence))
+            for ref in self.plan.case.thresholds
+        )
 
     @property
     def limits(self) -> Limits:

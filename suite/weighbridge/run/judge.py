@@ -5,7 +5,7 @@ from __future__ import annotations
 from weighbridge.case.model import ThresholdRef
 from weighbridge.contracts import THRESHOLDS, Limit
 from weighbridge.core.results import Measurement, Reading, Status, Verdict
-from weighbridge.core.units import digits_apart, show
+from weighbridge.core.units import digits_apart, percent, show
 from weighbridge.run.job import stated
 
 _ROUNDING = 1e-9  # of the limit: 0.98 - 0.97 is 0.010000000000000009
@@ -15,37 +15,30 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
     """The verdict on one threshold.
 
     The point estimate decides where the quantity is exact or the test set is given; the interval decides where
-    the number itself is noise (speed), or where the case states a `confidence`. A cautious threshold fails only where
-    the interval does.
+    the number itself is noise (speed). Where a `confidence` is demanded of a sampled quantity, the verdict must be at
+    least that sure, or it is inconclusive; of a speed the interval at that confidence clears the limit just then. A
+    cautious threshold fails only where the interval does.
     """
     threshold = THRESHOLDS.get(ref.name)
     reading = threshold.read(measurement, ref.limit)
     unit = threshold.unit if reading.unit is None else reading.unit
     if reading.value != reading.value:
         status, message = Status.FAIL, f"{ref.name} is NaN"
-    elif reading.interval is not None and (
-        threshold.decide == "interval" or ref.limit.confidence is not None
-    ):
-        status = _by_interval(ref.limit, reading.interval)
-        message = _sentence(ref, reading, unit, status)
     else:
-        status = Status.PASS if _margin(ref.limit, reading.value) >= 0 else Status.FAIL
-        if status is Status.FAIL and threshold.decide == "cautious" and reading.interval is not None:
-            status = (
-                Status.FAIL
-                if _by_interval(ref.limit, reading.interval) is Status.FAIL
-                else Status.INCONCLUSIVE
-            )
+        status = _status(ref.limit, reading, threshold.decide)
         message = _sentence(ref, reading, unit, status)
-    advice = tuple(threshold.advise(measurement)) if threshold.advise and status is not Status.PASS else ()
+    advice = reading.advice
+    if threshold.advise and status is not Status.PASS:
+        advice += tuple(threshold.advise(measurement))
+    sampled = reading.interval is not None or reading.sure is not None
     return Verdict(
         threshold=ref.name,
         status=status,
-        limit=stated(ref.limit),
+        limit=stated(ref.limit if sampled else ref.limit.model_copy(update={"confidence": None})),
         measured=reading.value,
         interval=reading.interval,
         confidence=reading.confidence,
-        sure=1.0 if reading.interval is None and reading.sure is None else reading.sure,
+        sure=reading.sure if sampled else 1.0,
         margin=_margin(ref.limit, reading.value),
         unit=unit,
         advice=advice,
@@ -67,6 +60,23 @@ def _margin(limit: Limit, value: float) -> float:
     margin = min(margins, default=0.0)
     bounds = [abs(bound) for bound in (limit.min, limit.max, limit.equals) if bound is not None]
     return 0.0 if abs(margin) <= _ROUNDING * max(bounds, default=0.0) else margin
+
+
+def _status(limit: Limit, reading: Reading, decide: str) -> Status:
+    asked = limit.confidence is not None
+    if reading.interval is not None and (decide == "interval" or (asked and reading.sure is None)):
+        return _by_interval(limit, reading.interval)
+    if asked and reading.sure is not None and reading.sure < (limit.confidence or 0.0):
+        return Status.INCONCLUSIVE
+    if _margin(limit, reading.value) >= 0:
+        return Status.PASS
+    if (
+        decide == "cautious"
+        and reading.interval is not None
+        and _by_interval(limit, reading.interval) is not Status.FAIL
+    ):
+        return Status.INCONCLUSIVE
+    return Status.FAIL
 
 
 def _by_interval(limit: Limit, interval: tuple[float, float]) -> Status:
@@ -104,4 +114,9 @@ def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) ->
         interval = f" ({reading.confidence:.0%} interval {low} to {high})"
     what = f"{ref.name} is {show(reading.value, unit, digits)}{interval}, the limit is {limit}"
     what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
-    return f"{what}; the interval does not clear the limit" if status is Status.INCONCLUSIVE else what
+    if status is not Status.INCONCLUSIVE:
+        return what
+    if reading.sure is not None and ref.limit.confidence is not None and reading.sure < ref.limit.confidence:
+        sure, asked = percent(reading.sure), percent(ref.limit.confidence)
+        return f"{what}; that is {sure} sure, and {asked} is asked for"
+    return f"{what}; the interval does not clear the limit"

@@ -19,7 +19,7 @@ from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
-from weighbridge.run.inputs import data_notes
+from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
 from weighbridge.run.round_trip import check_round_trips
@@ -90,6 +90,8 @@ def _run(job: Job, where: _Where) -> CaseResult:
     store = Store(options.store, where.notes.append, options.before)
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say)
+        for ref, text in undecidable(case, job.thresholds, shop.data):
+            where.say(f"{ref.name}: {text}")
         chain = Chain(shop, case.candidate or case.model, plan.stages)
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
@@ -115,7 +117,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
             ),
         )
         failed = {**draws.failed, **failed}
-        measurements = draws.shown(lambda name, one: judge_threshold(case, name, one))
+        measurements = draws.shown(lambda name, one: judge_threshold(job, name, one))
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
     verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from weighbridge.case.model import Case
 from weighbridge.contracts import MEASURES, THRESHOLDS
 from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.run.draws import worst_of
@@ -67,16 +66,16 @@ def _judge_threshold(
     if measure in failed:
         return blank_verdict(case, name, Status.ERROR, failed[measure])
     if measure in measurements:
-        return worst_of([judge_threshold(case, name, one) for one in measurements[measure]])
+        return worst_of([judge_threshold(job, name, one) for one in measurements[measure]])
     if MEASURES.get(measure).bench and not job.options.bench:
         return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only")
     why = f"measure: '{name}' needs samples to run the model on; give `data` or `inputs`"
     return blank_verdict(case, name, Status.ERROR, why)
 
 
-def judge_threshold(case: Case, name: str, measurement: Measurement) -> Verdict:
-    """The verdict of one measurement on the threshold `name`, as the case states it."""
-    return judge(next(ref for ref in case.thresholds if ref.name == name), measurement)
+def judge_threshold(job: Job, name: str, measurement: Measurement) -> Verdict:
+    """The verdict of one measurement on the threshold `name`, as the case and the run state it."""
+    return judge(next(ref for ref in job.thresholds if ref.name == name), measurement)
 
 
 def _expected(verdict: Verdict, reasons: Mapping[str, str]) -> Verdict:

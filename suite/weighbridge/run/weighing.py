@@ -79,7 +79,7 @@ class Scales:
         seed_everything(case.seed)
         limits = tuple(
             ref.limit
-            for ref in case.thresholds
+            for ref in self._job.thresholds
             if THRESHOLDS.get(ref.name).measure == name and ref.name in self._job.plan.wanted
         )
         if measure.bench:

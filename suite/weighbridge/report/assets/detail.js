@@ -14,13 +14,13 @@ const sureness = (sure) => `${Math.min(99.9, 100 * sure).toFixed(1)}\u00a0%`;
 
 function verdictSection(row) {
   if (!row.verdicts?.length) return null;
-  const line = (verdict) => [h('tr', {}, h('td', {}, statusMark(verdict.status)), h('td', {}, title(verdict.threshold)),
+  const line = (verdict) => [h('tr', {}, h('td', {}, statusMark(certainty(verdict))), h('td', {}, title(verdict.threshold)),
     h('td', { class: 'num' }, show(verdict.measured, verdict.unit), verdict.interval
       && h('small', {}, span(verdict.interval, verdict.unit)
         + (isNumber(verdict.confidence) ? ` at ${plain(100 * verdict.confidence)} %` : ''))),
     h('td', { class: 'num' }, showLimit(verdict.limit, verdict.unit), isNumber(verdict.sure) && verdict.sure < 1 && h('small', {}, `sure ${sureness(verdict.sure)}`)),
     h('td', { class: 'roomy' }, verdictBar(verdict))),
-  verdict.status !== 'pass' && (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
+  (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
     verdict.advice?.length > 0 && h('ul', { class: 'advice' }, verdict.advice.map((text) => h('li', {}, text)))))];
   return h('section', { class: 'wide' }, h('h3', {}, 'Thresholds'), h('table', {},
     h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', {}, 'threshold'), h('th', { class: 'num' }, 'measured'),

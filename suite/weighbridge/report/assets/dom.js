@@ -25,6 +25,8 @@ function chooser(label, options, chosen, change) {
   return h('label', {}, label, select);
 }
 
-const GLYPHS = { pass: '✓', fail: '✗', inconclusive: '?', error: '✗', unmeasured: '·', skip: '·', xfail: 'x' };
+const GLYPHS = { pass: '✓', unsure: '!', fail: '✗', inconclusive: '?', error: '✗', unmeasured: '·', skip: '·', xfail: 'x' };
 const ORDER = ['error', 'fail', 'inconclusive', 'unmeasured', 'xfail', 'pass', 'skip'];
+// Passed, and less than 95 % sure: as in the table of the terminal.
+const certainty = (verdict) => (verdict.status === 'pass' && isNumber(verdict.sure) && verdict.sure < 0.95 ? 'unsure' : verdict.status);
 const statusMark = (status) => h('span', { class: `status s-${status}` }, `${GLYPHS[status] || '·'} ${status}`);

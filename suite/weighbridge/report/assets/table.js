@@ -95,9 +95,10 @@ function columnsFor(shown) {
   // What was missed is named; what was kept is counted.
   const chips = (row) => {
     const kept = row.verdicts.filter(({ status }) => status === 'pass'), missed = row.verdicts.filter(({ status }) => status !== 'pass');
+    const worst = kept.some((verdict) => certainty(verdict) === 'unsure') ? 'unsure' : 'pass';
     const count = missed.length ? `${kept.length} kept` : `all ${kept.length} kept`;
     return [...missed.sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status)).map(chip),
-      kept.length > 0 && h('span', { class: 's-pass' }, `✓ ${kept.length === 1 && !missed.length ? title(kept[0].threshold) : count}`)];
+      kept.length > 0 && h('span', { class: `s-${worst}` }, `${GLYPHS[worst]} ${kept.length === 1 && !missed.length ? title(kept[0].threshold) : count}`)];
   };
   return [
     { key: 'status', label: 'Status', value: (row) => ORDER.indexOf(row.status), cell: (row) => statusMark(row.status) },

@@ -1,0 +1,285 @@
+"""The thresholds on accuracy: what was measured, held against a limit, with how sure that is of samples like these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weighbridge.contracts import THRESHOLDS, Limit, Metric, Threshold
+from weighbridge.core import resampling, stats
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Measurement, Reading
+from weighbridge.core.units import percent, show
+from weighbridge.measure.classes import tell_flips
+from weighbridge.measure.mistakes import a_fraction, at_most_one
+
+USUAL = 0.95
+"""Of an interval, and of what is called sure, where nothing else is asked for."""
+PLAIN = 0.999
+"""How sure a gain must be before it is asked whether it can be true."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A figure of the samples at hand, and what they tell of all samples like them."""
+
+    value: float
+    interval: Callable[[float], tuple[float, float] | None]
+    """Two-sided, at a confidence."""
+    at_most: Callable[[float], float]
+    """One-sided confidence, in [0, 1], that the true value is at most a limit."""
+
+    def sure(self, limit: Limit) -> float | None:
+        """The confidence that the true value is on the same side of `limit` as `value`; None for `equals`."""
+        if limit.equals is not None:
+            return None
+        below = 0.0 if limit.min is None else self.at_most(limit.min)
+        within = 1.0 if limit.max is None else self.at_most(limit.max)
+        if limit.max is not None and self.value > limit.max:
+            return 1.0 - within
+        if limit.min is not None and self.value < limit.min:
+            return below
+        return max(0.0, within - below)
+
+    def over(self, base: float) -> Known:
+        """The same as a share of `base`, above 0."""
+
+        def interval(confidence: float) -> tuple[float, float] | None:
+            found = self.interval(confidence)
+            return found and (found[0] / base, found[1] / base)
+
+        return Known(self.value / base, interval, lambda limit: self.at_most(limit * base))
+
+
+def known_drop(details: Mapping[str, Any]) -> Known:
+    """The drop: Tango's score interval for right and wrong, else the bootstrap's."""
+    if "b" not in details:
+        return _resampled(details["drop"], details.get("quantiles"))
+    effect, degrees = details.get("effect", 1.0), _degrees(details)
+    b, c, n = (details[name] / effect for name in ("b", "c", "n"))
+    return Known(
+        details["drop"],
+        lambda confidence: stats.tango_interval(b, c, n, confidence, degrees),
+        lambda limit: stats.tango_sure(b, c, n, limit, degrees),
+    )
+
+
+def known_value(measurement: Measurement) -> Known:
+    """The candidate's own metric: Wilson's score interval for right and wrong, else the bootstrap's."""
+    details = measurement.details
+    if "right" not in details:
+        return _resampled(measurement.candidate, details.get("candidate_quantiles"))
+    effect, degrees = details.get("right_effect", 1.0), _degrees(details)
+    k, n = (details[name] / effect for name in ("right", "n"))
+    return Known(
+        measurement.candidate,
+        lambda confidence: stats.wilson_interval(k, n, confidence, degrees),
+        lambda limit: stats.wilson_sure(k, n, limit, degrees),
+    )
+
+
+def _resampled(value: float, quantiles: Sequence[float] | None) -> Known:
+    if quantiles is None:  # too few resamples had a value
+        return Known(value, lambda confidence: None, lambda limit: 0.5)
+    return Known(
+        value,
+        lambda confidence: resampling.interval(quantiles, confidence),
+        lambda limit: resampling.at_most(quantiles, limit),
+    )
+
+
+def _degrees(details: Mapping[str, Any]) -> int | None:
+    """Student's, where groups of samples were drawn and these may be few."""
+    return max(details["groups"] - 1, 1) if "groups" in details else None
+
+
+def _reading(known: Known, limit: Limit, details: Mapping[str, Any], unit: str | None) -> Reading:
+    confidence, sure = limit.confidence or USUAL, known.sure(limit)
+    interval = known.interval(confidence)
+    return Reading(
+        known.value,
+        interval,
+        confidence if interval else None,
+        sure,
+        unit=unit,
+        advice=_more_samples(known, limit, sure, details),
+    )
+
+
+def read_drop(measurement: Measurement, limit: Limit) -> Reading:
+    """The drop, with Tango's interval for paired proportions, or the bootstrap's for other metrics."""
+    return _read_drop(known_drop(measurement.details), measurement, limit, None if measurement.unit else "")
+
+
+def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
+    """The drop over the baseline's value."""
+    base = abs(measurement.baseline or 1.0)
+    return _read_drop(known_drop(measurement.details).over(base), measurement, limit, None)
+
+
+def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
+    reading = _reading(known, limit, measurement.details, unit)
+    sure = USUAL if limit.confidence is None else limit.confidence
+    advice = list(reading.advice)
+    if "b" in measurement.details and (reading.sure or 0.0) < sure:
+        details = measurement.details
+        text = too_few(
+            limit, details.get("groups", details["n"]), "groups" if "groups" in details else "samples"
+        )
+        advice = [text] if text else advice
+    text = _gained(measurement)
+    return replace(reading, advice=(*advice, *([text] if text else [])))
+
+
+def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
+    """The candidate's own value, with its interval."""
+    unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
+    return _reading(known_value(measurement), limit, measurement.details, unit)
+
+
+def too_few(limit: Limit, n: int, what: str) -> str | None:
+    """A sentence where n samples (or groups) that come out as before leave a limit on a drop open; None where not."""
+    confidence = limit.confidence or USUAL
+    if limit.max is None or limit.max <= 0 or not n:
+        return None
+    least = stats.decidable_limit(n, confidence)
+    if limit.max >= least:
+        return None
+    wanted = stats.samples_for_limit(limit.max, confidence)
+    return (
+        f"a limit of {show(limit.max, 'points')} is below what {n} {what} can decide: where none of them flips, they are "
+        f"{percent(confidence)} sure of {show(least, 'points')}; use at least {wanted} {what}"
+    )
+
+
+def _more_samples(
+    known: Known, limit: Limit, sure: float | None, details: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What would decide a limit that a confidence is demanded of, where the samples at hand do not."""
+    if "not_resampled" in details:
+        return (
+            f"on {percent(details['not_resampled'])} of the resamples the metric has no value, so nothing tells how sure "
+            "it is; give more samples of every class",
+        )
+    if limit.confidence is None or sure is None or sure >= limit.confidence:
+        return ()
+    n, what = details.get("groups", details["n"]), "groups" if "groups" in details else "samples"
+    needed = stats.samples_to_be_sure(n, sure, limit.confidence)
+    if needed is None:
+        return (f"the value lies so near the limit that no number of {what} like these decides it",)
+    return (f"about {needed} {what} like these {n} would decide it",)
+
+
+def directed(metric: Metric) -> bool:
+    """Whether somebody said which way the metric is better; every metric of a registry does."""
+    return bool(getattr(metric, "directed", True))
+
+
+def check_gain(metric: Metric, details: Mapping[str, Any], baseline: float, candidate: float) -> None:
+    """A metric without a stated direction, and a candidate that has gained beyond belief: a `StageError`.
+
+    It may be an error rate, and then a ruined model looks like a good one.
+    """
+    if directed(metric) or known_drop(details).at_most(0.0) < PLAIN:
+        return
+    if candidate - baseline > abs(baseline) / 2:
+        raise StageError(
+            "measure",
+            f"metric {metric.name} went from {baseline:.4g} to {candidate:.4g}, which counts as a gain, since the metric "
+            "does not say which way is better; give the function the attribute `higher_is_better = False` if this is "
+            "an error or a loss, and `= True` if more is better",
+        )
+
+
+def _gained(measurement: Measurement) -> str | None:
+    """A sentence where the candidate is so much better than its baseline that the number may be of the wrong thing.
+
+    That is where it is beyond doubt and at least half of what was missing is gone: half of the errors, half of the loss,
+    or half as much again of a score without an end. Compressing a model does not do that; training one more may.
+    """
+    details, before, after = measurement.details, measurement.baseline, measurement.candidate
+    if before is None or details["drop"] >= 0 or known_drop(details).at_most(0.0) < PLAIN:
+        return None
+    ends_at_one = 0.0 <= before <= 1.0 and 0.0 <= after <= 1.0
+    if not details["higher_is_better"]:
+        beyond = after < before / 2
+    elif ends_at_one:
+        beyond = 1.0 - after < (1.0 - before) / 2
+    else:
+        beyond = after - before > abs(before) / 2
+    if not beyond:
+        return None
+    return (
+        f"{details['metric']} went from {before:.4g} to {after:.4g}, a gain that compression does not explain: check that "
+        "calibration and training saw no test samples, that the baseline has its own weights and preprocessing, and "
+        f"that {'more' if details['higher_is_better'] else 'less'} is better; further training may explain it"
+    )
+
+
+def advise(measurement: Measurement) -> Sequence[str]:
+    details = measurement.details
+    lines = []
+    if details.get("not_finite"):
+        lines.append(f"the candidate's outputs are NaN or infinite on {details['not_finite']} samples")
+    if "b" in details:
+        groups = f" in {details['groups']} groups" if "groups" in details else ""
+        lines.append(
+            f"of {details['n']} samples{groups} {details['b']} became worse and {details['c']} better; this test set can "
+            f"detect a drop of {details['detectable']:.2%} and more"
+        )
+    lines += tell_flips(details)
+    if details["overflows"]:
+        lines.append(
+            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
+            "to 7 bits, and the file then computes the same on every processor"
+        )
+    lines.append(
+        "calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning"
+    )
+    return lines
+
+
+THRESHOLDS.add(
+    "accuracy_drop",
+    Threshold(
+        "accuracy_drop",
+        "accuracy",
+        "max",
+        "points",
+        read_drop,
+        mistaken=at_most_one("a drop"),
+        too_few=too_few,
+        relative=True,
+        advise=advise,
+        doc="How much worse the metric may become, absolute: 0.01 is one point.",
+    ),
+)
+THRESHOLDS.add(
+    "relative_accuracy_drop",
+    Threshold(
+        "relative_accuracy_drop",
+        "accuracy",
+        "max",
+        "fraction",
+        read_relative_drop,
+        mistaken=at_most_one("a relative drop"),
+        too_few=too_few,
+        relative=True,
+        advise=advise,
+        doc="How much worse the metric may become, as a fraction of the baseline's.",
+    ),
+)
+THRESHOLDS.add(
+    "accuracy",
+    Threshold(
+        "accuracy",
+        "accuracy",
+        "min",
+        "fraction",
+        read_accuracy,
+        mistaken=a_fraction("the metric"),
+        advise=advise,
+        doc="The metric's own value: an absolute floor beside every drop (for an error such as mse, say `max`).",
+    ),
+)
