@@ -167,6 +167,18 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """A model with one layer as its quantized (or pruned) twin has it, opened.
+
+    `layer` is what a step's `exclude` may call it, `kind` the operator or layer type.
+    """
+
+    layer: str
+    kind: str
+    session: Session
+
+
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
@@ -204,6 +216,14 @@ class Engine(Protocol):
         ...
 
     def open(self, artifact: Artifact, options: Any) -> Session: ...
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
+
+        Both are of one format. A session holds until the next is asked for. A layer of which it cannot be told that both
+        have the same one is left out; an engine that cannot exchange layers gives none.
+        """
+        ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")

@@ -12,15 +12,18 @@ from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
-from weighbridge.core.results import CaseResult, Measurement, Status
+from weighbridge.core.layer_errors import LayerErrors
+from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.artifacts import case_folder, ship
+from weighbridge.run.blame import find_layer_errors
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
+from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.store import Store
 from weighbridge.run.verdicts import judge_all, overall
@@ -107,8 +110,10 @@ def _run(job: Job, where: _Where) -> CaseResult:
             scales.open_candidate()
         measurements, failed = _measure(scales, plan.measures, where)
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
+        verdicts = judge_all(job, measurements, failed, round_trips)
+        errors, said = _layer_errors(job, shop, scales, verdicts)
+        verdicts = advised(case, verdicts, measurements, errors, shop.data)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
-    verdicts = judge_all(job, measurements, failed, round_trips)
     return CaseResult(
         case=job.case,
         name=case.name,
@@ -122,10 +127,12 @@ def _run(job: Job, where: _Where) -> CaseResult:
         artifacts={"baseline": baseline.record if baseline else None, "candidate": candidate.record},
         measurements=measurements,
         verdicts=verdicts,
+        layer_errors=errors,
         notes=(
             *chain.notes,
             *data_notes(shop.data),
             *notes,
+            *said,
             *(text for name, text in failed.items() if name not in asked),
         ),
     )
@@ -143,3 +150,13 @@ def _measure(
         except (Exception, SystemExit) as error:
             failed[name] = explain(error, where.stage)
     return measurements, failed
+
+
+def _layer_errors(
+    job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict]
+) -> tuple[LayerErrors | None, tuple[str, ...]]:
+    """The layers behind a missed threshold, or a note why they were not found: advice never changes a verdict."""
+    try:
+        return find_layer_errors(job.plan, shop, scales.weighing, verdicts), ()
+    except (Exception, SystemExit) as error:
+        return None, (f"the output error by layer was not measured: {explain(error, 'layers')}",)

@@ -1,0 +1,125 @@
+"""What the owner of a case can do about a missed threshold on the outputs: what this recipe can act on, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+from weighbridge.case.model import Case, StepRef
+from weighbridge.contracts import STEPS, Options
+from weighbridge.core.data import Data
+from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.results import Measurement, Verdict
+from weighbridge.run.blame import is_missed, trains
+
+
+def advised(
+    case: Case,
+    verdicts: Sequence[Verdict],
+    measurements: Mapping[str, Measurement],
+    errors: LayerErrors | None,
+    data: Data,
+) -> tuple[Verdict, ...]:
+    """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
+    layers = tuple(_layers(errors)) if errors else ()
+    accuracy = measurements.get("accuracy")
+    overflows = bool(accuracy and accuracy.details.get("overflows"))
+    remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
+    return tuple(
+        replace(verdict, advice=(*layers, *verdict.advice, *remedies)) if is_missed(verdict) else verdict
+        for verdict in verdicts
+    )
+
+
+def _layers(errors: LayerErrors) -> Iterator[str]:
+    """The worst layers with their numbers, and the line to paste."""
+    where = "the output" if errors.inputs == "data" else "the output on random inputs"
+    if not errors.layers:
+        if errors.step:
+            yield f"{errors.step} (line {errors.line}) leaves {where} at {_db(errors.output_db)}"
+        return
+    culprits, rest = errors.culprits, errors.layers[len(errors.culprits) :]
+    looked = "" if errors.complete else " looked at in a minute"
+    if not culprits:
+        best = errors.layers[-1]
+        yield (
+            f"no layer stands out: alone, each of {len(errors.layers)} layers{looked} leaves {where} at "
+            f"{_db(errors.layers[0].sqnr_db)} ({errors.layers[0].name}) to {_db(best.sqnr_db)} ({best.name})"
+        )
+    else:
+        lose = "loses" if len(culprits) == 1 else "lose"
+        others = (
+            f"; the other {len(rest)}{looked} are at {_db(rest[0].sqnr_db)} and above"
+            if len(rest) > 1
+            else f"; {_named(rest[0])} is the other"
+            if rest
+            else ", the only layer"
+        )
+        yield f"{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
+    if errors.exclude and errors.excluded_db is not None:
+        yield (
+            f"exclude: [{', '.join(map(_quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
+            f"goes from {_db(errors.output_db)} to {_db(errors.excluded_db)}"
+        )
+
+
+def _named(layer: LayerError) -> str:
+    return f"{layer.name} ({_db(layer.sqnr_db)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _db(value: float) -> str:
+    return f"{value:.1f} dB" if abs(value) < 10 else f"{value:.0f} dB"
+
+
+def _quoted(name: str) -> str:
+    """As YAML reads it in a list: quoted where a letter means something there."""
+    return name if re.fullmatch(r"[A-Za-z_/][\w./:-]*\w", name) and ": " not in name else f"'{name}'"
+
+
+def _remedies(case: Case, overflows: bool, data: Data) -> Iterator[str]:
+    """What the recipe's steps have options for and do not do already."""
+    for ref in case.recipe:
+        if ref.kind == "quantize":
+            yield from _of_quantizer(ref, overflows, data)
+    trained = [number for number, ref in enumerate(case.recipe) if trains(ref)]
+    for number, ref in enumerate(case.recipe):
+        accepts = STEPS.get(ref.key).accepts
+        training = any(step.kind == "finetune" and set(step.accepts) & set(accepts) for step in STEPS)
+        if ref.kind in ("prune", "cluster") and training and not any(later > number for later in trained):
+            yield f"`finetune` after {ref}, line {ref.line}"
+
+
+def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
+    options = ref.options
+    known = type(options).model_fields
+    if overflows and _takes(options, "reduce_range", True):
+        yield (
+            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
+            "to 7 bits, and the file then computes the same on every processor"
+        )
+    found = ["`per_channel: true`"] if _takes(options, "per_channel", True) else []
+    others = get_args(known["calibration"].annotation) if "calibration" in known else ()
+    found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]
+    if _takes(options, "samples", 2**20):
+        length = data.split("calibration").length
+        have = options.samples if length is None else min(options.samples, length)
+        found.append(f"more calibration samples than {have}")
+    if found:
+        yield f"in {ref}, line {ref.line}: {', or '.join(found)}"
+
+
+def _takes(options: Options, name: str, value: Any) -> bool:
+    """Whether the step has the option, could have it so, and has not."""
+    if name not in type(options).model_fields or getattr(options, name) == value:
+        return False
+    try:
+        type(options).model_validate({**options.model_dump(exclude_unset=True), name: value})
+    except ValueError:
+        return False
+    return True
