@@ -14,6 +14,9 @@ from weighbridge.core.layer_errors import LayerError, LayerErrors
 from weighbridge.core.results import Measurement, Verdict
 from weighbridge.run.blame import is_missed, trains
 
+_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
+"""What YAML does not read as text."""
+
 
 def advised(
     case: Case,
@@ -60,7 +63,7 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
         yield f"{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
     if errors.exclude and errors.excluded_db is not None:
         yield (
-            f"exclude: [{', '.join(map(_quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
+            f"exclude: [{', '.join(map(quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
             f"goes from {_db(errors.output_db)} to {_db(errors.excluded_db)}"
         )
 
@@ -77,9 +80,10 @@ def _db(value: float) -> str:
     return f"{value:.1f} dB" if abs(value) < 10 else f"{value:.0f} dB"
 
 
-def _quoted(name: str) -> str:
-    """As YAML reads it in a list: quoted where a letter means something there."""
-    return name if re.fullmatch(r"[A-Za-z_/][\w./:-]*\w", name) and ": " not in name else f"'{name}'"
+def quoted(name: str) -> str:
+    """A name as YAML reads it in a list: quoted where it could be taken for something else."""
+    plain = re.fullmatch(r"[A-Za-z_/][\w./]*", name) and name.lower() not in _WORDS
+    return name if plain else "'" + name.replace("'", "''") + "'"
 
 
 def _remedies(case: Case, overflows: bool, data: Data) -> Iterator[str]:
