@@ -9,7 +9,7 @@ import onnx
 import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from safetensors.torch import load, save
 from tests.projects import Weighed, trained, weigh, write_project
 
@@ -171,9 +171,19 @@ def test_pruning_is_blamed_for_what_it_lost_and_not_the_quantizer_behind_it(tmp_
 
 def test_a_layer_that_lost_channels_is_not_compared(tmp_path: Path) -> None:
     cases = write_project(tmp_path)
-    recipe = "recipe:\n  - prune: channels\n    amount: 0.9\n"
-    first, *_ = advice(weigh(cases, HEAD + recipe + FIDELITY))
-    assert first.startswith("prune: channels (line 5) leaves the output at "), first
+    with (cases / "model.py").open("a") as file:
+        file.write(
+            "\n\ndef narrow():\n    return nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))\n"
+        )
+        file.write(
+            "\n\ndef wide():\n    return nn.Sequential(nn.Linear(16, 96), nn.ReLU(), nn.Linear(96, 4))\n"
+        )
+    models = "model: {torch: model.py:wide}\ncandidate: {torch: model.py:narrow}\ndata: model.py:splits\n"
+    done = weigh(cases, models + "allow_chance: true\n" + FIDELITY)
+    errors = done.result.layer_errors
+    assert errors is not None
+    assert errors.layers == ()
+    assert not any("lose" in line for line in advice(done))
 
 
 def test_drawn_inputs_are_told_beside_the_numbers(tmp_path: Path) -> None:
@@ -246,16 +256,31 @@ def test_of_a_finished_candidate_the_layers_are_named_and_no_step_is_advised(
 
 def test_tensors_that_only_happen_to_have_one_name_are_not_compared(tmp_path: Path) -> None:
     """Two exports of one network may number their tensors unlike."""
-    folder = finished(tmp_path, "QDQ")
-    model = onnx.load(folder / "float.onnx")
-    renamed = {"a": "b", "b": "c", "c": "a"}
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-    onnx.save(model, folder / "float.onnx")
-    errors = weigh(folder, FINISHED).result.layer_errors
-    assert errors is not None
-    assert {layer.name for layer in errors.layers} <= {"head", "pool"}
+    random = np.random.default_rng(0)
+    weights = [(random.standard_normal((16, 16)) * 0.4).astype(np.float32) for _ in range(6)]
+
+    def chain(first: int) -> onnx.ModelProto:
+        names = ["x", *(f"t{first + at}" for at in range(5)), "y"]
+        nodes = [
+            helper.make_node("MatMul", [names[at], f"l{at}.weight"], [names[at + 1]], f"n{at}")
+            for at in range(6)
+        ]
+        stored = [numpy_helper.from_array(array, f"l{at}.weight") for at, array in enumerate(weights)]
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 16]) for name in "xy"]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], stored)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+    def compared(first: int) -> set[str]:
+        onnx.save(chain(first), tmp_path / "float.onnx")
+        errors = weigh(tmp_path, FINISHED).result.layer_errors
+        assert errors is not None
+        return {layer.name for layer in errors.layers}
+
+    np.savez(tmp_path / "samples.npz", test_x=random.standard_normal((64, 16)).astype(np.float32))
+    onnx.save(chain(0), tmp_path / "source.onnx")
+    quantize_dynamic(tmp_path / "source.onnx", tmp_path / "int8.onnx")
+    assert compared(0) == {f"l{at}" for at in range(6)}
+    assert compared(1) == set()
 
 
 def layers(*decibels: float) -> LayerErrors:

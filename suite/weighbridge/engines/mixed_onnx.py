@@ -44,7 +44,7 @@ def mixed(original: Artifact, candidate: Artifact, options: OnnxRuntimeOptions) 
             continue
         end, passed = twin.handed_on(name, common)
         there, here = (graph.piece(end, common - passed) for graph in (twin, floats))
-        if there is None or here is None or not _alike(here, there) or not _quantized(here, there):
+        if there is None or here is None or not _alike(floats, here, there) or not _quantized(here, there):
             continue
         content = _transplanted(floats, twin, end, there)
         try:
@@ -126,13 +126,18 @@ class _Graph:
         return ()
 
 
-def _alike(here: _Piece, there: _Piece) -> bool:
-    """Whether both pieces take the same tensors and hold weights of the same sizes: names alone may mean another thing."""
+def _alike(floats: _Graph, here: _Piece, there: _Piece) -> bool:
+    """Whether both pieces take the same tensors and hold the same weights: two exports may number tensors unlike.
+
+    Quantizers call the codes of `w` `w_quantized`; weights that none of the original's names fits are told by their sizes.
+    """
 
     def sizes(piece: _Piece) -> list[int]:
         return sorted(math.prod(tensor.dims) for tensor in piece.weights.values())
 
-    return here.taken == there.taken and sizes(here) == sizes(there)
+    names = {name.removesuffix("_quantized") for name in there.weights}
+    others = names & floats.constants.keys() - here.weights.keys()
+    return here.taken == there.taken and sizes(here) == sizes(there) and not others
 
 
 def _quantized(here: _Piece, there: _Piece) -> bool:
@@ -172,7 +177,7 @@ def _transplanted(floats: _Graph, twin: _Graph, name: str, piece: _Piece) -> byt
     added = []
     for node in (*piece.nodes, *rounded):
         copied = onnx.NodeProto.FromString(node.SerializeToString())
-        copied.name = _OWN + node.name
+        copied.name = node.name and _OWN + node.name
         copied.input[:] = [own(each) for each in node.input]
         copied.output[:] = [own(each) for each in node.output]
         added.append(copied)
