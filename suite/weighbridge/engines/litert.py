@@ -155,7 +155,7 @@ class LiteRT(EngineBase):
         return LiteRTSession(artifact, options)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
-        from weighbridge.engines.mixed_litert import mixed
+        from weighbridge.engines.litert_mixed import mixed
 
         return mixed(original, candidate, options)
 

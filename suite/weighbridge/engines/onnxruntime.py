@@ -183,7 +183,7 @@ class OnnxRuntime(EngineBase):
         return OnnxRuntimeSession(str(artifact.path), options.threads, options.provider)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
-        from weighbridge.engines.mixed_onnx import mixed
+        from weighbridge.engines.onnxruntime_mixed import mixed
 
         return mixed(original, candidate, options)
 

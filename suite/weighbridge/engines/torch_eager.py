@@ -67,7 +67,7 @@ class TorchEager(EngineBase):
         return TorchSession(served(value.module() if artifact.format == "exported" else value), options)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
-        from weighbridge.engines.mixed_torch import mixed
+        from weighbridge.engines.torch_mixed import mixed
 
         return mixed(original, candidate, options)
 
