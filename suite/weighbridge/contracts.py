@@ -19,6 +19,8 @@ from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.sessions import Mixed as Mixed
+from weighbridge.core.sessions import Session as Session
 from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
 from weighbridge.core.stored import StoredTensor as StoredTensor
@@ -153,30 +155,6 @@ CONVERTERS: Registry[Converter] = Registry("conversion")
 
 
 # -------------------------------------------------------------------------------------------------- engines
-
-
-class Session(Protocol):
-    """An artifact opened by an engine."""
-
-    def run(self, inputs: Inputs) -> tuple[Array, ...]:
-        """The outputs for one batch, as float (or integer) arrays of shape [N, ...]."""
-        ...
-
-    def bind(self, inputs: Inputs) -> Callable[[], object]:
-        """A call without arguments that runs this batch once: what the speed measurement times."""
-        ...
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """A model with one layer as its quantized (or pruned) twin has it, opened.
-
-    `layer` is what a step's `exclude` may call it, `kind` the operator or layer type.
-    """
-
-    layer: str
-    kind: str
-    session: Session
 
 
 class EngineOptions(Options):

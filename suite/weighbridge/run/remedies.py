@@ -43,6 +43,8 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
         if errors.step:
             yield f"{errors.step} (line {errors.line}) leaves {where} at {_db(errors.output_db)}"
         return
+    if len(errors.layers) == 1:
+        return  # there is nobody else whom it could have been
     culprits, rest = errors.culprits, errors.layers[len(errors.culprits) :]
     looked = "" if errors.complete else " looked at in a minute"
     if not culprits:
@@ -57,8 +59,6 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
             f"; the other {len(rest)}{looked} are at {_db(rest[0].sqnr_db)} and above"
             if len(rest) > 1
             else f"; {_named(rest[0])} is the other"
-            if rest
-            else ", the only layer"
         )
         yield f"{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
     if errors.exclude and errors.excluded_db is not None:
