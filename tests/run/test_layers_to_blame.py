@@ -153,9 +153,17 @@ def test_what_goes_wrong_with_the_search_is_a_note_and_changes_no_verdict(
     monkeypatch.setattr(OutputError, "by_layer", fail)
     cases = plant(tmp_path)
     done = weigh(cases, HEAD + "recipe:\n" + RECIPES["torch"] + FIDELITY)
-    assert advice(done) == ("6 dB are about one bit", "in quantize: dynamic, line 5: `per_channel: true`")
+    assert advice(done) == ("in quantize: dynamic, line 5: `per_channel: true`",)
     note = "the output error by layer was not measured: layers: RuntimeError: no such luck"
     assert note in done.result.notes
+
+
+def test_the_search_ends_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.run.pipeline.PATIENCE_S", -1.0)
+    cases = plant(tmp_path)
+    errors = weigh(cases, HEAD + "recipe:\n" + RECIPES["torch"] + FIDELITY).result.layer_errors
+    assert errors is not None
+    assert (errors.layers, errors.exclude, errors.complete) == ((), (), False)
 
 
 def test_pruning_is_blamed_for_what_it_lost_and_not_the_quantizer_behind_it(tmp_path: Path) -> None:
@@ -299,6 +307,7 @@ def test_layers_are_culprits_where_a_bit_is_gained_without_them() -> None:
     assert culprits(30, 3, 30, 4, 30, 30) == ["l1", "l3"]
     assert culprits(20, 20, 20, 20) == []
     assert culprits(20, 20) == []
+    assert culprits(37, 37, 37, 41, 41, 41) == []  # three quarters of the noise, but nothing stands out
     assert culprits(*[20] * 5 + [60] * 20) == []  # five to blame are no culprit
     assert culprits(-200, 30, 30) == ["l0"]
     assert culprits(5) == ["l0"]

@@ -44,15 +44,17 @@ class LayerErrors:
 
     @property
     def culprits(self) -> tuple[LayerError, ...]:
-        """The fewest layers, three or half of all at most, that make so much of the noise that a bit is gained without them.
+        """The fewest layers, three or half of all at most, without which a bit is gained and that are a bit worse than the rest.
 
         Noise of single layers adds up, as independent errors do. Empty where it is spread over more layers.
         """
         noise = [10 ** (-layer.sqnr_db / 10) for layer in self.layers]
         needed = (1 - 10 ** (-BIT / 10)) * sum(noise)
         for count in range(1, min(_NAMED, max(1, len(noise) // 2)) + 1):
-            if sum(noise[:count]) >= needed:
-                return self.layers[:count]
+            worst, rest = self.layers[:count], self.layers[count:]
+            apart = all(worst[-1].sqnr_db + BIT <= layer.sqnr_db for layer in rest)
+            if sum(noise[:count]) >= needed and apart:
+                return worst
         return ()
 
     def proposals(self) -> Iterator[tuple[str, ...]]:

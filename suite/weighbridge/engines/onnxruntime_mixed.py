@@ -23,7 +23,7 @@ _OWN = "weighbridge//"
 _CODES = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 _MOVES = (
     "Relu", "Clip", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split",
-    "Gather", "Pad", "Expand", "Dropout", "Cast", "Resize", "DepthToSpace", "SpaceToDepth",
+    "Gather", "Pad", "Expand", "Shape", "Size", "Dropout", "Cast", "Resize", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
 """Operators without arithmetic of their own, where they hold no weights: they only hand on what was rounded before."""
 _OUTPUT_SCALE = {"QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6, "QLinearMul": 6, "QLinearConcat": 0,
@@ -152,7 +152,7 @@ def _quantized(here: _Piece, there: _Piece) -> bool:
 def _called(piece: _Piece) -> tuple[str, str]:
     """What `exclude` may call it: the layer that its weights belong to, else the weight or the node; and its operator."""
     readers = [node for node in piece.nodes if set(node.input) & set(piece.weights)]
-    node = (readers or list(piece.nodes))[-1]
+    node = (readers or [node for node in piece.nodes if node.op_type not in _MOVES])[-1]
     owners = {weight.rpartition(".")[0] for weight in piece.weights}
     owner = owners.pop() if len(owners) == 1 else ""
     return owner or node.name or next(iter(piece.weights), node.output[0]), node.op_type

@@ -56,7 +56,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
         return [f"of {len(outputs)} outputs, in dB: {shown}; output {outputs.index(min(outputs))} is ruined"]
     if measurement.candidate <= 0:
         return ["the noise is as strong as the signal: the outputs are ruined or not finite"]
-    return ["6 dB are about one bit"]
+    return []
 
 
 MEASURES.add("fidelity", Measure("fidelity", measure, needs=("baseline", "inputs"), on_demand=True))

@@ -20,8 +20,6 @@ from weighbridge.core.results import Artifact
 from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
 
 SAMPLES = 64
-PATIENCE_S = 60.0
-"""Seconds after which no further layer is looked at: it is advice that is waited for."""
 
 
 class OutputError:
@@ -47,12 +45,14 @@ class OutputError:
     def of_artifact(self, artifact: Artifact) -> float:
         return self.of(self.engine.open(artifact, self.options))
 
-    def by_layer(self, found: LayerErrors, candidate: Artifact) -> LayerErrors:
-        """`found` with the layers that the engine can exchange, worst first."""
+    def by_layer(self, found: LayerErrors, candidate: Artifact, deadline: float) -> LayerErrors:
+        """`found` with the layers that the engine can exchange, worst first; those reached before `time.monotonic()`
+        is `deadline`.
+        """
         errors: dict[str, LayerError] = {}
-        started, complete = time.monotonic(), True
+        complete = True
         for one in self.engine.mixed(self.original, candidate, self.options):
-            if time.monotonic() - started > PATIENCE_S:
+            if time.monotonic() > deadline:
                 complete = False
                 break
             try:

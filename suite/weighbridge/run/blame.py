@@ -6,6 +6,7 @@ another model, of which single layers mean nothing in the one before.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -38,29 +39,31 @@ def trains(ref: StepRef) -> bool:
 
 
 def find_layer_errors(
-    plan: Plan, shop: Workshop, weighing: Weighing, verdicts: Iterable[Verdict]
+    plan: Plan, shop: Workshop, weighing: Weighing, verdicts: Iterable[Verdict], deadline: float
 ) -> LayerErrors | None:
     """The layers of the part of the recipe that lost most of the output; None where nothing was missed or can be told.
 
-    Raises whatever a step, an engine or the data raises.
+    Once `time.monotonic()` is past `deadline`, no further layer is looked at and no further `exclude` is tried. Raises
+    whatever a step, an engine or the data raises.
     """
     if not any(map(is_missed, verdicts)) or not weighing.engine.runs:
         return None
     shop.enter("layers", "output error by layer", None)
     if plan.case.candidate:
-        return _of_candidate(plan, weighing)
+        return _of_candidate(plan, weighing, deadline)
     found = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
     worst = min(found, key=lambda part: part.output_db, default=None)
-    return worst.errors() if worst else None
+    return worst.errors(deadline) if worst else None
 
 
-def _of_candidate(plan: Plan, weighing: Weighing) -> LayerErrors | None:
+def _of_candidate(plan: Plan, weighing: Weighing, deadline: float) -> LayerErrors | None:
     baseline, candidate = weighing.baseline, weighing.candidate
     if baseline is None or baseline.format != candidate.format or plan.baseline_engine != plan.engine:
         return None
     output = OutputError(weighing.engine, weighing.engine_options, baseline, weighing.data)
     error = output.of_artifact(candidate)
-    return output.by_layer(LayerErrors("", plan.case.line, output.samples, output.inputs, error), candidate)
+    found = LayerErrors("", plan.case.line, output.samples, output.inputs, error)
+    return output.by_layer(found, candidate, deadline)
 
 
 def _parts(case: Case) -> Iterator[tuple[int, int]]:
@@ -99,14 +102,15 @@ class _Part:
     def _step(self) -> StepRef:
         return self.plan.case.recipe[self.start]
 
-    def errors(self) -> LayerErrors:
+    def errors(self, deadline: float) -> LayerErrors:
         step, output = self._step, self._output
-        found = output.by_layer(
-            LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db), self._result
-        )
+        found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
+        found = output.by_layer(found, self._result, deadline)
         if "exclude" not in type(step.options).model_fields:
             return found
         for names in found.proposals():
+            if time.monotonic() > deadline:
+                break
             exclude = [*step.options.exclude, *map(_pattern, names)]
             try:
                 better = output.of_artifact(self._excluding(exclude))

@@ -29,6 +29,9 @@ from weighbridge.run.store import Store
 from weighbridge.run.verdicts import judge_all, overall
 from weighbridge.run.weighing import Scales
 
+PATIENCE_S = 60.0
+"""Seconds that a failed case may take to find the layers behind it."""
+
 
 def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     """Carry out, measure and judge; never raises for a fault of the model, the data or the recipe."""
@@ -75,6 +78,14 @@ class _Where:
         self._default = line
         self.stage, self.line = "load", line
         self.notes: list[str] = []
+        self._started = time.monotonic()
+
+    def patience(self, job: Job) -> float:
+        """Seconds that advice may take: of the time that the case is allowed, a quarter of what is left."""
+        allowed = job.limits.time
+        if allowed is None:
+            return PATIENCE_S
+        return min(PATIENCE_S, (allowed - (time.monotonic() - self._started)) / 4)
 
     def enter(self, stage: str, text: str, line: int | None = None) -> None:
         self.stage, self.line = stage, line or self._default
@@ -111,7 +122,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
         measurements, failed = _measure(scales, plan.measures, where)
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
         verdicts = judge_all(job, measurements, failed, round_trips)
-        errors, said = _layer_errors(job, shop, scales, verdicts)
+        errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
         verdicts = advised(case, verdicts, measurements, errors, shop.data)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
     return CaseResult(
@@ -153,10 +164,11 @@ def _measure(
 
 
 def _layer_errors(
-    job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict]
+    job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict], patience: float
 ) -> tuple[LayerErrors | None, tuple[str, ...]]:
     """The layers behind a missed threshold, or a note why they were not found: advice never changes a verdict."""
     try:
-        return find_layer_errors(job.plan, shop, scales.weighing, verdicts), ()
+        deadline = time.monotonic() + patience
+        return find_layer_errors(job.plan, shop, scales.weighing, verdicts, deadline), ()
     except (Exception, SystemExit) as error:
         return None, (f"the output error by layer was not measured: {explain(error, 'layers')}",)

@@ -46,7 +46,7 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
     if len(errors.layers) == 1:
         return  # there is nobody else whom it could have been
     culprits, rest = errors.culprits, errors.layers[len(errors.culprits) :]
-    looked = "" if errors.complete else " looked at in a minute"
+    looked = "" if errors.complete else " looked at in time"
     if not culprits:
         best = errors.layers[-1]
         yield (
