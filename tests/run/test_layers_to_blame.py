@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from tests.projects import Weighed, trained, weigh, write_project
 
 from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.results import read_result
 from weighbridge.measure.layer_error import OutputError
 from weighbridge.run.remedies import quoted
 
@@ -74,6 +75,7 @@ def test_the_planted_layer_is_named_and_its_exclude_helps(way: str, tmp_path: Pa
     assert errors is not None
     assert (errors.samples, errors.inputs, errors.complete) == (64, "data", True)
     assert errors.layers[0].name == names["2"]
+    assert read_result(before.result.row()).layer_errors == errors
     assert {layer.name for layer in errors.layers} == set(names.values())
     pasted = recipe + f"    {second}\n"
     after = weigh(cases, HEAD + pasted + limits)
@@ -130,6 +132,7 @@ def test_a_recipe_is_not_told_what_it_does_already(way: str, tmp_path: Path) -> 
         ("thresholds: {fidelity: 10 dB}\n", "pass"),
         ("thresholds: {size_ratio: 99x, fidelity: 10 dB}\n", "fail"),
         ("thresholds: {fidelity: 90 dB}\nxfail: known\n", "xfail"),
+        ("thresholds: {fidelity: 10 dB}\nxfail: {fidelity: known}\n", "fail"),
     ],
 )
 def test_it_is_looked_for_only_where_outputs_missed_a_limit(

@@ -29,6 +29,7 @@ def is_missed(verdict: Verdict) -> bool:
     return (
         verdict.status is Status.FAIL
         and verdict.measured is not None
+        and not (verdict.margin is not None and verdict.margin >= 0)  # an xfail that passes fails too
         and verdict.threshold in THRESHOLDS
         and THRESHOLDS.get(verdict.threshold).measure in _OF_OUTPUTS
     )

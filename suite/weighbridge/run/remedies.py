@@ -17,6 +17,8 @@ from weighbridge.run.blame import is_missed, trains
 _WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
 """What YAML does not read as text."""
 
+_OVERFLOW = "this processor adds products of uint8 and int8 in 16 bits, which overflow"
+
 
 def advised(
     case: Case,
@@ -88,6 +90,8 @@ def quoted(name: str) -> str:
 
 def _remedies(case: Case, overflows: bool, data: Data) -> Iterator[str]:
     """What the recipe's steps have options for and do not do already."""
+    if overflows and case.candidate:
+        yield f"{_OVERFLOW}; weights of 7 bits do not"
     for ref in case.recipe:
         if ref.kind == "quantize":
             yield from _of_quantizer(ref, overflows, data)
@@ -104,13 +108,13 @@ def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
     known = type(options).model_fields
     if overflows and _takes(options, "reduce_range", True):
         yield (
-            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
-            "to 7 bits, and the file then computes the same on every processor"
+            f"{_OVERFLOW}: `reduce_range: true` keeps weights to 7 bits, and the file then computes the same on every "
+            "processor"
         )
     found = ["`per_channel: true`"] if _takes(options, "per_channel", True) else []
     others = get_args(known["calibration"].annotation) if "calibration" in known else ()
     found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]
-    if _takes(options, "samples", 2**20):
+    if "calibration" in STEPS.get(ref.key).splits and _takes(options, "samples", 2**20):
         length = data.split("calibration").length
         have = options.samples if length is None else min(options.samples, length)
         found.append(f"more calibration samples than {have}")
