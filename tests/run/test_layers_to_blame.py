@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -177,7 +178,20 @@ def test_pruning_is_blamed_for_what_it_lost_and_not_the_quantizer_behind_it(tmp_
     assert errors is not None
     assert (errors.step, errors.line) == ("prune: l1_unstructured", 5)
     assert {layer.name for layer in errors.layers} == {"0", "2", "4"}
+    assert advice(done, "accuracy_drop")[0].startswith("prune: l1_unstructured: ")
     assert "`finetune` after prune: l1_unstructured, line 5" in advice(done, "accuracy_drop")
+
+
+def test_a_quantizer_behind_training_is_not_blamed_for_what_was_lost_before(tmp_path: Path) -> None:
+    """Layers are not compared across training, so of what happened before it nothing is said by layer."""
+    cases = write_project(tmp_path)
+    before = "recipe:\n  - prune: l1_unstructured\n    amount: 0.9\n  - finetune: {epochs: 1, lr: 1e-3}\n"
+    done = weigh(cases, HEAD + before + RECIPES["torch"] + "thresholds: {accuracy: 0.99}\n")
+    first, *others = advice(done, "accuracy")
+    assert re.fullmatch(
+        r"quantize: dynamic, line 8, leaves the output at \d\d dB of .*: look at the steps before it", first
+    )
+    assert not any("stands out" in line or "exclude" in line for line in others)
 
 
 def test_a_layer_that_lost_channels_is_not_compared(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from weighbridge.run.blame import is_missed, trains
 
 _WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
 """What YAML does not read as text."""
-
+_QUIET_DB = 30.0
+"""Noise of a thousandth of the signal's power: not what costs a model its answers."""
 _OVERFLOW = "this processor adds products of uint8 and int8 in 16 bits, which overflow"
 
 
@@ -28,7 +29,7 @@ def advised(
     data: Data,
 ) -> tuple[Verdict, ...]:
     """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
-    layers = tuple(_layers(errors)) if errors else ()
+    layers = tuple(_layers(errors, case)) if errors else ()
     accuracy = measurements.get("accuracy")
     overflows = bool(accuracy and accuracy.details.get("overflows"))
     remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
@@ -38,8 +39,15 @@ def advised(
     )
 
 
-def _layers(errors: LayerErrors) -> Iterator[str]:
+def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
     """The worst layers with their numbers, and the line to paste."""
+    if errors.step and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line:
+        yield (
+            f"{errors.step}, line {errors.line}, leaves the output at {_db(errors.output_db)} of what it was given: look at "
+            "the steps before it"
+        )
+        return
+    step = f"{errors.step}: " if len(case.recipe) > 1 else ""
     where = "the output" if errors.inputs == "data" else "the output on random inputs"
     if not errors.layers:
         if errors.step:
@@ -52,7 +60,7 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
     if not culprits:
         best = errors.layers[-1]
         yield (
-            f"no layer stands out: alone, each of {len(errors.layers)} layers{looked} leaves {where} at "
+            f"{step}no layer stands out: alone, each of {len(errors.layers)} layers{looked} leaves {where} at "
             f"{_db(errors.layers[0].sqnr_db)} ({errors.layers[0].name}) to {_db(best.sqnr_db)} ({best.name})"
         )
     else:
@@ -62,7 +70,7 @@ def _layers(errors: LayerErrors) -> Iterator[str]:
             if len(rest) > 1
             else f"; {_named(rest[0])} is the other"
         )
-        yield f"{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
+        yield f"{step}{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
     if errors.exclude and errors.excluded_db is not None:
         yield (
             f"exclude: [{', '.join(map(quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
