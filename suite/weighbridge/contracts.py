@@ -19,6 +19,8 @@ from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.requirement import Requirement as Requirement
 from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.sessions import Mixed as Mixed
+from weighbridge.core.sessions import Session as Session
 from weighbridge.core.stored import Quantization as Quantization
 from weighbridge.core.stored import Role as Role
 from weighbridge.core.stored import StoredTensor as StoredTensor
@@ -145,18 +147,6 @@ CONVERTERS: Registry[Converter] = Registry("conversion")
 # -------------------------------------------------------------------------------------------------- engines
 
 
-class Session(Protocol):
-    """An artifact opened by an engine."""
-
-    def run(self, inputs: Inputs) -> tuple[Array, ...]:
-        """The outputs for one batch, as float (or integer) arrays of shape [N, ...]."""
-        ...
-
-    def bind(self, inputs: Inputs) -> Callable[[], object]:
-        """A call without arguments that runs this batch once: what the speed measurement times."""
-        ...
-
-
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
@@ -194,6 +184,14 @@ class Engine(Protocol):
         ...
 
     def open(self, artifact: Artifact, options: Any) -> Session: ...
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
+
+        Both are of one format. A session holds until the next is asked for. A layer of which it cannot be told that both
+        have the same one is left out; an engine that cannot exchange layers gives none.
+        """
+        ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")

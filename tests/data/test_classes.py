@@ -18,7 +18,7 @@ from weighbridge.contracts import Array, Limit
 from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Verdict, to_json
-from weighbridge.measure import accuracy_reading, classes
+from weighbridge.measure import accuracy, accuracy_reading, classes
 from weighbridge.measure.evaluation import Evaluation
 from weighbridge.run.judge import judge
 

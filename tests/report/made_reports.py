@@ -6,8 +6,7 @@ import math
 import random
 from typing import Any
 
-from weighbridge.core.units import show
-from weighbridge.report.limits import words
+from weighbridge.core.units import compared
 
 STATUSES = ("pass", "pass", "pass", "fail", "inconclusive", "error", "skip", "xfail")
 
@@ -151,7 +150,7 @@ def verdict(
     distances += [limit["max"] - (measured or 0)] if "max" in limit else []
     message = ""
     if status in ("fail", "inconclusive", "xfail") and measured is not None:
-        message = f"{threshold} is {show(measured, unit)}, the limit is {words(limit, unit)}"
+        message = compared(threshold, measured, limit, unit)
     return {
         "threshold": threshold,
         "line": 21,
@@ -248,3 +247,22 @@ def odd() -> dict[str, Any]:
         )
     rows.append({**least, "case": "a.yaml::none", "name": "none", "status": "unmeasured"})
     return {**report(0), "created": "not a time", "machine": {}, "versions": {}, "options": {}, "rows": rows}
+
+
+def layer_errors(count: int) -> dict[str, Any]:
+    """What a missed threshold on the outputs leaves in a row: `conv0` lost them."""
+    layers = [
+        {"name": f"conv{at}", "kind": "Conv", "sqnr_db": 3.1 if at == 0 else 30.0 + at, "place": at}
+        for at in range(count)
+    ]
+    return {
+        "step": "quantize: static",
+        "line": 9,
+        "samples": 64,
+        "inputs": "data",
+        "output_db": 3.0,
+        "layers": layers,
+        "complete": True,
+        "exclude": ["conv0"],
+        "excluded_db": 28.5,
+    }

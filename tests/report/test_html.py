@@ -260,7 +260,7 @@ def test_reasons_stand_above_the_chart_open_and_lead_to_their_rows(show: Any) ->
 def test_reasons_need_no_script() -> None:
     page = Html().render(made.report(60))
     body = page[page.index("<main>") : page.index("<script")]
-    assert body.index("accuracy_drop is") < body.index('id="tradeoff"')
+    assert body.index(", allows 1 point") < body.index('id="tradeoff"')
     assert "What needs attention" not in Html().render(made.settled(5, failing=0))
 
 
@@ -362,6 +362,30 @@ def test_a_step_says_which_layers_it_left(show: Any) -> None:
     assert "2 of 12 layers converted" in text
     assert "conv0: shared weight" in text
     assert "and 2 more layers" in text
+
+
+def test_the_layers_that_lost_the_output_are_drawn_worst_first(show: Any) -> None:
+    report = made.settled(1)
+    report["rows"][0]["layer_errors"] = made.layer_errors(20)
+    browser = show(report)
+    found = "document.querySelectorAll('.panel section')"
+    section = f"[...{found}].find((one) => one.textContent.startsWith('Output error by layer'))"
+    text = browser.run(f"{section}.innerText")
+    assert "conv0" in text
+    assert "3.1\xa0dB" in text
+    assert "with exclude: conv0 28.5\xa0dB" in text
+    assert browser.run(f"{section}.querySelectorAll('tbody tr').length") == 12
+    assert browser.run(f"{section}.querySelector('.after').getAttribute('width')") > "110"
+    browser.run(f"{section}.querySelector('.more').click()")
+    assert browser.run(f"{section}.querySelectorAll('tbody tr').length") == 20
+
+
+def test_the_page_holds_the_worst_layers_and_no_thousands_of_them() -> None:
+    report = made.settled(1)
+    report["rows"][0]["layer_errors"] = made.layer_errors(5000)
+    (row,) = slim(report)["rows"]
+    assert len(row["layer_errors"]["layers"]) == 100
+    assert row["layer_errors"]["layers"][0]["name"] == "conv0"
 
 
 def test_pictures_go_to_what_failed_first() -> None:

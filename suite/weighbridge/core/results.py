@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from weighbridge.core.layer_errors import LayerErrors, read_layer_errors
+
 
 class Status(StrEnum):
     """What became of a case or a threshold. A skipped gate never looks like a passed one."""
@@ -174,6 +176,8 @@ class CaseResult:
     """`baseline` and `candidate`."""
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    layer_errors: LayerErrors | None = None
+    """Where a threshold on the outputs was missed, and its layers could be told apart."""
     notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
@@ -209,6 +213,7 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
         status, advice = Status(data["status"]), tuple(data["advice"])
         return Verdict(**{**data, "status": status, "interval": interval, "advice": advice})
 
+    errors = row.get("layer_errors")
     return CaseResult(
         **{
             **row,
@@ -217,6 +222,7 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
             "artifacts": {side: artifact(data) for side, data in row["artifacts"].items()},
             "measurements": {name: measurement(name, data) for name, data in row["measurements"].items()},
             "verdicts": tuple(verdict(one) for one in row["verdicts"]),
+            "layer_errors": errors and read_layer_errors(errors),
             "notes": tuple(row["notes"]),
         }
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 SCALES: dict[str, dict[str, float]] = {
     "bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30},
@@ -97,3 +99,14 @@ def digits_apart(one: float, other: float, unit: str, least: int = 3) -> int:
         if show(one, unit, digits) != show(other, unit, digits):
             return digits
     return least
+
+
+_ASKS = {"min": "needs", "max": "allows", "equals": "needs exactly"}
+
+
+def compared(name: str, value: float, limit: Mapping[str, Any], unit: str, beside: str = "") -> str:
+    """`size_ratio 2.46x, needs 3x`: a number beside its limit, which states some of `min`, `max` and `equals`."""
+    bounds = {side: limit[side] for side in _ASKS if limit.get(side) is not None}
+    digits = max((digits_apart(value, bound, unit) for bound in bounds.values()), default=3)
+    asked = [f", {_ASKS[side]} {show(bound, unit, digits)}" for side, bound in bounds.items()]
+    return f"{name} {show(value, unit, digits)}{beside}{''.join(asked)}"

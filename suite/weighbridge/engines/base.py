@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from weighbridge.contracts import EngineOptions, Requirement
+from collections.abc import Iterator
+from typing import Any
+
+from weighbridge.contracts import EngineOptions, Mixed, Requirement
+from weighbridge.core.results import Artifact
 
 
 class EngineBase:
@@ -13,3 +17,7 @@ class EngineBase:
     packages: tuple[str, ...] = ()
     runs = True
     sums_int8_in_pairs = False
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        """Nothing: what this engine runs has no layers that could be exchanged."""
+        return iter(())

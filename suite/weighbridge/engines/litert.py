@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Requirement
+from weighbridge.contracts import ENGINES, FORMATS, EngineOptions, Mixed, Requirement
 from weighbridge.core.batches import axes_of, cast
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
@@ -153,6 +153,11 @@ class LiteRT(EngineBase):
         kernel for.
         """
         return LiteRTSession(artifact, options)
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        from weighbridge.engines.litert_mixed import mixed
+
+        return mixed(original, candidate, options)
 
 
 def run_tflite(model: Model, inputs: Inputs) -> tuple[Array, ...]:

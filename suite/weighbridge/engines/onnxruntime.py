@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs
+from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Mixed
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
@@ -181,6 +181,11 @@ class OnnxRuntime(EngineBase):
 
     def open(self, artifact: Artifact, options: Any) -> OnnxRuntimeSession:
         return OnnxRuntimeSession(str(artifact.path), options.threads, options.provider)
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        from weighbridge.engines.onnxruntime_mixed import mixed
+
+        return mixed(original, candidate, options)
 
 
 ENGINES.add(OnnxRuntime.name, OnnxRuntime())

@@ -7,10 +7,10 @@ order. Voice activity detectors and streaming recognizers are exported so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import Array, Engine, EngineOptions, Inputs, Requirement
+from weighbridge.contracts import Array, Engine, EngineOptions, Inputs, Mixed, Requirement
 from weighbridge.core.batches import NamedInputs, axes_of, count, describe, items, take
 from weighbridge.core.errors import StageError
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
@@ -155,3 +155,9 @@ class SteppedEngine:
                 "open", f"`sequence: true` feeds ONNX models; {artifact.path.name} is {artifact.format}"
             )
         return SteppedSession(session)
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        """As the engine has it, each session taking whole sequences."""
+        for one in self.engine.mixed(original, candidate, options):
+            if isinstance(one.session, OnnxRuntimeSession):
+                yield replace(one, session=SteppedSession(one.session))

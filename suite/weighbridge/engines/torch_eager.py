@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs
+from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Mixed
 from weighbridge.core.batches import cast, describe, items
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
@@ -63,17 +63,24 @@ class TorchEager(EngineBase):
     packages = ("torch",)
 
     def open(self, artifact: Artifact, options: Any) -> TorchSession:
-        import torch
-
         value = FORMATS.get(artifact.format).open(artifact).value
-        module = value.module() if artifact.format == "exported" else value
-        if any(isinstance(part, torch.nn.TransformerEncoderLayer) for part in module.modules()) and any(
-            "quantized" in type(part).__module__ for part in module.modules()
-        ):
-            torch.backends.mha.set_fastpath_enabled(
-                False
-            )  # the fast path reads float weights of quantized layers
-        return TorchSession(module, options)
+        return TorchSession(served(value.module() if artifact.format == "exported" else value), options)
+
+    def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
+        from weighbridge.engines.torch_mixed import mixed
+
+        return mixed(original, candidate, options)
+
+
+def served(module: torch.nn.Module) -> torch.nn.Module:
+    """The module, with torch told what it would get wrong: attention's fast path reads float weights of quantized layers."""
+    import torch
+
+    if any(isinstance(part, torch.nn.TransformerEncoderLayer) for part in module.modules()) and any(
+        "quantized" in type(part).__module__ for part in module.modules()
+    ):
+        torch.backends.mha.set_fastpath_enabled(False)
+    return module
 
 
 def to_tensors(inputs: Inputs, device: str = "cpu", floats: torch.dtype | None = None) -> Any:

@@ -229,14 +229,6 @@ def advise(measurement: Measurement) -> Sequence[str]:
             f"detect a drop of {details['detectable']:.2%} and more"
         )
     lines += tell_flips(details)
-    if details["overflows"]:
-        lines.append(
-            "this processor adds products of uint8 and int8 in 16 bits, which overflow: `reduce_range: true` keeps weights "
-            "to 7 bits, and the file then computes the same on every processor"
-        )
-    lines.append(
-        "calibrate on more samples, use per_channel: true, exclude the most sensitive layers, or fine-tune after pruning"
-    )
     return lines
 
 

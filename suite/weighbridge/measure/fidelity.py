@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from weighbridge.contracts import MEASURES, THRESHOLDS, Inputs, Limit, Measure, Threshold, Weighing
-from weighbridge.core.batches import count, not_finite, take
-from weighbridge.core.data import Data
+from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.core.batches import count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
+from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
 
 SAMPLES = 256
-IDENTICAL = 200.0  # dB: float32 cannot tell more apart
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -24,69 +21,26 @@ def measure(weighing: Weighing) -> Measurement:
     """
     baseline, candidate = weighing.sessions()
     assert baseline is not None  # `needs` says so
-    signals: list[float] = []
-    noises: list[float] = []
+    noise = SignalToNoise()
     samples = blind = 0
-    for inputs in _batches(weighing.data):
-        theirs, ours = baseline.run(inputs), candidate.run(inputs)
-        if [a.shape for a in theirs] != [a.shape for a in ours]:
-            raise StageError(
-                "measure",
-                f"the candidate's outputs have shapes {[a.shape for a in ours]}, the baseline's "
-                f"{[a.shape for a in theirs]}",
-            )
-        signals = _added(signals, [np.square(a, dtype=np.float64).sum() for a in theirs])
-        noises = _added(
-            noises, [np.square(a.astype(np.float64) - b).sum() for a, b in zip(theirs, ours, strict=True)]
-        )
+    for inputs in batches_of(weighing.data, SAMPLES):
+        noise.add(baseline.run(inputs), candidate.run(inputs))
         samples += count(inputs)
         blind += int(not_finite(inputs).sum())
-    finite = bool(np.all(np.isfinite(signals)))
-    if not finite and blind:
+    if not noise.finite and blind:
         raise StageError(
             "data",
             f"{blind} of {samples} samples hold NaN or infinity, and so do the baseline's outputs; there is no "
             "signal to compare with",
         )
-    if not finite or not any(signals):
-        raise StageError(
-            "measure",
-            f"the baseline's outputs are {'all zero' if finite else 'not finite'}, so there is no signal to compare with",
-        )
-    outputs = [_decibels(signal, noise) for signal, noise in zip(signals, noises, strict=True)]
-    worst = min(value for value, signal in zip(outputs, signals, strict=True) if signal or value < 0)
+    worst = noise.worst()
     details = {
         "samples": samples,
-        "identical": not any(noises),
+        "identical": noise.identical,
         "inputs": weighing.data.kind,
-        "outputs": outputs,
+        "outputs": noise.outputs(),
     }
     return Measurement("fidelity", "dB", worst, None, details)
-
-
-def _added(total: list[float], more: Sequence[float]) -> list[float]:
-    return [a + float(b) for a, b in zip(total or [0.0] * len(more), more, strict=True)]
-
-
-def _decibels(signal: float, noise: float) -> float:
-    """Between `-IDENTICAL` and `IDENTICAL`; an output that was all zero and is not any more is all noise."""
-    if noise == 0:
-        return IDENTICAL
-    if signal == 0 or not np.isfinite(noise):
-        return -IDENTICAL
-    return min(10 * float(np.log10(signal / noise)), IDENTICAL)
-
-
-def _batches(data: Data) -> Iterator[Inputs]:
-    if data.invented:
-        yield data.sample(SAMPLES)
-        return
-    seen = 0
-    for inputs, _ in data.split("test").batches():
-        yield take(inputs, slice(SAMPLES - seen))
-        seen += count(inputs)
-        if seen >= SAMPLES:
-            return
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
@@ -102,9 +56,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
         return [f"of {len(outputs)} outputs, in dB: {shown}; output {outputs.index(min(outputs))} is ruined"]
     if measurement.candidate <= 0:
         return ["the noise is as strong as the signal: the outputs are ruined or not finite"]
-    return [
-        "6 dB are about one bit; per_channel: true, or excluding the first and last layers, is what gains most"
-    ]
+    return []
 
 
 MEASURES.add("fidelity", Measure("fidelity", measure, needs=("baseline", "inputs"), on_demand=True))

@@ -114,6 +114,33 @@ class Verdict(_Part):
     message: str
 
 
+class LayerError(_Part):
+    """One layer."""
+
+    name: str = Field(description="As `exclude` takes it.")
+    kind: str
+    sqnr_db: Number = Field(
+        description="Signal to noise of the model's output where this layer alone is as the candidate has it."
+    )
+    place: Count = Field(description="In the model's order.")
+
+
+class LayerErrors(_Part):
+    """Which layers lost the output, over a few samples of the test split; worst first."""
+
+    step: str = Field(description="As the case file writes it; empty of a finished candidate.")
+    line: Line
+    samples: Count
+    inputs: Literal["data", "random"]
+    output_db: Number = Field(description="Of the output where all layers are as the candidate has them.")
+    layers: list[LayerError]
+    complete: bool = Field(description="Whether every layer was looked at.")
+    exclude: list[str] = Field(
+        description="The step's `exclude` that was tried and gains 6 dB or more; empty where there is none."
+    )
+    excluded_db: Number | None = Field(description="Of the output with it.")
+
+
 class Row(_Part):
     """One case. `unmeasured`: no verdict of it was decided."""
 
@@ -132,6 +159,9 @@ class Row(_Part):
     artifacts: Artifacts
     measurements: dict[str, Measurement]
     verdicts: list[Verdict]
+    layer_errors: LayerErrors | None = Field(
+        None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
+    )
     notes: list[str]
 
 

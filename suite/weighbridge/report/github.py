@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import REPORTS
-from weighbridge.core.units import show
+from weighbridge.core.units import compared
 from weighbridge.report.escape import workflow
-from weighbridge.report.limits import words
 from weighbridge.report.markdown import Markdown
 from weighbridge.report.text import TextReport
 
@@ -56,11 +55,9 @@ def _annotations(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for row in report["rows"]:
         missed = [verdict for verdict in row["verdicts"] if verdict["status"] in LEVELS]
         for verdict in missed:
-            measured, limit = (
-                show(verdict["measured"] or 0, verdict["unit"]),
-                words(verdict["limit"], verdict["unit"]),
+            text = verdict["message"] or compared(
+                verdict["threshold"], verdict["measured"] or 0, verdict["limit"], verdict["unit"]
             )
-            text = verdict["message"] or f"{verdict['threshold']} is {measured}, the limit is {limit}"
             # Where nothing was decided, what was not measured is more than a notice.
             status = row["status"] if row["status"] == "unmeasured" else verdict["status"]
             title = f"{row['name']}: {verdict['threshold']} {status}"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.core.units import show
-from weighbridge.report.limits import words
+from weighbridge.core.units import compared
 from weighbridge.report.table import Line
 
 TOLD = ("error", "fail", "inconclusive", "unmeasured")
@@ -112,8 +111,7 @@ def _sentence(verdicts: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> 
     if text.startswith(first["threshold"]):
         return text
     if not text and first["measured"] is not None:
-        limit = words(first["limit"], first["unit"])
-        return f"{first['threshold']} is {show(first['measured'], first['unit'])}, the limit is {limit}"
+        return compared(first["threshold"], first["measured"], first["limit"], first["unit"])
     return f"{', '.join(verdict['threshold'] for verdict in verdicts)}: {text or first['status']}"
 
 

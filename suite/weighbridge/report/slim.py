@@ -14,8 +14,8 @@ from weighbridge.report.table import ORDER
 
 SIZE, PICTURES = 6_000_000, 1_000_000
 """Characters of data in the page at most, of which the pictures have so many even where the numbers need the rest."""
-SAMPLES, LEFT = 400, 8
-"""Samples of a timed quantity, and layers that a step left as they were, at most."""
+SAMPLES, LEFT, WORST = 400, 8, 100
+"""Samples of a timed quantity, layers that a step left as they were, and layers that lost the output, at most."""
 _PLAIN = ("path", "name", "line", "status", "stage", "message", "seconds", "engine", "inputs", "notes")
 _VERDICT = ("threshold", "status", "limit", "measured", "unit", "interval", "confidence", "sure")
 _CENSUS = ("nonzero", "quantized", "stored_bytes")
@@ -36,7 +36,7 @@ def slim(report: Mapping[str, Any]) -> dict[str, Any]:
             left -= len(json.dumps(drawn))
         if left > 0:
             rows[index]["steps"] = drawn["steps"]
-            rows[index] |= _filled({"flips": drawn["flips"]})
+            rows[index] |= _filled({"flips": drawn["flips"], "layer_errors": drawn["layer_errors"]})
             for name, details in drawn["details"].items():
                 rows[index]["measurements"][name]["details"] = details
         elif whole["steps"]:
@@ -74,13 +74,19 @@ def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The steps of a row, and by measurement the details that are drawn."""
+    """The steps of a row, the output error by layer, and by measurement the details that are drawn."""
     details = {}
     for name, one in row["measurements"].items():
         kept = {key: _thin(one["details"][key]) for key in _DRAWN if key in one["details"]}
         if any(isinstance(value, list) and key != "interval" for key, value in kept.items()):
             details[name] = kept
-    return {"steps": [_step(step) for step in row["steps"]], "details": details, "flips": _flips(row)}
+    errors = row.get("layer_errors")
+    return {
+        "steps": [_step(step) for step in row["steps"]],
+        "layer_errors": errors and {**_short(errors), "layers": _short(errors["layers"][:WORST])},
+        "details": details,
+        "flips": _flips(row),
+    }
 
 
 def _flips(row: Mapping[str, Any]) -> dict[str, Any] | None:

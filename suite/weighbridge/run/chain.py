@@ -121,6 +121,11 @@ class Chain:
         return self._keys[-1]
 
     @property
+    def format(self) -> str:
+        """What the last model is."""
+        return self._formats[-1]
+
+    @property
     def finished(self) -> bool:
         """Whether the artifact is a file of the user's own."""
         return not self._stages and self._own_file is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weighbridge.case.model import ThresholdRef
 from weighbridge.contracts import THRESHOLDS, Limit
 from weighbridge.core.results import Measurement, Reading, Status, Verdict
-from weighbridge.core.units import digits_apart, percent, show
+from weighbridge.core.units import compared, percent, span
 from weighbridge.run.job import stated
 
 _ROUNDING = 1e-9  # of the limit: 0.98 - 0.97 is 0.010000000000000009
@@ -97,22 +97,13 @@ def _by_interval(limit: Limit, interval: tuple[float, float]) -> Status:
 
 
 def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) -> str:
-    bounds = [
-        (words, value)
-        for words, value in (
-            ("at least", ref.limit.min),
-            ("at most", ref.limit.max),
-            ("exactly", ref.limit.equals),
-        )
-        if value is not None
-    ]
-    digits = max((digits_apart(reading.value, value, unit) for _, value in bounds), default=3)
-    limit = " and ".join(f"{words} {show(value, unit, digits)}" for words, value in bounds)
+    """With the interval where it does not clear the limit, so that other samples might have given another verdict."""
     interval = ""
     if reading.interval is not None and reading.confidence is not None:
-        low, high = (show(end, unit) for end in reading.interval)
-        interval = f" ({reading.confidence:.0%} interval {low} to {high})"
-    what = f"{ref.name} is {show(reading.value, unit, digits)}{interval}, the limit is {limit}"
+        sides = {_margin(ref.limit, end) >= 0 for end in reading.interval}
+        if len(sides) > 1 or ref.limit.equals is not None:
+            interval = f" ({reading.confidence:.0%} interval {span(*reading.interval, unit)})"
+    what = compared(ref.name, reading.value, ref.limit.model_dump(), unit, interval)
     what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
     if status is not Status.INCONCLUSIVE:
         return what

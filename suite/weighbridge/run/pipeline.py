@@ -12,20 +12,26 @@ from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
-from weighbridge.core.results import CaseResult, Measurement, Status
+from weighbridge.core.layer_errors import LayerErrors
+from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.artifacts import case_folder, ship
+from weighbridge.run.blame import find_layer_errors
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
+from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.store import Store
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
+
+PATIENCE_S = 60.0
+"""Seconds that a failed case may take to find the layers behind it."""
 
 
 def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
@@ -73,6 +79,14 @@ class _Where:
         self._default = line
         self.stage, self.line = "load", line
         self.notes: list[str] = []
+        self._started = time.monotonic()
+
+    def patience(self, job: Job) -> float:
+        """Seconds that advice may take: of the time that the case is allowed, a quarter of what is left."""
+        allowed = job.limits.time
+        if allowed is None:
+            return PATIENCE_S
+        return min(PATIENCE_S, (allowed - (time.monotonic() - self._started)) / 4)
 
     def enter(self, stage: str, text: str, line: int | None = None) -> None:
         self.stage, self.line = stage, line or self._default
@@ -119,8 +133,10 @@ def _run(job: Job, where: _Where) -> CaseResult:
         failed = {**draws.failed, **failed}
         measurements = draws.shown(lambda name, one: judge_threshold(job, name, one))
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
+        verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips)
+        errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
+        verdicts = advised(case, verdicts, measurements, errors, shop.data)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
-    verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips)
     return CaseResult(
         case=job.case,
         name=case.name,
@@ -134,11 +150,13 @@ def _run(job: Job, where: _Where) -> CaseResult:
         artifacts={"baseline": baseline.record if baseline else None, "candidate": candidate.record},
         measurements=measurements,
         verdicts=verdicts,
+        layer_errors=errors,
         notes=(
             *chain.notes,
             *data_notes(shop.data),
             *notes,
             *draws.notes(measurements),
+            *said,
             *(text for name, text in failed.items() if name not in asked),
         ),
     )
@@ -156,3 +174,14 @@ def _measure(
         except (Exception, SystemExit) as error:
             failed[name] = explain(error, where.stage)
     return measurements, failed
+
+
+def _layer_errors(
+    job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict], patience: float
+) -> tuple[LayerErrors | None, tuple[str, ...]]:
+    """The layers behind a missed threshold, or a note why they were not found: advice never changes a verdict."""
+    try:
+        deadline = time.monotonic() + patience
+        return find_layer_errors(job.plan, shop, scales.weighing, verdicts, deadline), ()
+    except (Exception, SystemExit) as error:
+        return None, (f"the output error by layer was not measured: {explain(error, 'layers')}",)

@@ -45,6 +45,19 @@ function layerTable(layers, compared) {
 }
 const percent = (value) => (isNumber(value) ? `${(100 * value).toFixed(1)}\u00a0%` : '–');
 
+// One line a layer: the signal to noise that it alone leaves of the output, and its share of all layers' noise as a bar.
+function errorTable(some, layers) {
+  const noise = ({ sqnr_db: db }) => 10 ** (-db / 10);
+  const total = layers.reduce((sum, one) => sum + noise(one), 0);
+  const bar = (one) => s('svg', { width: 120, height: 10, viewBox: '0 0 120 10', role: 'img',
+    'aria-label': `${percent(noise(one) / total)} of the noise` },
+  s('rect', { class: 'track', x: 0, y: 1, width: 120, height: 8, rx: 2 }), s('rect', { class: 'after', x: 0, y: 1, width: 120 * noise(one) / total, height: 8 }));
+  return h('table', {}, h('thead', {}, h('tr', {}, ['layer', 'type', 'alone leaves', 'share of the noise']
+    .map((text, column) => h('th', { class: column === 2 ? 'num' : null }, text)))),
+  h('tbody', {}, some.map((one) => h('tr', {}, h('td', { title: one.name }, one.name), h('td', {}, one.kind),
+    h('td', { class: 'num' }, `${one.sqnr_db.toFixed(1)}\u00a0dB`), h('td', {}, bar(one))))));
+}
+
 // Counts a bin on a square root, so that a spike of zeros does not flatten everything else.
 function histogram({ name, histogram: { edges, baseline, candidate } }) {
   const width = 200, height = 70, base = 54;

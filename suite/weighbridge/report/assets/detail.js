@@ -4,7 +4,7 @@ const LAYERS_AT_FIRST = 12;
 function detail(row) {
   const message = row.message && h('section', { class: 'wide' },
     h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
-  return h('div', { class: 'panel' }, message, verdictSection(row), stepSection(row), noteSection(row),
+  return h('div', { class: 'panel' }, message, verdictSection(row), errorSection(row), stepSection(row), noteSection(row),
     flipSections(row), speedSections(row), layerSections(row),
     row.left_out && h('p', { class: 'note wide' }, 'Steps, layers and samples of this case are left out, so that the page of so many opens; the JSON report has them.'));
 }
@@ -26,6 +26,16 @@ function verdictSection(row) {
     h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', {}, 'threshold'), h('th', { class: 'num' }, 'measured'),
       h('th', { class: 'num' }, 'limit'), h('th', { class: 'roomy' }, ''))),
     h('tbody', {}, row.verdicts.map(line))));
+}
+
+// The output error that each layer causes alone, worst first.
+function errorSection({ layer_errors: found }) {
+  if (!found?.layers.length) return null;
+  const all = `all together ${show(found.output_db, 'dB')}`;
+  const tried = isNumber(found.excluded_db) && `, with exclude: ${found.exclude.join(', ')} ${show(found.excluded_db, 'dB')}`;
+  return h('section', {}, h('h3', {}, 'Output error by layer'), growing(found.layers, (some) => errorTable(some, found.layers)),
+    h('p', { class: 'note' }, [found.step || 'the candidate', ` on ${found.samples} ${found.inputs === 'random' ? 'random inputs' : 'test samples'}: ${all}`,
+      tried, !found.complete && '; some layers were not looked at for want of time'].filter(Boolean).join('')));
 }
 
 function stepSection(row) {

@@ -1,0 +1,33 @@
+"""An artifact that an engine has opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from weighbridge.core.arrays import Array, Inputs
+
+
+class Session(Protocol):
+    """An artifact opened by an engine."""
+
+    def run(self, inputs: Inputs) -> tuple[Array, ...]:
+        """The outputs for one batch, as float (or integer) arrays of shape [N, ...]."""
+        ...
+
+    def bind(self, inputs: Inputs) -> Callable[[], object]:
+        """A call without arguments that runs this batch once: what the speed measurement times."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A model with one layer as its quantized (or pruned) twin has it, opened.
+
+    `layer` is what a step's `exclude` may call it, `kind` the operator or layer type.
+    """
+
+    layer: str
+    kind: str
+    session: Session

@@ -1,0 +1,67 @@
+"""The output error that each layer causes alone: the float model with one layer as the candidate has it.
+
+This is the sensitivity by which mixed precision is assigned. The error at a layer's own output would not do: whatever
+follows a ruined layer is ruined too, and an outlier channel that the next layer scales down hides the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from weighbridge.contracts import Array, Engine, Inputs, Session
+from weighbridge.core.batches import count
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.results import Artifact
+from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
+
+SAMPLES = 64
+
+
+class OutputError:
+    """The float model's outputs on a few samples, and how far another's are from them."""
+
+    def __init__(self, engine: Engine, options: Any, original: Artifact, data: Data) -> None:
+        self.engine, self.options, self.original, self.inputs = engine, options, original, data.kind
+        self._batches: Sequence[Inputs] = list(batches_of(data, SAMPLES))
+        session = engine.open(original, options)
+        self._outputs: list[tuple[Array, ...]] = [session.run(inputs) for inputs in self._batches]
+
+    @property
+    def samples(self) -> int:
+        return sum(map(count, self._batches))
+
+    def of(self, session: Session) -> float:
+        """Signal to noise of `session`'s outputs, in dB; raises `StageError` where they cannot be compared."""
+        noise = SignalToNoise()
+        for inputs, outputs in zip(self._batches, self._outputs, strict=True):
+            noise.add(outputs, session.run(inputs))
+        return noise.worst()
+
+    def of_artifact(self, artifact: Artifact) -> float:
+        return self.of(self.engine.open(artifact, self.options))
+
+    def by_layer(self, found: LayerErrors, candidate: Artifact, deadline: float) -> LayerErrors:
+        """`found` with the layers that the engine can exchange, worst first; those reached before `time.monotonic()`
+        is `deadline`.
+        """
+        errors: dict[str, LayerError] = {}
+        complete = True
+        for one in self.engine.mixed(self.original, candidate, self.options):
+            if time.monotonic() > deadline:
+                complete = False
+                break
+            try:
+                error = self.of(one.session)
+            except StageError:  # a layer that lost channels does not fit the others
+                continue
+            known = errors.get(one.layer)
+            place = known.place if known else len(errors)
+            if known is None or error < known.sqnr_db:
+                errors[one.layer] = LayerError(one.layer, one.kind, error, place)
+        ranked = tuple(sorted(errors.values(), key=lambda layer: layer.sqnr_db))
+        return replace(found, layers=ranked, complete=complete)

@@ -1,0 +1,142 @@
+"""Which layers lost it: looked for only where a threshold on the model's outputs was missed.
+
+A recipe's steps are looked at apart, since a layer is compared with what its step was given: a step that trains makes
+another model, of which single layers mean nothing in the one before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from weighbridge.case.model import Case, StepRef
+from weighbridge.case.steps import path_between
+from weighbridge.contracts import STEPS, THRESHOLDS, Weighing
+from weighbridge.core.errors import StageError
+from weighbridge.core.layer_errors import BIT, LayerErrors
+from weighbridge.core.results import Artifact, Status, Verdict
+from weighbridge.measure.layer_error import OutputError
+from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.plan import Plan, Stage
+
+_OF_OUTPUTS = ("accuracy", "fidelity")
+"""The measurements of what the model answers."""
+
+
+def is_missed(verdict: Verdict) -> bool:
+    """Whether a threshold on the outputs was missed, which layers can be blamed for."""
+    return (
+        verdict.status is Status.FAIL
+        and verdict.measured is not None
+        and not (verdict.margin is not None and verdict.margin >= 0)  # an xfail that passes fails too
+        and verdict.threshold in THRESHOLDS
+        and THRESHOLDS.get(verdict.threshold).measure in _OF_OUTPUTS
+    )
+
+
+def trains(ref: StepRef) -> bool:
+    return "train" in STEPS.get(ref.key).splits
+
+
+def find_layer_errors(
+    plan: Plan, shop: Workshop, weighing: Weighing, verdicts: Iterable[Verdict], deadline: float
+) -> LayerErrors | None:
+    """The layers of the part of the recipe that lost most of the output; None where nothing was missed or can be told.
+
+    Once `time.monotonic()` is past `deadline`, no further layer is looked at and no further `exclude` is tried. Raises
+    whatever a step, an engine or the data raises.
+    """
+    if not any(map(is_missed, verdicts)) or not weighing.engine.runs:
+        return None
+    shop.enter("layers", "output error by layer", None)
+    if plan.case.candidate:
+        return _of_candidate(plan, weighing, deadline)
+    found = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
+    worst = min(found, key=lambda part: part.output_db, default=None)
+    return worst.errors(deadline) if worst else None
+
+
+def _of_candidate(plan: Plan, weighing: Weighing, deadline: float) -> LayerErrors | None:
+    baseline, candidate = weighing.baseline, weighing.candidate
+    if baseline is None or baseline.format != candidate.format or plan.baseline_engine != plan.engine:
+        return None
+    output = OutputError(weighing.engine, weighing.engine_options, baseline, weighing.data)
+    error = output.of_artifact(candidate)
+    found = LayerErrors("", plan.case.line, output.samples, output.inputs, error)
+    return output.by_layer(found, candidate, deadline)
+
+
+def _parts(case: Case) -> Iterator[tuple[int, int]]:
+    """The steps to look at together, as numbers of the first and the one after the last: pruning, and quantizing."""
+    kinds = [ref.kind for ref in case.recipe]
+    trained = max((number for number, ref in enumerate(case.recipe) if trains(ref)), default=-1) + 1
+    quantizing = next((at for at in range(trained, len(kinds)) if kinds[at] == "quantize"), len(kinds))
+    if trained < quantizing:
+        yield trained, quantizing
+    if quantizing < len(kinds):
+        yield quantizing, len(kinds)
+
+
+@dataclass
+class _Part:
+    """A part of the recipe: the model that it takes, the one that it gives, both as the engine would serve them."""
+
+    plan: Plan
+    shop: Workshop
+    weighing: Weighing
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        places = [at for at, stage in enumerate(self.plan.stages) if stage.step]
+        self._at = places[self.start]
+        self._until = places[self.stop - 1] + 1
+        original = self._artifact(list(self.plan.stages[: self._at]))
+        self._output = OutputError(
+            self.weighing.engine, self.weighing.engine_options, original, self.weighing.data
+        )
+        self._result = self._artifact(list(self.plan.stages[: self._until]))
+        self.output_db = self._output.of_artifact(self._result)
+
+    @property
+    def _step(self) -> StepRef:
+        return self.plan.case.recipe[self.start]
+
+    def errors(self, deadline: float) -> LayerErrors:
+        step, output = self._step, self._output
+        found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
+        found = output.by_layer(found, self._result, deadline)
+        if "exclude" not in type(step.options).model_fields:
+            return found
+        for names in found.proposals():
+            if time.monotonic() > deadline:
+                break
+            exclude = [*step.options.exclude, *map(_pattern, names)]
+            try:
+                better = output.of_artifact(self._excluding(exclude))
+            except StageError:  # the step does not know a layer by this name, or has nothing left to convert
+                continue
+            if better >= self.output_db + BIT:
+                return replace(found, exclude=tuple(exclude), excluded_db=better)
+        return found
+
+    def _excluding(self, exclude: list[str]) -> Artifact:
+        """What the part would give if its first step left these layers alone."""
+        options = self._step.options.model_copy(update={"exclude": exclude})
+        stages = list(self.plan.stages[: self._until])
+        stages[self._at] = Stage(step=replace(self._step, options=options))
+        return self._artifact(stages)
+
+    def _artifact(self, stages: list[Stage]) -> Artifact:
+        """The case's model after `stages`, in the candidate's format."""
+        model, final = self.plan.case.model, self.weighing.candidate.format
+        path = path_between(Chain(self.shop, model, stages).format, [final])
+        if path is None:
+            raise StageError("layers", f"no conversion leads from step {self._step} to {final}")
+        return Chain(self.shop, model, [*stages, *(Stage(target=target) for target in path)]).artifact()
+
+
+def _pattern(name: str) -> str:
+    """A layer's name as a pattern that fits no other: what `*`, `?` and `[` mean in one is taken away."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

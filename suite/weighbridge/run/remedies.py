@@ -1,0 +1,141 @@
+"""What the owner of a case can do about a missed threshold on the outputs: what this recipe can act on, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, get_args
+
+from weighbridge.case.model import Case, StepRef
+from weighbridge.contracts import STEPS, Options
+from weighbridge.core.data import Data
+from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.results import Measurement, Verdict
+from weighbridge.run.blame import is_missed, trains
+
+_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
+"""What YAML does not read as text."""
+_QUIET_DB = 30.0
+"""Noise of a thousandth of the signal's power: not what costs a model its answers."""
+_OVERFLOW = "this processor adds products of uint8 and int8 in 16 bits, which overflow"
+
+
+def advised(
+    case: Case,
+    verdicts: Sequence[Verdict],
+    measurements: Mapping[str, Measurement],
+    errors: LayerErrors | None,
+    data: Data,
+) -> tuple[Verdict, ...]:
+    """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
+    layers = tuple(_layers(errors, case)) if errors else ()
+    accuracy = measurements.get("accuracy")
+    overflows = bool(accuracy and accuracy.details.get("overflows"))
+    remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
+    return tuple(
+        replace(verdict, advice=(*layers, *verdict.advice, *remedies)) if is_missed(verdict) else verdict
+        for verdict in verdicts
+    )
+
+
+def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
+    """The worst layers with their numbers, and the line to paste."""
+    if errors.step and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line:
+        yield (
+            f"{errors.step}, line {errors.line}, leaves the output at {_db(errors.output_db)} of what it was given: look at "
+            "the steps before it"
+        )
+        return
+    step = f"{errors.step}: " if len(case.recipe) > 1 else ""
+    where = "the output" if errors.inputs == "data" else "the output on random inputs"
+    if not errors.layers:
+        if errors.step:
+            yield f"{errors.step} (line {errors.line}) leaves {where} at {_db(errors.output_db)}"
+        return
+    if len(errors.layers) == 1:
+        return  # there is nobody else whom it could have been
+    culprits, rest = errors.culprits, errors.layers[len(errors.culprits) :]
+    looked = "" if errors.complete else " looked at in time"
+    if not culprits:
+        best = errors.layers[-1]
+        yield (
+            f"{step}no layer stands out: alone, each of {len(errors.layers)} layers{looked} leaves {where} at "
+            f"{_db(errors.layers[0].sqnr_db)} ({errors.layers[0].name}) to {_db(best.sqnr_db)} ({best.name})"
+        )
+    else:
+        lose = "loses" if len(culprits) == 1 else "lose"
+        others = (
+            f"; the other {len(rest)}{looked} are at {_db(rest[0].sqnr_db)} and above"
+            if len(rest) > 1
+            else f"; {_named(rest[0])} is the other"
+        )
+        yield f"{step}{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
+    if errors.exclude and errors.excluded_db is not None:
+        yield (
+            f"exclude: [{', '.join(map(quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
+            f"goes from {_db(errors.output_db)} to {_db(errors.excluded_db)}"
+        )
+
+
+def _named(layer: LayerError) -> str:
+    return f"{layer.name} ({_db(layer.sqnr_db)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _db(value: float) -> str:
+    return f"{value:.1f} dB" if abs(value) < 10 else f"{value:.0f} dB"
+
+
+def quoted(name: str) -> str:
+    """A name as YAML reads it in a list: quoted where it could be taken for something else."""
+    plain = re.fullmatch(r"[A-Za-z_/][\w./]*", name) and name.lower() not in _WORDS
+    return name if plain else "'" + name.replace("'", "''") + "'"
+
+
+def _remedies(case: Case, overflows: bool, data: Data) -> Iterator[str]:
+    """What the recipe's steps have options for and do not do already."""
+    if overflows and case.candidate:
+        yield f"{_OVERFLOW}; weights of 7 bits do not"
+    for ref in case.recipe:
+        if ref.kind == "quantize":
+            yield from _of_quantizer(ref, overflows, data)
+    trained = [number for number, ref in enumerate(case.recipe) if trains(ref)]
+    for number, ref in enumerate(case.recipe):
+        accepts = STEPS.get(ref.key).accepts
+        training = any(step.kind == "finetune" and set(step.accepts) & set(accepts) for step in STEPS)
+        if ref.kind in ("prune", "cluster") and training and not any(later > number for later in trained):
+            yield f"`finetune` after {ref}, line {ref.line}"
+
+
+def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
+    options = ref.options
+    known = type(options).model_fields
+    if overflows and _takes(options, "reduce_range", True):
+        yield (
+            f"{_OVERFLOW}: `reduce_range: true` keeps weights to 7 bits, and the file then computes the same on every "
+            "processor"
+        )
+    found = ["`per_channel: true`"] if _takes(options, "per_channel", True) else []
+    others = get_args(known["calibration"].annotation) if "calibration" in known else ()
+    found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]
+    if "calibration" in STEPS.get(ref.key).splits and _takes(options, "samples", 2**20):
+        length = data.split("calibration").length
+        have = options.samples if length is None else min(options.samples, length)
+        found.append(f"more calibration samples than {have}")
+    if found:
+        yield f"in {ref}, line {ref.line}: {', or '.join(found)}"
+
+
+def _takes(options: Options, name: str, value: Any) -> bool:
+    """Whether the step has the option, could have it so, and has not."""
+    if name not in type(options).model_fields or getattr(options, name) == value:
+        return False
+    try:
+        type(options).model_validate({**options.model_dump(exclude_unset=True), name: value})
+    except ValueError:
+        return False
+    return True
