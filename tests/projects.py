@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 
 from weighbridge.contracts import THRESHOLDS
@@ -81,6 +83,27 @@ def trained() -> bytes:
         loss.backward()
         optimizer.step()
     return save(net.state_dict())
+
+
+def as_onnx(weights: Mapping[str, Any]) -> bytes:
+    """`MODEL`'s network: three linear layers with ReLU between them."""
+    layers = sorted({name.partition(".")[0] for name in weights})
+    nodes = []
+    for index, layer in enumerate(layers):
+        last = index == len(layers) - 1
+        names = [f"{layer}.in" if index else "x", f"{layer}.weight", f"{layer}.bias"]
+        nodes.append(helper.make_node("Gemm", names, ["y" if last else f"{layer}.out"], transB=1))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"{layer}.out"], [f"{layers[index + 1]}.in"]))
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in sorted(weights.items())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(onnx.ModelProto.SerializeToString(model))
 
 
 def write_project(folder: Path) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.projects import CASE, report_of, statuses
+from safetensors.numpy import load
+from tests.projects import CASE, as_onnx, report_of, statuses, trained
 
 pytestmark = pytest.mark.worker
 Project = Callable[..., Path]
@@ -251,3 +252,42 @@ def test_speed_is_measured_in_the_worker_and_reaches_pytest_benchmark(
     result = pytester.runpytest_inprocess("--bench", "--benchmark-json=speed.json")
     result.assert_outcomes(passed=3)
     assert "net::speed[candidate]" in (pytester.path / "speed.json").read_text()
+
+
+TWO = """
+model: {MODEL}
+data: {DATA}
+thresholds: {{size: 1 GB}}
+cases:
+  - {{name: one, recipe: [{{STEP}}]}}
+  - {{name: two, recipe: [{{STEP, OPTION}}]}}
+"""
+SOUND = {
+    "exported": (
+        "{torch: model.py:net, weights: net.safetensors}",
+        "model.py:splits",
+        "quantize: static, engine: onnxruntime",
+    ),
+    "onnx": ("{onnx: net.onnx}", "data.npz", "quantize: dynamic"),
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_cases_share_a_worker(
+    pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What libraries leave behind, a progress bar's thread and torch itself, is no damage that a case did."""
+    from weighbridge.run.executors import process
+
+    started: list[int] = []
+    start = process._Worker.__init__
+    monkeypatch.setattr(process._Worker, "__init__", lambda self: started.append(1) or start(self))
+    model, data, step = SOUND[kind]
+    folder = project()
+    text = (
+        TWO.replace("STEP", step).replace("OPTION", "per_channel: true").replace("{{", "{").replace("}}", "}")
+    )
+    (folder / "case.yaml").write_text(text.replace("{MODEL}", model).replace("{DATA}", data))
+    (folder / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess("cases/case.yaml", "-k", "size").assert_outcomes(passed=2)
+    assert len(started) == 1

@@ -11,16 +11,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import psutil
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load
-from tests.projects import report_of, trained, write_project
+from tests.projects import as_onnx, report_of, trained, write_project
 
 TORCH = """
 model: {torch: model.py:net, weights: net.safetensors}
@@ -72,31 +69,10 @@ def onnx_cases(folder: Path) -> None:
     """Twenty that are quantized through ONNX Runtime; no export, which takes long, and no torch, which starts slowly."""
     cases = write_project(folder)
     (cases / "model.py").unlink()
-    (cases / "net.onnx").write_bytes(_as_onnx(load(trained())))
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
     steps = [DYNAMIC.format(weights=weights) for weights in ("int8", "uint8")]
     steps += [STATIC.format(calibration=method) for method in ("minmax", "percentile", "entropy")]
     (cases / "cases.yaml").write_text(ONNX + "".join(steps))
-
-
-def _as_onnx(weights: Mapping[str, Any]) -> bytes:
-    """`tests.projects.MODEL`'s network: three linear layers with ReLU between them."""
-    layers = sorted({name.partition(".")[0] for name in weights})
-    nodes = []
-    for index, layer in enumerate(layers):
-        last = index == len(layers) - 1
-        names = [f"{layer}.in" if index else "x", f"{layer}.weight", f"{layer}.bias"]
-        nodes.append(helper.make_node("Gemm", names, ["y" if last else f"{layer}.out"], transB=1))
-        if not last:
-            nodes.append(helper.make_node("Relu", [f"{layer}.out"], [f"{layers[index + 1]}.in"]))
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in sorted(weights.items())],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return bytes(onnx.ModelProto.SerializeToString(model))
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
