@@ -110,7 +110,9 @@ def _preload(data: Mapping[str, Any]) -> None:
     if any(b"torch" in path.read_bytes() for path in files if path.is_file()):
         packages.append("torch")
     if any("onnxruntime" in step for step in data["plan"]["recipe"]):
-        packages.append("onnxruntime.tools")  # its quantizers import them late, and these torch, where there is one
+        packages.append(
+            "onnxruntime.tools"
+        )  # its quantizers import them late, and these torch, where there is one
     for package in packages:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)

@@ -28,6 +28,7 @@ from weighbridge.steps.quantize.onnx_layers import (
     stored_again,
     turned_at_run_time,
 )
+from weighbridge.steps.quantize.onnx_left_in_float import keep_in_float
 from weighbridge.steps.quantize.onnx_preparation import (
     DYNAMIC_WAYS,
     STATIC_WAYS,
@@ -190,15 +191,17 @@ def _loaded(path: Path) -> Any:
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
     from weighbridge.formats.onnx_weights import imports
 
+    model = onnx.load(path)
+    needed = imports(model)  # the library declares every operator set that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(needed)
+    keep_in_float(model)
+    onnx.save(model, path)
     try:
         OnnxRuntimeSession(str(path))
     except StageError as error:
         reason = error.message.replace(str(path), "it")
         raise RuntimeError(f"the quantized model does not load: {reason}") from error
-    model = onnx.load(path)
-    needed = imports(model)  # the library declares every operator set that it knows
-    del model.opset_import[:]
-    model.opset_import.extend(needed)
     return model
 
 
