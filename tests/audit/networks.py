@@ -63,7 +63,9 @@ class Network:
             self.stored,
         )
         opsets = [helper.make_opsetid("", 19 if self.spoil == "opset" else 17)]
-        opsets += [helper.make_opsetid("com.microsoft", 1)] if self.spoil == "domains" else []
+        if self.spoil == "domains":
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
+            next(node for node in self.nodes if node.op_type == "DequantizeLinear").domain = "com.microsoft"
         note = "a" * (20_000 if self.spoil == "size" else 8_000)
         if self.spoil == "gzip_size":
             note = "".join(map(chr, np.random.default_rng(1).integers(33, 127, 8_000)))

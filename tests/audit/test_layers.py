@@ -68,8 +68,9 @@ def test_the_largest_layers_are_kept(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
     shapes = [(number + 2, 3) for number in range(MOST + 5)]
+    random = np.random.default_rng(0)
     stored = [
-        onnx.numpy_helper.from_array(np.ones(shape, np.float32), f"w{index}")
+        onnx.numpy_helper.from_array(random.random(shape, np.float32), f"w{index}")
         for index, shape in enumerate(shapes)
     ]
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from candidates import float_model, quantized, right
 from lookalikes import LOOKALIKES
-from test_faults import CASE, failing, outcome
+from outcomes import CASE, failing, outcome
 from tests.projects import samples, weigh
 
 from weighbridge.core.results import Status
