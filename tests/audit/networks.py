@@ -55,6 +55,8 @@ class Network:
         self._node("Add", ["scores", "bias"], "output")
         if self.spoil == "parameters":
             self._store("unused", np.zeros(64, np.float32))
+        if self.spoil == "domains":
+            next(node for node in self.nodes if node.op_type == "DequantizeLinear").domain = "com.microsoft"
         graph = helper.make_graph(
             self.nodes,
             "net",
@@ -63,9 +65,7 @@ class Network:
             self.stored,
         )
         opsets = [helper.make_opsetid("", 19 if self.spoil == "opset" else 17)]
-        if self.spoil == "domains":
-            opsets.append(helper.make_opsetid("com.microsoft", 1))
-            next(node for node in self.nodes if node.op_type == "DequantizeLinear").domain = "com.microsoft"
+        opsets += [helper.make_opsetid("com.microsoft", 1)] if self.spoil == "domains" else []
         note = "a" * (20_000 if self.spoil == "size" else 8_000)
         if self.spoil == "gzip_size":
             note = "".join(map(chr, np.random.default_rng(1).integers(33, 127, 8_000)))
