@@ -77,7 +77,12 @@ def _of(line: Line, report: Mapping[str, Any]) -> Iterator[Reason]:
     wanted = (
         ("skip",) if line.status in ("skip", "unmeasured") else ("fail", "error", "inconclusive", line.status)
     )
-    verdicts = [verdict for verdict in row["verdicts"] if verdict["status"] in wanted]
+    verdicts = [
+        verdict
+        for status in dict.fromkeys(wanted)
+        for verdict in row["verdicts"]
+        if verdict["status"] == status
+    ]
     again = _again(row, verdicts, report)
     said = {_text(verdict["message"], row) for verdict in verdicts} - {""}
     whole = _text(row["message"], row)
