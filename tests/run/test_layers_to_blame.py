@@ -14,10 +14,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from safetensors.torch import load, save
 from tests.projects import Weighed, trained, weigh, write_project
 
+from weighbridge.case.load import load_cases
+from weighbridge.core.data import Data
 from weighbridge.core.layer_errors import LayerError, LayerErrors
-from weighbridge.core.results import read_result
-from weighbridge.measure.layer_error import OutputError
-from weighbridge.run.remedies import quoted
+from weighbridge.core.results import Status, Verdict, read_result
+from weighbridge.measure.layer_error import OutputError, _lost
+from weighbridge.run.remedies import advised, quoted
 
 HEAD = """
 model: {torch: model.py:net, weights: net.safetensors}
@@ -345,3 +347,29 @@ def test_a_proposal_leaves_something_to_quantize() -> None:
 )
 def test_what_is_pasted_is_read_as_the_name(name: str) -> None:
     assert yaml.safe_load(f"[{quoted(name)}]") == [name]
+
+
+@pytest.mark.parametrize(("output_db", "told"), [(17.0, True), (38.0, False)])
+def test_what_no_layer_lost_is_said_to_be_lost_between_them(
+    tmp_path: Path, output_db: float, told: bool
+) -> None:
+    (tmp_path / "case.yaml").write_text(
+        "model: {onnx: net.onnx}\nrecipe: [quantize: dynamic]\nthresholds: {size: 1 MB}\n"
+    )
+    (case,) = load_cases(tmp_path / "case.yaml")
+    layers = tuple(LayerError(str(place), "Gemm", 44.0 + place, place) for place in range(4))
+    missed = Verdict("fidelity", Status.FAIL, {"min": 60}, output_db, margin=output_db - 60)
+    errors = LayerErrors("quantize: static", 1, 64, "data", output_db, layers)
+    (verdict,) = advised(case, [missed], {}, errors, Data())
+    assert (
+        "together that would be 39 dB, and it is 17 dB: the rest is lost between" in verdict.advice[0]
+    ) == told
+
+
+def test_the_samples_that_lost_most_are_looked_at() -> None:
+    before = [np.ones((100, 4), np.float32), np.full((100, 2), 50, np.float32)]
+    after = [one.copy() for one in before]
+    after[0][[7, 90]] += 1
+    after[1][3] += 1  # a fiftieth of what that output holds
+    after[0][11, 2] = np.nan
+    assert np.argsort(_lost(before, after, 100))[-4:].tolist() in ([3, 7, 90, 11], [3, 90, 7, 11])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,11 @@ class LayerErrors:
     """The step's `exclude` that was tried and gains a bit or more; empty where there is none."""
     excluded_db: float | None = None
     """Of the output with it."""
+
+    @property
+    def layers_db(self) -> float:
+        """What all layers together would leave if their noise added up and there were no other."""
+        return -10 * math.log10(sum(10 ** (-layer.sqnr_db / 10) for layer in self.layers) or 1e-20)
 
     @property
     def culprits(self) -> tuple[LayerError, ...]:

@@ -11,25 +11,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from weighbridge.contracts import Array, Engine, Inputs, Session
-from weighbridge.core.batches import count
+import numpy as np
+
+from weighbridge.contracts import Array, Engine, Session
+from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.layer_errors import LayerError, LayerErrors
 from weighbridge.core.results import Artifact
 from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
 
-SAMPLES = 64
+SAMPLES, LOOKED_AT = 64, 256
+"""Those that lost most, of so many: an activation past its range may ruin a few samples and no other."""
 
 
 class OutputError:
-    """The float model's outputs on a few samples, and how far another's are from them."""
+    """The float model's outputs on the samples where `candidate` lost most, and how far another's are from them."""
 
-    def __init__(self, engine: Engine, options: Any, original: Artifact, data: Data) -> None:
+    def __init__(
+        self, engine: Engine, options: Any, original: Artifact, candidate: Artifact, data: Data
+    ) -> None:
         self.engine, self.options, self.original, self.inputs = engine, options, original, data.kind
-        self._batches: Sequence[Inputs] = list(batches_of(data, SAMPLES))
-        session = engine.open(original, options)
-        self._outputs: list[tuple[Array, ...]] = [session.run(inputs) for inputs in self._batches]
+        before, after = engine.open(original, options), engine.open(candidate, options)
+        batches = list(batches_of(data, LOOKED_AT))
+        lost = [_lost(before.run(inputs), after.run(inputs), count(inputs)) for inputs in batches]
+        least = np.sort(np.concatenate(lost))[-SAMPLES:][0]
+        chosen = [np.flatnonzero(one >= least) for one in lost]
+        self._batches = [
+            take(inputs, rows) for inputs, rows in zip(batches, chosen, strict=True) if rows.size
+        ]
+        self._outputs = [before.run(inputs) for inputs in self._batches]
 
     @property
     def samples(self) -> int:
@@ -65,3 +76,16 @@ class OutputError:
                 errors[one.layer] = LayerError(one.layer, one.kind, error, place)
         ranked = tuple(sorted(errors.values(), key=lambda layer: layer.sqnr_db))
         return replace(found, layers=ranked, complete=complete)
+
+
+def _lost(before: Sequence[Array], after: Sequence[Array], n: int) -> Array:
+    """The noise of each of n samples, of its worst output, as a share of what that output holds on average; [n]."""
+    worst = np.zeros(n)
+    for a, b in zip(before, after, strict=False):
+        if a.shape != b.shape or len(a) != n:
+            continue  # whoever compares the outputs says so
+        with np.errstate(invalid="ignore", over="ignore"):
+            noise = np.square(a.astype(np.float64) - b).reshape(n, -1).sum(axis=1)
+            signal = np.square(a, dtype=np.float64).sum() / n
+        worst = np.maximum(worst, np.nan_to_num(noise / (signal or 1.0), nan=np.inf))
+    return worst

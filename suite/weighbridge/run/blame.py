@@ -61,7 +61,7 @@ def _of_candidate(plan: Plan, weighing: Weighing, deadline: float) -> LayerError
     baseline, candidate = weighing.baseline, weighing.candidate
     if baseline is None or baseline.format != candidate.format or plan.baseline_engine != plan.engine:
         return None
-    output = OutputError(weighing.engine, weighing.engine_options, baseline, weighing.data)
+    output = OutputError(weighing.engine, weighing.engine_options, baseline, candidate, weighing.data)
     error = output.of_artifact(candidate)
     found = LayerErrors("", plan.case.line, output.samples, output.inputs, error)
     return output.by_layer(found, candidate, deadline)
@@ -93,10 +93,11 @@ class _Part:
         self._at = places[self.start]
         self._until = places[self.stop - 1] + 1
         original = self._artifact(list(self.plan.stages[: self._at]))
-        self._output = OutputError(
-            self.weighing.engine, self.weighing.engine_options, original, self.weighing.data
-        )
         self._result = self._artifact(list(self.plan.stages[: self._until]))
+        weighing = self.weighing
+        self._output = OutputError(
+            weighing.engine, weighing.engine_options, original, self._result, weighing.data
+        )
         self.output_db = self._output.of_artifact(self._result)
 
     @property

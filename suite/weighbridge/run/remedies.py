@@ -10,7 +10,7 @@ from typing import Any, get_args
 from weighbridge.case.model import Case, StepRef
 from weighbridge.contracts import STEPS, Options
 from weighbridge.core.data import Data
-from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.layer_errors import BIT, LayerError, LayerErrors
 from weighbridge.core.results import Measurement, Verdict
 from weighbridge.run.blame import is_missed, trains
 
@@ -59,9 +59,15 @@ def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
     looked = "" if errors.complete else " looked at in time"
     if not culprits:
         best = errors.layers[-1]
+        elsewhere = ""
+        if errors.complete and errors.layers_db >= errors.output_db + BIT:
+            elsewhere = (
+                f"; together that would be {_db(errors.layers_db)}, and it is {_db(errors.output_db)}: the rest is lost "
+                "between the layers, where activations are quantized"
+            )
         yield (
             f"{step}no layer stands out: alone, each of {len(errors.layers)} layers{looked} leaves {where} at "
-            f"{_db(errors.layers[0].sqnr_db)} ({errors.layers[0].name}) to {_db(best.sqnr_db)} ({best.name})"
+            f"{_db(errors.layers[0].sqnr_db)} ({errors.layers[0].name}) to {_db(best.sqnr_db)} ({best.name}){elsewhere}"
         )
     else:
         lose = "loses" if len(culprits) == 1 else "lose"
