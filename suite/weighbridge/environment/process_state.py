@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
 import warnings
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+_fresh: dict[str, Any] = {}
+"""torch's settings as they were when it had just been imported, where `watch_torch` saw that."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +43,44 @@ class ProcessState:
     def restore(self) -> bool:
         """Put everything back; False where something stays changed, so that the process had better end.
 
-        Where torch was loaded only since, its settings before are not known.
+        Where torch was loaded only since, its settings before are those that it comes with; see `watch_torch`.
         """
         os.environ.clear()
         os.environ.update(self.environment)
         os.chdir(self.folder)
         sys.path[:] = self.path
         warnings.filters[:] = self.filters  # type: ignore[index]  # typeshed has a read-only sequence
-        if _settings() != self.settings:
-            _put_back(self.settings)
+        settings = {**_fresh, **self.settings}
+        if _settings() != settings:
+            _put_back(settings)
         _end_progress_monitor()
-        return _settings() == self.settings and threading.active_count() <= self.threads
+        return _settings() == settings and threading.active_count() <= self.threads
+
+
+def watch_torch() -> None:
+    """Remember torch's settings as soon as somebody imports it: ONNX Runtime's quantizers do, in the middle of a case."""
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _Watch())
+
+
+class _Watch(MetaPathFinder):
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)  # some only ask whether there is a torch
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _fresh.update({key: value for key, value in _settings().items() if key.startswith("torch.")})
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _end_progress_monitor() -> None:

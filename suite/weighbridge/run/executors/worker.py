@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.registry import Origin
-from weighbridge.environment.process_state import ProcessState
+from weighbridge.environment.process_state import ProcessState, watch_torch
 
 READY, RESULT, REFUSED = "ready", "result", "refused"
 _PR_SET_PDEATHSIG = 1
@@ -31,6 +31,7 @@ def main() -> None:
     """Work until the parent is gone, or until a case has left the process in a state that cannot be mended."""
     die_with_parent()
     jobs, answers = _channels()
+    watch_torch()
     importlib.import_module("weighbridge.run.pipeline")
     _send(answers, {"event": READY})
     while (line := jobs.get()) is not None:
@@ -109,10 +110,6 @@ def _preload(data: Mapping[str, Any]) -> None:
         packages += ENGINES.get(FORMATS.get(format_).engine).packages
     if any(b"torch" in path.read_bytes() for path in files if path.is_file()):
         packages.append("torch")
-    if any("onnxruntime" in step for step in data["plan"]["recipe"]):
-        packages.append(
-            "onnxruntime.tools"
-        )  # its quantizers import them late, and these torch, where there is one
     for package in packages:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
