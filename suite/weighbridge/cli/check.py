@@ -18,6 +18,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from weighbridge.case.load import load_cases
     from weighbridge.core.errors import CaseError
+    from weighbridge.report.escape import terminal
     from weighbridge.run.extensions import load_conftests
 
     faulty = False
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
             cases = load_cases(path)
         except CaseError as error:
             faulty = True
-            print(error, file=sys.stderr)
+            print("\n".join(terminal(fault.at(path)) for fault in error.faults), file=sys.stderr)
         else:
-            print(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}")
+            print(terminal(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}"))
     return 1 if faulty else 0

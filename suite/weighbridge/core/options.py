@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
     """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EngineOptions(Options):
+    """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
+
+    threads: int = Field(default=1, ge=1, le=1024)
 
 
 class Limit(Options):

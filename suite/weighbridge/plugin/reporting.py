@@ -17,6 +17,7 @@ from weighbridge.core.results import Status
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
 from weighbridge.report.assembly import make_report
+from weighbridge.report.escape import terminal
 from weighbridge.report.github import announce
 
 _SEVERITY = (
@@ -35,9 +36,8 @@ def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     if not isinstance(item, CaseItem | FaultItem):
         return
     if call.excinfo is not None and call.excinfo.errisinstance((ThresholdMissed, WeighbridgeError)):
-        report.longrepr = str(
-            call.excinfo.value
-        )  # written for the user: our own traceback would only hide it
+        # Written for the user: our own traceback would only hide it. Names in it may be a stranger's.
+        report.longrepr = terminal(call.excinfo.value, lines=True)
     if isinstance(item, FaultItem):
         if report.when == "call":
             report.weighbridge = item.result.row()  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def write_reports(
 
 
 def show(
-    terminal: Any,
+    reporter: Any,
     rows: Sequence[Mapping[str, Any]],
     settings: Settings,
     written: Sequence[Path],
@@ -99,17 +99,17 @@ def show(
         if written
         else make_report(rows, {"bench": settings.bench}, settings.root)
     )
-    terminal.section("weighbridge")
-    terminal.write(
-        render(report, terminal.hasmarkup, terminal._tw.fullwidth, max(terminal.config.get_verbosity(), 0))
+    reporter.section("weighbridge")
+    reporter.write(
+        render(report, reporter.hasmarkup, reporter._tw.fullwidth, max(reporter.config.get_verbosity(), 0))
     )
     names = ", ".join(
         str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
         for path in written
     )
     if names:
-        terminal.line(f"wrote {names}")
+        reporter.line(terminal(f"wrote {names}"))
     if trouble:
-        terminal.line(trouble, red=True)
+        reporter.line(terminal(trouble), red=True)
     if "github" in settings.formats:
-        announce(report, terminal.write, os.environ)
+        announce(report, reporter.write, os.environ)

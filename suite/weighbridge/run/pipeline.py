@@ -104,8 +104,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
                     "save", "the recipe changed nothing: the artifact is the original, byte for byte"
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
-        if scales.weighing.engine.runs:
-            scales.open_candidate()
+        scales.open_candidate(chain.finished)
         measured, failed = _measure(scales, plan.measures, where)
         draws = Draws(job, candidate, measured)
         draws.carry_out(
