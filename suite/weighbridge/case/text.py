@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import yaml
 
 from weighbridge.core.errors import CaseError, Fault, first_line
+from weighbridge.core.files import read_regular
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Mark: TypeAlias = tuple[int, int]
@@ -90,7 +91,10 @@ def read(path: Path) -> Document:
 
     Faults that leave the rest readable (a duplicate key, a merge key) are collected in `Document.faults`.
     """
-    raw = _content(path)
+    try:
+        raw = read_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise CaseError(path, [Fault(1, 1, f"cannot be read: {error.strerror}")]) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,20 +126,6 @@ def read(path: Path) -> Document:
     except RecursionError:
         raise CaseError(path, [Fault(1, 1, "nested too deeply, or an alias that contains itself")]) from None
     return document
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file: a pipe never ends, and neither does `/dev/zero`."""
-    try:
-        if path.exists() and not path.is_file():
-            raise CaseError(path, [Fault(1, 1, "is a folder, a pipe or a device; a case file is a file")])
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise CaseError(path, [Fault(1, 1, f"cannot be read: {error.strerror}")]) from error
-    if len(raw) > MAX_BYTES:
-        raise CaseError(path, [Fault(1, 1, f"is larger than {MAX_BYTES >> 20} MiB, which no case file is")])
-    return raw
 
 
 def _check_depth(text: str, path: Path) -> None:
