@@ -206,6 +206,8 @@ def artifact_files(case: Case) -> tuple[Path, ...]:
 
 def files_of(format_: str, path: Path) -> tuple[Path, ...]:
     """`path` and the files that belong to it; an unreadable model is still a file with a digest."""
+    if not path.is_file():
+        return (path,)
     try:
         return (path, *(one for one in FORMATS.get(format_).companions(path) if one.is_file()))
     except Exception:  # the parser raises whatever the damage makes it raise
@@ -214,6 +216,8 @@ def files_of(format_: str, path: Path) -> tuple[Path, ...]:
 
 def _all_files_of(artifact: Path) -> tuple[Path, ...]:
     """The same, all of which must be there; raises `Refused` where one is missing."""
+    if not artifact.is_file():
+        return (artifact,)
     try:
         belonging = FORMATS.get(format_of(artifact)).companions(artifact)
     except Exception:  # damaged as it is, its digest tells whether it was so when it was audited
@@ -238,6 +242,8 @@ def materials(cases: Sequence[Case]) -> list[Path]:
 
 def digest(path: Path) -> dict[str, str]:
     """{"sha256": hexadecimal}; raises `UsageError` where there is no such file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a folder, a pipe or a device, and no file")
     try:
         with path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -10,6 +10,15 @@ from weighbridge.case.model import ThresholdRef
 from weighbridge.core.errors import did_you_mean
 from weighbridge.formats.vocabulary import DOMAINS, DTYPES, operators
 
+_SHORT = {
+    "fp64": "float64",
+    "double": "float64",
+    "fp32": "float32",
+    "float": "float32",
+    "fp16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+}
 CLOSE = 0.87
 """Likeness from which an unknown name is taken for a misspelling: an operator of one's own is called otherwise."""
 
@@ -21,7 +30,9 @@ def check_spelling(refs: tuple[ThresholdRef, ...], format_: str | None, fault: F
             for index, name in enumerate(getattr(ref.limit, side, None) or ()):
                 where = ("thresholds", ref.name, side, index)
                 if ref.name == "dtypes" and name not in DTYPES:
-                    fault(where, f"no number is of the type '{name}'{did_you_mean(name, DTYPES)}")
+                    meant = _SHORT.get(name.lower())
+                    hint = f"; did you mean '{meant}'?" if meant else did_you_mean(name, DTYPES)
+                    fault(where, f"no number is of the type '{name}'{hint}")
                 elif ref.name == "operators" and format_ is not None:
                     _likely(name, operators(format_), f"{format_} has no operator", where, fault)
                 elif ref.name == "domains":
