@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from weighbridge.case.model import Case
 from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.run.draws import worst_of
 from weighbridge.run.job import Job, blank_verdict
@@ -76,7 +77,10 @@ def _judge_threshold(
 
 def judge_threshold(case: Case, name: str, measurement: Measurement) -> Verdict:
     """The verdict of one measurement on the threshold `name`, as the case states it."""
-    return judge(next(ref for ref in case.thresholds if ref.name == name), measurement)
+    try:
+        return judge(next(ref for ref in case.thresholds if ref.name == name), measurement)
+    except StageError as error:  # what was measured cannot be read so: that concerns this threshold only
+        return blank_verdict(case, name, Status.ERROR, str(error))
 
 
 def _expected(verdict: Verdict, reasons: Mapping[str, str]) -> Verdict:
