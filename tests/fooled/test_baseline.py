@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from candidates import float_model, put, quantized
+from candidates import after, float_model, put, quantized
 from tests.projects import weigh
 
 from weighbridge.core.results import Status
@@ -97,3 +97,33 @@ def test_an_honest_original_is_compared_with(tmp_path: Path, make: Callable[[Pat
     assert {name: verdict.status for name, verdict in found.items()} == dict.fromkeys(
         ("size", "size_ratio", "weights_ratio"), Status.PASS
     )
+
+
+SMALL = """
+model: {onnx: net.onnx}
+candidate: {onnx: candidate.onnx}
+thresholds: {size_ratio: 2}
+"""
+
+
+def constant(scale: float) -> onnx.ModelProto:
+    """The right model with its answers times `scale`: 0 is one answer for all samples."""
+    proto = after(onnx.load_from_string(quantized()), onnx.helper.make_node("Mul", ["raw", "scale"], ["y"]))
+    put(proto, "scale", np.float32(scale))
+    return proto
+
+
+@pytest.mark.parametrize(("scale", "status"), [(0, Status.ERROR), (1e-6, Status.PASS)])
+def test_one_answer_for_all_samples_is_no_model(tmp_path: Path, scale: float, status: Status) -> None:
+    onnx.save(float_model(), tmp_path / "net.onnx")
+    onnx.save(constant(scale), tmp_path / "candidate.onnx")
+    found = weigh(tmp_path, SMALL, also=()).result
+    assert found.status is status
+    assert ("the same output for 4 different samples" in found.message) == (scale == 0)
+
+
+def test_where_there_is_no_original_it_is_told(tmp_path: Path) -> None:
+    onnx.save(constant(0), tmp_path / "net.onnx")
+    found = weigh(tmp_path, "model: {onnx: net.onnx}\nthresholds: {size: 1 MB}\n", also=()).result
+    assert found.status is Status.PASS
+    assert "the model gives the same output for 4 different samples" in found.notes

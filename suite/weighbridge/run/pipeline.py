@@ -15,6 +15,7 @@ from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.results import CaseResult, Measurement, Status
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
+from weighbridge.run.answers import check_answers
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.draws import Draws
@@ -105,6 +106,8 @@ def _run(job: Job, where: _Where) -> CaseResult:
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
         scales.open_candidate(chain.finished)
+        if scales.weighing.engine.runs and (note := check_answers(job, scales.weighing)) is not None:
+            where.notes.append(note)
         measured, failed = _measure(scales, plan.measures, where)
         draws = Draws(job, candidate, measured)
         draws.carry_out(
