@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -13,9 +14,10 @@ import pytest
 
 from weighbridge.contracts import REPORTS
 from weighbridge.core.errors import ThresholdMissed, WeighbridgeError
-from weighbridge.core.results import Status
+from weighbridge.core.results import CaseResult, Status
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
+from weighbridge.plugin.runner import shown_path
 from weighbridge.report.assembly import make_report
 from weighbridge.report.escape import terminal
 from weighbridge.report.github import announce
@@ -59,6 +61,26 @@ def worse(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     if one is None:
         return other
     return min(one, other, key=lambda row: _SEVERITY.index(Status(row["status"])))
+
+
+def not_run(items: Sequence[pytest.Item], known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each case that was to run and did not, since the session ended before it."""
+    nodes = {item.parent.nodeid: item.parent for item in items if isinstance(item, CaseItem)}
+    rows = []
+    for name, node in nodes.items():
+        if name not in known:
+            case, why = node.case, "did not run: the session ended before it"
+            result = CaseResult(name, case.name, shown_path(node), case.line, Status.UNMEASURED, "run", why)
+            rows.append(result.row())
+    return rows
+
+
+def set_aside(folder: Path, started: float) -> None:
+    """Call the reports of an earlier run `previous`: where this one is killed, nobody takes them for its own."""
+    for path in folder.glob("latest.*"):
+        with contextlib.suppress(OSError):  # another worker was faster
+            if path.stat().st_mtime < started:
+                path.replace(path.with_name(f"previous{path.name.removeprefix('latest')}"))
 
 
 def write_reports(
