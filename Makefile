@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow
 TF_READY := $(TF_VENV)/.ready
 FLAGS ?=
+FUZZ ?= 100000
 
 # Containers often set it. Tests start many interpreters, and each would compile the same files anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +27,7 @@ $(TF_READY): pyproject.toml constraints-tensorflow.txt
 		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
 	@touch $@
 
-.PHONY: setup bench test test-slow torture test-thorough test-tensorflow lint types check schema clean
+.PHONY: setup bench test test-slow torture fuzz test-thorough test-tensorflow lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -40,6 +41,9 @@ test-slow: $(READY)  ## the tests that take minutes
 
 torture: $(READY)  ## runs killed at 300 random moments, and cases that harm their process
 	$(BIN)/python -m pytest tests/torture/long.py -n 2 -q
+
+fuzz: $(READY)  ## 100,000 mutations of right files for every reader of a stranger's bytes; FUZZ=... for another number
+	WEIGHBRIDGE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/hostile/test_fuzz.py -n 2 -q
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes
 	$(BIN)/python -m pytest tests/numerics/test_quantizers.py --hypothesis-profile=thorough -n 2 -q

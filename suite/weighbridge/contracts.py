@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.options import EngineOptions as EngineOptions
 from weighbridge.core.options import Limit as Limit
 from weighbridge.core.options import Options as Options
 from weighbridge.core.promise import Promise as Promise
@@ -145,12 +146,6 @@ CONVERTERS: Registry[Converter] = Registry("conversion")
 
 
 # -------------------------------------------------------------------------------------------------- engines
-
-
-class EngineOptions(Options):
-    """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
-
-    threads: int = 1
 
 
 class Engine(Protocol):

@@ -190,7 +190,7 @@ def test_an_unreadable_file_stands_before_a_breach(shared: Path) -> None:
 
 
 def test_undecided_is_neither_kept_nor_missed(shared: Path) -> None:
-    absent = "requires: [{package: no-such-package-at-all, install: pip install it}]\n"
+    absent = "requires: [{package: no_such_package_at_all, install: pip install it}]\n"
     networks.budget(shared, {"size": "12 kB"}, absent, "absent.yaml")
     code, report = run(shared, networks.write(shared), budget="absent.yaml")
     assert (code, report["rows"][0]["status"]) == (UNDECIDED, "skip")

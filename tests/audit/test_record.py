@@ -49,8 +49,7 @@ class Audited:
     def replace(self, statement: dict[str, Any], mended: bool = True) -> None:
         """Put another statement into the record, with a checksum that fits it where `mended`."""
         if mended:
-            statement["predicate"].pop("checksum")
-            statement["predicate"]["checksum"] = checksum(statement["predicate"])
+            statement["predicate"]["checksum"] = checksum(statement)
         outer = self.envelope
         if "payload" in outer:
             outer["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
@@ -129,7 +128,7 @@ def test_an_altered_artifact_is_refused(plain: Audited, capsys: pytest.CaptureFi
     assert "refused: net.onnx is not the file that was audited" in capsys.readouterr().err
 
 
-def test_altered_external_data_is_refused(tmp_path: Path) -> None:
+def test_altered_external_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import onnx
 
     audited = Audited(tmp_path, signed=False)
@@ -148,6 +147,49 @@ def test_altered_external_data_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "w.bin"
     data.write_bytes(data.read_bytes()[:-1] + b"\x7f")
     assert audited.verify() == OVER
+    data.unlink()
+    capsys.readouterr()
+    assert audited.verify("--allow-breach") == OVER
+    assert "refused: w.bin, which belongs to net.onnx, is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_file_that_is_exchanged_while_it_is_audited_gets_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], put_back: bool
+) -> None:
+    from weighbridge.run.weighing import Scales
+
+    measure = Scales.measure
+
+    def exchange(scales: Scales, name: str) -> Any:
+        path = tmp_path / "net.onnx"
+        kept = path.read_bytes()
+        networks.write(tmp_path, "size")
+        try:
+            return measure(scales, name)
+        finally:
+            if put_back:
+                path.write_bytes(kept)
+
+    monkeypatch.setattr(Scales, "measure", exchange)
+    audited = Audited(tmp_path, signed=False)
+    assert audited.code == UNREADABLE
+    assert not audited.record.exists()
+    assert "net.onnx was changed while it was audited" in capsys.readouterr().err
+
+
+def test_rerun_tells_files_of_one_name_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, spoil in (("good", ""), ("bad", "size")):
+        (tmp_path / folder).mkdir()
+        networks.write(tmp_path / folder, spoil)
+    files = [str(tmp_path / folder / "net.onnx") for folder in ("good", "bad")]
+    budget = str(networks.budget(tmp_path, LIMITS))
+    record = str(tmp_path / "audit.intoto.json")
+    assert main(["audit", *files, "--budget", budget, "--record", record, "--out", str(tmp_path)]) == OVER
+    for order in (files, files[::-1]):
+        code = main(["verify", record, *order, "--budget", budget, "--rerun", "--allow-breach"])
+        assert "every verdict and every counted number is the same" in capsys.readouterr().out
+        assert code == WITHIN
 
 
 def test_another_artifact_or_budget_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +217,11 @@ def pretend_budget(statement: dict[str, Any]) -> None:
     statement["predicate"]["budget"]["digest"]["sha256"] = "0" * 64
 
 
-ALTERATIONS = (pretend_smaller, pretend_kept, pretend_machine, pretend_budget)
+def pretend_subject(statement: dict[str, Any]) -> None:
+    statement["subject"][0]["name"] = "other.onnx"
+
+
+ALTERATIONS = (pretend_smaller, pretend_kept, pretend_machine, pretend_budget, pretend_subject)
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS)

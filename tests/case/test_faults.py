@@ -37,7 +37,7 @@ def test_a_fault_names_the_file_as_an_editor_can_open_it() -> None:
 
 
 def test_a_folder_is_no_case_file(tmp_path: Path) -> None:
-    assert faults_of(tmp_path) == "1:1: cannot be read: Is a directory\n"
+    assert faults_of(tmp_path) == "1:1: cannot be read: it is a folder, a pipe or a device, not a file\n"
 
 
 def test_an_absent_file(tmp_path: Path) -> None:

@@ -100,10 +100,14 @@ def find_artifacts(names: Sequence[str]) -> list[Path]:
             here = [
                 item for item in sorted(path.rglob("*")) if item.is_file() and item.suffix.lower() in known
             ]
+        elif path.exists():
+            raise UsageError(f"{name} is a pipe or a device, and no model file")
         else:
             root = Path(path.anchor) if path.is_absolute() else Path()
             pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else name
-            here = [item for item in sorted(root.glob(pattern)) if item.suffix.lower() in known]
+            here = [
+                item for item in sorted(root.glob(pattern)) if item.is_file() and item.suffix.lower() in known
+            ]
         if not here:
             raise UsageError(f"{name}: no model file (of {', '.join(sorted(known))}) is there")
         found += here

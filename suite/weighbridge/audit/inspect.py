@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS
-from weighbridge.core.results import Artifact
+from weighbridge.core.results import Artifact, to_json
 from weighbridge.core.units import show
-from weighbridge.formats.finished import finished_file
+from weighbridge.formats.finished import finished_file, reading
 from weighbridge.formats.suffixes import format_of
 from weighbridge.measure.contents import describe as describe_weight
 
 
 def describe(path: Path) -> dict[str, Any]:
     """Everything below as JSON data; raises `StageError` for a damaged file."""
+    with reading(path.name):
+        found: dict[str, Any] = to_json(_described(path))
+    return found
+
+
+def _described(path: Path) -> dict[str, Any]:
     format_ = FORMATS.get(format_of(path))
     model = format_.load(path.name, None, path.parent)
     artifact = finished_file(model, path) or Artifact(format_.name, path, (path,))

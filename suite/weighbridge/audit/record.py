@@ -19,6 +19,7 @@ from weighbridge.audit.sign import sign as sign_payload
 from weighbridge.case.model import Case
 from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS
 from weighbridge.core.errors import UsageError
+from weighbridge.core.files import read_regular
 from weighbridge.core.results import to_json
 from weighbridge.formats.suffixes import format_of
 
@@ -26,6 +27,8 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://pypi.org/project/weighbridge/audit/v1"
 SUFFIX = ".intoto.json"
 COUNTED = ("bytes", "count")
+MOST_BYTES = 256 << 20
+"""Of a record."""
 
 
 def make_statement(report: Mapping[str, Any], cases: Sequence[Case], budget: Path) -> dict[str, Any]:
@@ -34,18 +37,19 @@ def make_statement(report: Mapping[str, Any], cases: Sequence[Case], budget: Pat
     names = labels(list(subjects))
     predicate = {
         "budget": {"name": budget.name, "digest": digest(budget)},
-        "materials": [{"name": path.name, "digest": digest(path)} for path in _materials(cases)],
+        "materials": [{"name": path.name, "digest": digest(path)} for path in materials(cases)],
         "confidence": report["options"].get("confidence"),
         **{key: report[key] for key in ("created", "machine", "versions")},
         "results": [_lasting(row) for row in report["rows"]],
     }
     predicate = to_json(predicate)
-    return {
+    statement = {
         "_type": STATEMENT,
         "subject": [{"name": names[path], "digest": digest(path)} for path in subjects],
         "predicateType": PREDICATE,
-        "predicate": {**predicate, "checksum": checksum(predicate)},
+        "predicate": predicate,
     }
+    return {**statement, "predicate": {**predicate, "checksum": checksum(statement)}}
 
 
 def _lasting(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,8 +71,8 @@ def read_record(path: Path, key: Path | None = None) -> tuple[dict[str, Any], bo
     Without a signature a record is only held against its own checksum, which whoever alters it can mend.
     """
     try:
-        outer = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        outer = json.loads(read_regular(path, MOST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a record: {error}") from error
     if not isinstance(outer, dict):
         raise UsageError(f"{path} is no record of an audit")
@@ -79,16 +83,15 @@ def read_record(path: Path, key: Path | None = None) -> tuple[dict[str, Any], bo
     try:
         statement = json.loads(payload) if payload is not None else outer
         return _checked(statement), key is not None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(f"the record is damaged: {error!r}") from error
 
 
 def _checked(statement: dict[str, Any]) -> dict[str, Any]:
     if statement.get("_type") != STATEMENT or statement.get("predicateType") != PREDICATE:
         raise Refused(f"the record is no statement of type {PREDICATE}")
-    predicate = dict(statement["predicate"])
-    _read_all(statement, predicate)
-    if predicate.pop("checksum") != checksum(predicate):
+    _read_all(statement, statement["predicate"])
+    if statement["predicate"]["checksum"] != checksum(statement):
         raise Refused("the record was altered: its checksum is that of another text")
     return statement
 
@@ -101,6 +104,7 @@ def _read_all(statement: Mapping[str, Any], predicate: Mapping[str, Any]) -> Non
     for row in predicate["results"]:
         if not (isinstance(row["name"], str) and isinstance(row["status"], str)):
             raise TypeError("a result has no name or no status")
+        _which(row)
         for verdict in row["verdicts"]:
             _ = verdict["threshold"], verdict["status"], verdict["measured"]
 
@@ -112,9 +116,7 @@ def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget:
     """
     subjects = [(PurePosixPath(one["name"]).name, one["digest"]["sha256"]) for one in statement["subject"]]
     lines = []
-    for path in dict.fromkeys(
-        path for artifact in artifacts for path in files_of(format_of(artifact), artifact)
-    ):
+    for path in dict.fromkeys(path for artifact in artifacts for path in _all_files_of(artifact)):
         recorded = [sha256 for name, sha256 in subjects if name == path.name]
         if not recorded:
             raise Refused(
@@ -158,7 +160,7 @@ def recorded_breach(statement: Mapping[str, Any]) -> bool:
 def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None:
     """Raises `Refused` where the previous release, or the code of data or metric, is not what it was."""
     known = {one["name"]: one["digest"] for one in statement["predicate"]["materials"]}
-    for path in _materials(cases):
+    for path in materials(cases):
         if known.get(path.name) != digest(path):
             raise Refused(f"{path.name}, which decided the verdicts, is not the file that was used")
 
@@ -166,9 +168,9 @@ def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None
 def compare(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
     """How a second measuring differs: other verdicts, and other numbers where a number is counted."""
     lines = []
-    first = {PurePosixPath(row["name"]).name: row for row in statement["predicate"]["results"]}
+    first = {_which(row): row for row in statement["predicate"]["results"]}
     for row in report["rows"]:
-        before = first.get(PurePosixPath(row["name"]).name)
+        before = first.get(_which(row))
         if before is None:
             lines.append(f"{row['name']}: the record has no result of it")
             continue
@@ -182,6 +184,13 @@ def compare(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str
             elif _counted(new) and old["measured"] != new["measured"]:
                 lines.append(f"{where}: was {old['measured']}, is {new['measured']}")
     return lines
+
+
+def _which(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """What tells a result from another's: its name without folders, and what its files held."""
+    candidate = row["artifacts"]["candidate"]
+    held = tuple(one["sha256"] for one in candidate["files"]) if candidate else ()
+    return PurePosixPath(row["name"]).name, held
 
 
 def _counted(verdict: Mapping[str, Any]) -> bool:
@@ -198,13 +207,29 @@ def artifact_files(case: Case) -> tuple[Path, ...]:
 
 def files_of(format_: str, path: Path) -> tuple[Path, ...]:
     """`path` and the files that belong to it; an unreadable model is still a file with a digest."""
+    if not path.is_file():
+        return (path,)
     try:
         return (path, *(one for one in FORMATS.get(format_).companions(path) if one.is_file()))
     except Exception:  # the parser raises whatever the damage makes it raise
         return (path,)
 
 
-def _materials(cases: Sequence[Case]) -> list[Path]:
+def _all_files_of(artifact: Path) -> tuple[Path, ...]:
+    """The same, all of which must be there; raises `Refused` where one is missing."""
+    if not artifact.is_file():
+        return (artifact,)
+    try:
+        belonging = FORMATS.get(format_of(artifact)).companions(artifact)
+    except Exception:  # damaged as it is, its digest tells whether it was so when it was audited
+        return (artifact,)
+    for one in belonging:
+        if not one.is_file():
+            raise Refused(f"{one.name}, which belongs to {artifact.name}, is missing")
+    return artifact, *belonging
+
+
+def materials(cases: Sequence[Case]) -> list[Path]:
     """What else decided the verdicts: the previous release, and the code that gives data and metric."""
     found: list[Path] = []
     for case in cases:
@@ -218,6 +243,8 @@ def _materials(cases: Sequence[Case]) -> list[Path]:
 
 def digest(path: Path) -> dict[str, str]:
     """{"sha256": hexadecimal}; raises `UsageError` where there is no such file."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a folder, a pipe or a device, and no file")
     try:
         with path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
@@ -225,7 +252,14 @@ def digest(path: Path) -> dict[str, str]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def checksum(predicate: Mapping[str, Any]) -> str:
-    """SHA-256 of the predicate as JSON with sorted keys and no spaces."""
-    text = json.dumps(predicate, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def checksum(statement: Mapping[str, Any]) -> str:
+    """SHA-256 of the statement without its checksum, as JSON with sorted keys and no spaces."""
+    predicate = {key: value for key, value in statement["predicate"].items() if key != "checksum"}
+    text = json.dumps(
+        {**statement, "predicate": predicate},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
     return hashlib.sha256(text.encode()).hexdigest()

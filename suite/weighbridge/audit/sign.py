@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import Unavailable, UsageError, WeighbridgeError
+from weighbridge.core.files import read_regular
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -88,7 +89,7 @@ def _encoded(kind: str, payload: bytes) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, 1 << 20)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 

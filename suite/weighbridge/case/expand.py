@@ -13,7 +13,7 @@ from typing import Any
 from weighbridge.case.text import Document, KeyPath
 from weighbridge.core.errors import did_you_mean
 
-_EXPRESSION = re.compile(r"\$\{\{\s*([^}]*?)\s*\}\}")
+_EXPRESSION = re.compile(r"\$\{\{([^{}]*)\}\}")  # without a choice to go back to: linear in any text
 MAX_CASES = 1000
 
 
@@ -157,9 +157,9 @@ def _fill(
         return value
     whole = _EXPRESSION.fullmatch(value.strip())
     return (
-        look_up(whole.group(1))
+        look_up(whole.group(1).strip())
         if whole
-        else _EXPRESSION.sub(lambda match: str(look_up(match.group(1))), value)
+        else _EXPRESSION.sub(lambda match: str(look_up(match.group(1).strip())), value)
     )
 
 
@@ -175,7 +175,8 @@ def _locator(document: Document, where: KeyPath) -> Callable[[KeyPath], KeyPath]
 
 def _label(value: Any) -> str:
     text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return re.sub(r"[\s:/\\\[\]]+", "-", text)[:40]
+    shown = "".join(character if character.isprintable() else "-" for character in text[:1000])
+    return re.sub(r"[\s:/\\\[\]]+", "-", shown)[:40]
 
 
 def _kind(value: Any) -> str:

@@ -105,6 +105,8 @@ def _check_name(name: str) -> str:
         raise ValueError(
             "should have no space and none of : / \\ [ ], which pytest's command line cannot do with"
         )
+    if not name.isprintable():
+        raise ValueError("should have no control characters, nor others that cannot be seen")
     return name
 
 

@@ -13,12 +13,16 @@ from typing import Any, ClassVar, TypeAlias
 
 import yaml
 
-from weighbridge.core.errors import CaseError, Fault
+from weighbridge.core.errors import CaseError, Fault, first_line
+from weighbridge.core.files import read_regular
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 Mark: TypeAlias = tuple[int, int]
 
 MAX_NODES = 50_000  # aliases can multiply: a "billion laughs" file expands to more than memory
+MAX_BYTES = 4 << 20
+MAX_DEPTH = 50  # libyaml builds nodes by recursion, and a thousand levels take its stack
+MAX_DIGITS = 40  # Python cannot print an integer of thousands of digits, however it was written
 
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML has it
@@ -88,7 +92,7 @@ def read(path: Path) -> Document:
     Faults that leave the rest readable (a duplicate key, a merge key) are collected in `Document.faults`.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise CaseError(path, [Fault(1, 1, f"cannot be read: {error.strerror}")]) from error
     try:
@@ -101,8 +105,8 @@ def read(path: Path) -> Document:
         ) from None
     document = Document(path)
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        _check_depth(text, path)
+        node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(part for part in (error.context, error.problem) if part)
@@ -112,7 +116,7 @@ def read(path: Path) -> Document:
             what = "a tab stands where YAML wants spaces"
         raise CaseError(path, [Fault(*place, f"not YAML: {what}")]) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise CaseError(path, [Fault(1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
+        raise CaseError(path, [Fault(1, 1, f"not YAML: {first_line(error)}")]) from None
     if node is None:
         raise CaseError(
             path, [Fault(1, 1, "the file is empty; a case needs at least `model` and `thresholds`")]
@@ -122,6 +126,19 @@ def read(path: Path) -> Document:
     except RecursionError:
         raise CaseError(path, [Fault(1, 1, "nested too deeply, or an alias that contains itself")]) from None
     return document
+
+
+def _check_depth(text: str, path: Path) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark: Any = event.start_mark
+                place = (mark.line + 1, mark.column + 1)
+                raise CaseError(path, [Fault(*place, f"nested more than {MAX_DEPTH} levels deep")])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Builder:
@@ -177,11 +194,11 @@ class _Builder:
         if kind == "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
         try:
-            if kind == "int":
+            if kind == "int" and len(text) <= MAX_DIGITS:
                 return int(text, 0) if text[:2].lower() in ("0o", "0x") else int(text)
             if kind == "float":
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        except ValueError:  # an explicit tag on a text that does not fit it, or thousands of digits
+        except ValueError:  # an explicit tag on a text that does not fit it
             pass
         self._unreadable(where, f"'{text[:40]}' cannot be read as !!{kind}")
         return None

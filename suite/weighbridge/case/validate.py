@@ -9,10 +9,12 @@ from weighbridge.case.check import Faulter, check
 from weighbridge.case.expand import RawCase
 from weighbridge.case.limits import check_possible, known_metric, read_thresholds
 from weighbridge.case.model import Case, CaseSpec, Limits, ModelRef, RequirementSpec, StepRef, ThresholdRef
+from weighbridge.case.spelling import check_spelling
 from weighbridge.case.steps import order_fault, promising, resolve_step
 from weighbridge.case.text import Document, KeyPath, Mark
 from weighbridge.contracts import ENGINES, FORMATS, MEASURES, METRICS, THRESHOLDS, Requirement, Step
 from weighbridge.core.errors import did_you_mean
+from weighbridge.environment.requirements import unknown_name
 from weighbridge.measure.by_torchmetrics import faults_of
 
 
@@ -37,6 +39,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     thresholds = read_thresholds(data.get("thresholds"), key_mark, fault)
     requires = _requirements(data.get("requires"), fault)
     _metric(data.get("metric"), fault)
+    check_spelling(thresholds, final, fault)
     if "candidate" in data and data.get("recipe"):
         fault(("candidate",), "a case has a `recipe` or a finished `candidate`, not both", key=True)
     if spec is None or model is None:
@@ -55,6 +58,8 @@ def validate(raw: RawCase, document: Document) -> Case | None:
     )
     if spec.sequence:
         _steps_only(thresholds, fault)
+    if spec.skip is not None and not spec.skip.strip():
+        fault(("skip",), "`skip` needs its reason: whoever reads the report asks why nothing was weighed")
     xfail = {"*": spec.xfail} if isinstance(spec.xfail, str) else dict(spec.xfail or {})
     _xfail(xfail, [*data["thresholds"], *promising(recipe)], fault)
     if len(document.faults) > before:
@@ -168,7 +173,10 @@ def _metric(metric: Any, fault: Faulter) -> None:
 
 
 def _xfail(reasons: dict[str, str], thresholds: list[str], fault: Faulter) -> None:
-    for name in reasons:
+    for name, reason in reasons.items():
+        if not reason.strip():
+            where: KeyPath = ("xfail",) if name == "*" else ("xfail", name)
+            fault(where, "`xfail` needs its reason: whoever reads the report asks why a miss is expected")
         if name != "*" and name not in thresholds:
             hint = did_you_mean(name, thresholds)
             fault(
@@ -199,5 +207,8 @@ def _requirements(data: Any, fault: Faulter) -> tuple[Requirement, ...]:
         kinds = {kind: name for kind in ("package", "isa", "path", "engine") if (name := getattr(spec, kind))}
         if len(kinds) != 1:
             fault(where, "a requirement names one of package, isa, path, engine")
+        for kind, name in kinds.items():
+            if (why := unknown_name(kind, name)) is not None:
+                fault((*where, kind), why)
         found += [Requirement(kind, name, spec.install) for kind, name in kinds.items()]
     return tuple(found)

@@ -42,8 +42,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from weighbridge.audit.budget import find_artifacts, read_budget
-    from weighbridge.audit.record import SUFFIX, make_statement, write_record
+    from weighbridge.audit.record import SUFFIX, artifact_files, make_statement, materials, write_record
     from weighbridge.audit.run import audit, exit_code
+    from weighbridge.audit.witness import Witness, check_digests
     from weighbridge.contracts import REPORTS
     from weighbridge.report.github import announce
     from weighbridge.report.terminal import render
@@ -52,12 +53,18 @@ def run(arguments: argparse.Namespace) -> int:
     writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
     also = [name for writer in writers for name in getattr(writer, "measures", ())]
     cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
+    witness = Witness(
+        {arguments.budget, *materials(cases), *(path for case in cases for path in artifact_files(case))}
+    )
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
         report = audit(cases, Path(workdir), say, arguments.executor, also, confidence)
     say("")
+    statement = make_statement(report, cases, arguments.budget)
+    witness.check()
+    check_digests(report, statement)
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = arguments.record or arguments.out / f"audit{SUFFIX}"
-    write_record(make_statement(report, cases, arguments.budget), record, arguments.key)
+    write_record(statement, record, arguments.key)
     for writer in writers:
         writer.write(report, arguments.out, "audit")
     width = shutil.get_terminal_size((100, 24)).columns

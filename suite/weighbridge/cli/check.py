@@ -22,6 +22,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from weighbridge.case.load import load_cases
     from weighbridge.core.errors import CaseError
+    from weighbridge.report.escape import terminal
     from weighbridge.run.extensions import load_conftests
 
     faulty = False
@@ -31,12 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
             cases = load_cases(path)
         except CaseError as error:
             faulty = True
-            print(error, file=sys.stderr)
+            print("\n".join(terminal(fault.at(path)) for fault in error.faults), file=sys.stderr)
         else:
-            print(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}")
+            print(terminal(f"{path}: {len(cases)} case{'s' if len(cases) != 1 else ''}"))
             for case in cases:
                 for ref, text in _undecidable(case):
-                    print(f"{path}:{ref.line}:{ref.column}: note: {ref.name}: {text}")
+                    print(terminal(f"{path}:{ref.line}:{ref.column}: note: {ref.name}: {text}"))
     return 1 if faulty else 0
 
 

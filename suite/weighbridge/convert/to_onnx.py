@@ -7,7 +7,7 @@ from typing import Any
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
 from weighbridge.convert.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, items
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_metadata import strip
 
@@ -69,9 +69,7 @@ def _outputs(proto: Any, samples: Inputs) -> tuple[Array, ...]:
     try:
         return OnnxRuntimeSession(proto.SerializeToString(), threads=1).run(samples)
     except Exception as error:
-        raise StageError(
-            "export", f"the exported model does not run: {str(error).splitlines()[0]}"
-        ) from error
+        raise StageError("export", f"the exported model does not run: {first_line(error)}") from error
 
 
 for _source in ("torch", "exported"):

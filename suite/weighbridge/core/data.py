@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,18 +13,21 @@ from typing import Any, Literal
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import NamedInputs, count, take
+from weighbridge.core.batches import NamedInputs, count, nbytes, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.layout import Layout
 from weighbridge.core.opening import npz_splits, open_split
 from weighbridge.core.references import call
 from weighbridge.core.splits import Split
+from weighbridge.core.units import show
 
 __all__ = ["Data", "Layout", "Split", "count", "load_data"]
 
 TRAIN = "train"
 FEW = 100
 """Fewer test samples are worth a note."""
+MOST_BYTES = 4 << 30
+"""Of one batch: what a slip of the pen asks for is refused before the machine runs out of memory."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,18 @@ class Data:
         return self._split(name)
 
     def sample(self, n: int) -> Inputs:
-        """`n` input samples, of the test split where there is data; repeated where there are fewer."""
+        """`n` input samples, of the test split where there is data; repeated where there are fewer.
+
+        Raises `StageError` where they take more than `MOST_BYTES`.
+        """
         if self.invented:
             return self._draw(n)
         inputs = self._split("test" if "test" in self.splits else next(iter(self.splits), "test")).first(n)
         have = count(inputs)
-        return inputs if have >= n else take(inputs, np.arange(n) % have)
+        if have >= n:
+            return inputs
+        _check_bytes(n, n * max(nbytes(inputs, None) // max(have, 1), 1))
+        return take(inputs, np.arange(n) % have)
 
     def digest(self, splits: Sequence[str]) -> str:
         """SHA-256 over the content of `splits` and how it is read; for invented inputs, over what they are drawn from."""
@@ -149,6 +159,7 @@ class Data:
             dtype = np.dtype(self.dtypes.get(name, "float32"))
             axis = axes.get(name, 0)
             size = tuple(shape) if axis is None else (*shape[:axis], n, *shape[axis:])
+            _check_bytes(n, 8 * math.prod(size))
             if dtype.kind in "iub":
                 return random.integers(0, 2, size).astype(dtype)
             return np.asarray(random.standard_normal(size)).astype(dtype)
@@ -157,6 +168,15 @@ class Data:
             drawn = {name: draw(name, shape) for name, shape in self.shapes.items()}
             return NamedInputs(drawn, axes) if axes else drawn
         return tuple(draw(str(index), shape) for index, shape in enumerate(self.shapes or ()))
+
+
+def _check_bytes(n: int, taken: int) -> None:
+    if taken > MOST_BYTES:
+        raise StageError(
+            "data",
+            f"a batch of {n} samples takes {show(taken, 'bytes')}, more than the {show(MOST_BYTES, 'bytes')} that one "
+            "batch may take; lower `batch`, or the sizes under `inputs`",
+        )
 
 
 def load_data(reference: str, folder: Path, seed: int = 0, layout: Layout | None = None) -> Data:

@@ -82,3 +82,9 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     close = close_match(word, names)
     hint = f"; did you mean '{close}'?" if close else ""
     return f"{hint} (valid: {', '.join(names)})" if names else hint
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its type where it says nothing, as `MemoryError` does."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.arrays import Array
-from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.layout import LABELS, Layout, is_numbers
 from weighbridge.core.splits import KEEP, Arrays, Kept, Split, Stream
 
@@ -151,6 +151,4 @@ def read_npz(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:
-        raise StageError(
-            "data", f"{path.name} cannot be read as .npz: {str(error).splitlines()[0]}"
-        ) from error
+        raise StageError("data", f"{path.name} cannot be read as .npz: {first_line(error)}") from error

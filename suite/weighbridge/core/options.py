@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from weighbridge.core.units import parse
 
@@ -28,6 +28,12 @@ def read_confidence(text: str) -> float:
         raise ValueError(f"is a number such as 0.95, not '{text}'") from None
     check_confidence(confidence)
     return confidence
+
+
+class EngineOptions(Options):
+    """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
+
+    threads: int = Field(default=1, ge=1, le=1024)
 
 
 class Limit(Options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,10 @@ class Status(StrEnum):
     XFAIL = "xfail"
     UNMEASURED = "unmeasured"
     """Of a case: none of its thresholds was decided, as without `--bench` where all are about speed."""
+
+
+MOST, KEPT = 20_000, 2_000
+"""Characters of one text that are kept, and how many of them are its end."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class CaseResult:
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""
-        row: dict[str, Any] = to_json(self)
+        row: dict[str, Any] = to_json(self, cut)
         row["artifacts"] = {side: row["artifacts"].get(side) for side in ("baseline", "candidate")}
         for measurement in row["measurements"].values():
             del measurement["name"]
@@ -228,16 +232,26 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
     )
 
 
-def to_json(value: Any) -> Any:
-    """`value` (these dataclasses and numpy's scalars included) as JSON-ready data: what is not finite becomes None."""
+def cut(text: str) -> str:
+    """`text` without its middle where it is longer than anything that was written to be read."""
+    if len(text) <= MOST:
+        return text
+    return f"{text[: MOST - KEPT]} [{len(text) - MOST:,} characters more] {text[-KEPT:]}"
+
+
+def to_json(value: Any, text: Callable[[str], str] = str) -> Any:
+    """`value` (these dataclasses and numpy's scalars included) as JSON-ready data: what is not finite becomes None.
+
+    `text` is what is done to every text in it.
+    """
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
+        return {text(str(key)): to_json(item, text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, Path | StrEnum):
-        return str(value)
+        return [to_json(item, text) for item in value]
+    if isinstance(value, Path | str):
+        return text(str(value))
     if type(value).__module__ == "numpy":
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

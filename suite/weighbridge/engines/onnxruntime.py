@@ -7,7 +7,7 @@ from typing import Any
 
 from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Mixed
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
-from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.formats.onnx_constants import dtype_of
@@ -42,9 +42,7 @@ class OnnxRuntimeSession:
         try:
             self.session = ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime's own exceptions share no base
-            raise StageError(
-                "open", f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}"
-            ) from error
+            raise StageError("open", f"ONNX Runtime cannot load the model: {first_line(error)}") from error
         self.inputs = {value.name: value for value in self.session.get_inputs()}
 
     def fixed_batch(self, axes: Axes) -> int | None:

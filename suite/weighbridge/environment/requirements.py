@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
+from difflib import get_close_matches
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from weighbridge.contracts import ENGINES, Requirement
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Requirement
+from weighbridge.core.errors import did_you_mean
 
 
 def missing(*requirements: Requirement) -> str | None:
@@ -42,6 +45,32 @@ def _why_absent(requirement: Requirement) -> str | None:
         "engine": "the engine",
     }[requirement.kind]
     return f"{what} '{requirement.name}'{least} (absent here)"
+
+
+def unknown_name(kind: str, name: str) -> str | None:
+    """Why `name` is no requirement that could ever be met, or None: what is only absent here is no fault.
+
+    Nobody knows every package; one that is not installed and differs by a letter from one that is, is misspelt.
+    """
+    if kind == "engine" and name not in ENGINES:
+        return f"unknown engine '{name}'{did_you_mean(name, ENGINES.names())}"
+    if kind == "isa" and not re.fullmatch(r"[A-Za-z0-9_.]+", name):
+        return f"'{name}' is no instruction set: one flag of the processor, such as avx2, or asimddp"
+    if kind != "package":
+        return None
+    if not all(part.isidentifier() for part in name.split(".")):
+        return f"'{name}' is no package: give the name that `import` takes, without a version"
+    known = set(metadata.packages_distributions()) | {
+        requirement.name
+        for registry in (ENGINES, FORMATS, STEPS)
+        for one in registry
+        for requirement in one.requires
+        if requirement.kind == "package"
+    }
+    meant = get_close_matches(name, sorted(known), n=1, cutoff=0.87)
+    if meant and name not in known and not _package(name):
+        return f"no package '{name}' is known; did you mean '{meant[0]}'?"
+    return None
 
 
 def found_version(package: str) -> str | None:

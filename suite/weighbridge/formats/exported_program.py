@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.exported_archive import check_program, check_text
 
 
 class ExportedProgram(FormatBase):
@@ -94,14 +95,33 @@ def _read(path: Path) -> object:
 
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
+    check_program(path)
+    _check_as_torch_reads(path)
     try:
         with _tensors_only():
             return torch.export.load(path)
     except Exception as error:  # the archive reader raises whatever its parts raise
         raise StageError(
             "load",
-            f"{path} cannot be read, it is truncated or no exported program: {str(error).splitlines()[0]}",
+            f"{path} cannot be read, it is truncated or no exported program: {first_line(error)}",
         ) from error
+
+
+def _check_as_torch_reads(path: Path) -> None:
+    """The same once more, from torch's own reader of archives, which may see another text than Python's."""
+    import torch
+
+    try:
+        archive = torch._C.PyTorchFileReader(str(path))
+        texts = {
+            name: archive.get_record(name)
+            for name in archive.get_all_records()
+            if name.lower().endswith(".json")
+        }
+    except RuntimeError:
+        return  # torch's older format is read by Python's reader
+    for name, text in texts.items():
+        check_text(text, f"{path.name}: {name}")
 
 
 @contextmanager

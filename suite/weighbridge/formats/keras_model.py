@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from weighbridge.environment.extras import TENSORFLOW, TF_KERAS
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.keras_archive import check_keras
 
 SAVED_MODEL = "saved_model"
 """The key of `Model.source` that holds the folder of a SavedModel without Keras layers."""
@@ -101,7 +100,7 @@ class KerasModel(FormatBase):
     def _read(self, path: Path) -> Model:
         if path.is_dir():
             return _read_saved_model(path)
-        library = tf_runtime.tf_keras() if _written_by(path) < 3 else tf_runtime.keras()
+        library = tf_runtime.tf_keras() if check_keras(path) < 3 else tf_runtime.keras()
         try:
             with quiet():
                 return Model(self.name, library.models.load_model(path, compile=False, safe_mode=True))
@@ -186,15 +185,6 @@ def _read_saved_model(path: Path) -> Model:
     if not root.signatures:
         raise StageError("load", f"{path.name} has no signature, so it is not known what to call")
     return Model("keras", root, {SAVED_MODEL: str(path)})
-
-
-def _written_by(path: Path) -> int:
-    """The generation of Keras that wrote a `.keras` file: 2 or 3."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return int(json.loads(archive.read("metadata.json"))["keras_version"].partition(".")[0])
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise StageError("load", f"{path.name} is no .keras file: {error}") from error
 
 
 def _load_weights(model: Any, path: Path) -> None:

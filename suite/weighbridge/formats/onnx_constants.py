@@ -6,6 +6,7 @@ that carry tensors. Source: onnx.proto (TensorProto, SparseTensorProto, Attribut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from weighbridge.core.codes import is_reduced_float
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
+MOST_DENSE = 1 << 28
+"""A small file can claim any shape of a sparse tensor; beyond so many numbers the claim is not believed."""
 BITS = {
     "int2": 2,
     "uint2": 2,
@@ -92,6 +95,8 @@ def _sparse(name: str, sparse: Any) -> Iterator[Constant]:
         import numpy as np
 
         shape = tuple(sparse.dims)
+        if math.prod(shape) > MOST_DENSE:
+            raise ValueError(f"a sparse tensor claims the shape {shape}")
         values, indices = _numbers(sparse.values), onnx.numpy_helper.to_array(sparse.indices)
         dense = np.zeros(shape, values.dtype)
         where = np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)

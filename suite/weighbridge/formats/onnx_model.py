@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
@@ -140,7 +140,7 @@ def read_onnx(path: Path) -> Any:
         model = onnx.load(path)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         raise StageError(
-            "load", f"{path} cannot be read, it is truncated or no ONNX file: {str(error).splitlines()[0]}"
+            "load", f"{path} cannot be read, it is truncated or no ONNX file: {first_line(error)}"
         ) from error
     if not model.graph.node:
         raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")

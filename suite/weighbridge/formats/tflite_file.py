@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
@@ -284,6 +284,11 @@ def _signature(tensor: Any) -> tuple[int, ...]:
     count = tensor.ShapeSignatureLength()
     sizes = tensor.ShapeSignature if count else tensor.Shape
     return tuple(int(sizes(axis)) for axis in range(count or tensor.ShapeLength()))
+
+
+def operator_names() -> Collection[str]:
+    """Of every operator that the schema has; raises `Unavailable` without LiteRT."""
+    return _names(_schema()).values()
 
 
 def _names(schema: Any) -> dict[int, str]:

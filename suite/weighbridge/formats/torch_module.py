@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
@@ -152,7 +152,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise StageError(
-            "load", f"{path} cannot be read, it is truncated or no checkpoint: {str(error).splitlines()[0]}"
+            "load", f"{path} cannot be read, it is truncated or no checkpoint: {first_line(error)}"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -16,6 +16,7 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
 from weighbridge.formats.causes import causes, shape_of, stored_twice
@@ -25,6 +26,8 @@ from weighbridge.measure.mistakes import smaller
 TOLD = 0.05
 """A cause that takes a smaller share of the file is not worth a line."""
 LARGE = 0.2
+PADDED, METADATA = 0.1, 8_000
+"""The share of an original that need not be explained, and the bytes of metadata that an exporter may write a node."""
 NAMED = 3
 _WORDS = {
     "constants": "scales, zero points and tables of integers",
@@ -33,6 +36,11 @@ _WORDS = {
     "unused": "tensors that no operator reads",
     "dead": "dead bytes of a data file, to which no tensor points; save it anew",
 }
+
+
+class RatioLimit(Limit):
+    padded_baseline: bool = False
+    """Judge even against an original that is larger than its weights and its graph explain."""
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -45,6 +53,7 @@ def measure(weighing: Weighing) -> Measurement:
             details["twice"] = stored_twice(
                 one for one in _tensors(weighing.candidate) if shape_of(one) in more
             )
+        details["padding"] = padding(details["baseline"], candidate)
     baseline = details["baseline"]["file"] if weighing.baseline else None
     return Measurement("size", "bytes", candidate["file"], baseline, details)
 
@@ -61,10 +70,12 @@ def weigh(artifact: Artifact) -> tuple[dict[str, Any], Counter[tuple[int, ...]]]
     the matrices that are not quantized, the `widest` by name.
     """
     weights = 0
+    double = 0
     shapes: Counter[tuple[int, ...]] = Counter()
     wide: dict[str, int] = {}
     for tensor in _tensors(artifact):
         weights += tensor.stored_bytes
+        double += tensor.stored_bytes if tensor.dtype == "float64" else 0
         shapes[shape_of(tensor)] += 1
         if tensor.is_matrix and tensor.quantization is None and not tensor.unread:
             wide[tensor.name] = tensor.stored_bytes
@@ -75,6 +86,8 @@ def weigh(artifact: Artifact) -> tuple[dict[str, Any], Counter[tuple[int, ...]]]
         "wide": sum(wide.values()),
         "widest": sorted(wide.items(), key=lambda item: -item[1])[:NAMED],
         "causes": causes(artifact, weights),
+        "double": double,
+        "operators": sum(FORMATS.get(artifact.format).operators(opened(artifact)).values()),
     }
     return found, shapes
 
@@ -83,10 +96,42 @@ def _absolute(part: str) -> Callable[[Measurement, Limit], Reading]:
     return lambda measurement, limit: Reading(measurement.details["candidate"][part])
 
 
-def _ratio(part: str) -> Callable[[Measurement, Limit], Reading]:
-    return lambda measurement, limit: Reading(
-        measurement.details["baseline"][part] / max(measurement.details["candidate"][part], 1)
+def _ratio(part: str) -> Callable[[Measurement, Any], Reading]:
+    def read(measurement: Measurement, limit: Any) -> Reading:
+        ours, theirs = measurement.details["candidate"], measurement.details["baseline"]
+        if (told := measurement.details.get("padding")) and not limit.padded_baseline:
+            raise StageError("measure", told)
+        return Reading(theirs[part] / max(ours[part], 1))
+
+    return read
+
+
+def padding(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What makes the original larger than its weights and its graph explain, in a sentence; empty where little does.
+
+    What the candidate still has as well is no advantage of it. An exporter's own metadata is the graph's: some kB a node.
+    """
+    spent = {
+        "float64 numbers, twice what any engine calculates with": _more("double", theirs, ours) // 2,
+        "tensors that no operator reads": _more("unused", theirs["causes"], ours["causes"]),
+        "dead bytes of a data file": _more("dead", theirs["causes"], ours["causes"]),
+        "metadata that no exporter writes": max(
+            _more("metadata", theirs["causes"], ours["causes"]) - METADATA * theirs["operators"], 0
+        ),
+    }
+    spare = sum(spent.values())
+    if spare <= PADDED * theirs["file"]:
+        return ""
+    largest = max(spent, key=lambda name: spent[name])
+    return (
+        f"{show(spare, 'bytes')}, {spare / theirs['file']:.0%} of the original, are not needed to compare with: above all "
+        f"{largest}; a ratio would credit the candidate with them. Compare with a clean original, or state "
+        "`padded_baseline: true` beside the limit"
     )
+
+
+def _more(key: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> int:
+    return max(int(theirs[key]) - int(ours[key]), 0)
 
 
 def advise_file(measurement: Measurement) -> Sequence[str]:
@@ -160,6 +205,7 @@ for _part, _name, _what in (
             _ratio(_part),
             mistaken=smaller(_name),
             relative=True,
+            options=RatioLimit,
             advise=advise_file if _part == "file" else advise_weights,
             doc=f"Bytes of {_what}, before over after.",
         ),

@@ -13,6 +13,7 @@ import pytest
 from weighbridge.plugin.options import YAML, Settings, add_options
 
 NAME = "weighbridge-session"
+_INTERRUPTED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +64,7 @@ class Session:
 
         if RUNNER not in self.config.stash:
             before = self.started if self.settings.fresh else 0.0
-            self.config.stash[RUNNER] = Runner(self.config, self.settings, before)
+            self.config.stash[RUNNER] = Runner(self.config, self.settings, before, self.started)
         return CaseFile.from_parent(parent, path=file_path)
 
     @pytest.hookimpl(wrapper=True)
@@ -120,12 +121,18 @@ class Session:
             self.rows[row["case"]] = worse(self.rows.get(row["case"]), row)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if "weighbridge.plugin.runner" in sys.modules:
             from weighbridge.plugin.runner import RUNNER
 
             if (runner := self.config.stash.get(RUNNER, None)) is not None:
                 runner.close()
+        ended_early = session.shouldstop or session.shouldfail or exitstatus in _INTERRUPTED
+        if self.controls and ended_early and "weighbridge.plugin.items" in sys.modules:
+            from weighbridge.plugin.reporting import not_run
+
+            items = getattr(session, "items", ())  # under xdist the workers have them
+            self.rows |= {row["case"]: row for row in not_run(items, self.rows)}
         if self.controls and self.rows:
             from weighbridge.plugin.reporting import write_reports
 

@@ -27,6 +27,7 @@ from weighbridge.core.errors import (
 )
 from weighbridge.core.results import CaseResult, Status, Verdict
 from weighbridge.plugin.runner import RUNNER, shown_path
+from weighbridge.report.escape import terminal
 
 
 class CaseFile(pytest.File):
@@ -128,12 +129,12 @@ class CaseItem(pytest.Item):
             raise CaseFailed(f"{shown_path(self)}:{verdict.line}: {verdict.message}")
         if verdict.status is Status.SKIP:
             again = f": pytest --bench '{self.nodeid}'" if self.bench and not self.settings.bench else ""
-            pytest.skip(f"{verdict.message}{again}")
+            pytest.skip(terminal(f"{verdict.message}{again}"))
 
     def runtest(self) -> None:
         verdict = self.verdict
         if verdict.status is Status.XFAIL:
-            pytest.xfail(verdict.message)
+            pytest.xfail(terminal(verdict.message))
         if verdict.status in (Status.FAIL, Status.INCONCLUSIVE):
             self.miss(verdict)
 
@@ -167,6 +168,6 @@ class ThresholdItem(CaseItem):
     def miss(self, verdict: Verdict) -> None:
         undecided = verdict.status is Status.INCONCLUSIVE
         if undecided and self.bench and self.settings.bench_inconclusive == "warn":
-            self.warn(pytest.PytestWarning(verdict.message))
+            self.warn(pytest.PytestWarning(terminal(verdict.message)))
             return
         super().miss(verdict)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from weighbridge.report.escape import terminal
+
 _SAVE, _RESTORE, _ERASE = "\0337", "\0338", "\033[K"
 
 
@@ -27,7 +29,7 @@ class Progress:
 
         def show(text: str) -> None:
             room = max(writer.fullwidth - writer.width_of_current_line - 2, 0)
-            line = f"{title.rpartition('/')[2]}: {text}"[:room]
+            line = terminal(f"{title.rpartition('/')[2]}: {text}")[:room]
             self._write(writer, f"{_SAVE}{_ERASE} {line}{_RESTORE}")
 
         try:

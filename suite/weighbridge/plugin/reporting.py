@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -13,10 +14,12 @@ import pytest
 
 from weighbridge.contracts import REPORTS
 from weighbridge.core.errors import ThresholdMissed, WeighbridgeError
-from weighbridge.core.results import Status
+from weighbridge.core.results import CaseResult, Status
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
+from weighbridge.plugin.runner import shown_path
 from weighbridge.report.assembly import make_report
+from weighbridge.report.escape import terminal
 from weighbridge.report.github import announce
 
 _SEVERITY = (
@@ -35,9 +38,8 @@ def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
     if not isinstance(item, CaseItem | FaultItem):
         return
     if call.excinfo is not None and call.excinfo.errisinstance((ThresholdMissed, WeighbridgeError)):
-        report.longrepr = str(
-            call.excinfo.value
-        )  # written for the user: our own traceback would only hide it
+        # Written for the user: our own traceback would only hide it. Names in it may be a stranger's.
+        report.longrepr = terminal(call.excinfo.value, lines=True)
     if isinstance(item, FaultItem):
         if report.when == "call":
             report.weighbridge = item.result.row()  # type: ignore[attr-defined]
@@ -59,6 +61,26 @@ def worse(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
     if one is None:
         return other
     return min(one, other, key=lambda row: _SEVERITY.index(Status(row["status"])))
+
+
+def not_run(items: Sequence[pytest.Item], known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each case that was to run and did not, since the session ended before it."""
+    nodes = {item.parent.nodeid: item.parent for item in items if isinstance(item, CaseItem)}
+    rows = []
+    for name, node in nodes.items():
+        if name not in known:
+            case, why = node.case, "did not run: the session ended before it"
+            result = CaseResult(name, case.name, shown_path(node), case.line, Status.UNMEASURED, "run", why)
+            rows.append(result.row())
+    return rows
+
+
+def set_aside(folder: Path, started: float) -> None:
+    """Call the reports of an earlier run `previous`: where this one is killed, nobody takes them for its own."""
+    for path in folder.glob("latest.*"):
+        with contextlib.suppress(OSError):  # another worker was faster
+            if path.stat().st_mtime < started:
+                path.replace(path.with_name(f"previous{path.name.removeprefix('latest')}"))
 
 
 def write_reports(
@@ -88,7 +110,7 @@ def write_reports(
 
 
 def show(
-    terminal: Any,
+    reporter: Any,
     rows: Sequence[Mapping[str, Any]],
     settings: Settings,
     written: Sequence[Path],
@@ -101,17 +123,17 @@ def show(
         if written
         else make_report(rows, {"bench": settings.bench, "confidence": settings.confidence}, settings.root)
     )
-    terminal.section("weighbridge")
-    terminal.write(
-        render(report, terminal.hasmarkup, terminal._tw.fullwidth, max(terminal.config.get_verbosity(), 0))
+    reporter.section("weighbridge")
+    reporter.write(
+        render(report, reporter.hasmarkup, reporter._tw.fullwidth, max(reporter.config.get_verbosity(), 0))
     )
     names = ", ".join(
         str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
         for path in written
     )
     if names:
-        terminal.line(f"wrote {names}")
+        reporter.line(terminal(f"wrote {names}"))
     if trouble:
-        terminal.line(trouble, red=True)
+        reporter.line(terminal(trouble), red=True)
     if "github" in settings.formats:
-        announce(report, terminal.write, os.environ)
+        announce(report, reporter.write, os.environ)

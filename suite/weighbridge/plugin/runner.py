@@ -28,8 +28,9 @@ RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
 class Runner:
     """Made when the first case is collected; `close` ends its workers."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, before: float) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, before: float, started: float) -> None:
         self.settings = settings
+        self._started = started
         self._progress = Progress(config)
         # Where cases are only collected, nothing is started.
         self._executor = EXECUTORS.get("inline" if config.option.collectonly else settings.executor)()
@@ -49,6 +50,9 @@ class Runner:
 
     def carry_out(self, node: CaseNode, names: Sequence[str]) -> CaseResult:
         """Carry the case out and judge what is called `names`."""
+        from weighbridge.plugin.reporting import set_aside
+
+        set_aside(self.settings.reports, self._started)
         path = shown_path(node)
         try:
             plan = make_plan(node.case, names, self.settings.bench, self._also)

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from weighbridge.core.results import to_json
+from weighbridge.core.results import cut, to_json
 
 # C0 and C1 controls, the marks that reorder text (bidi), zero-width characters, line and paragraph
 # separators, lone surrogates (which cannot be written as UTF-8) and the two noncharacters XML forbids.
@@ -33,10 +33,11 @@ def _code(match: re.Match[str]) -> str:
 
 
 def visible(text: object, lines: bool = False) -> str:
-    """`text` with every hidden character written as its code; `lines` keeps the line breaks."""
+    """`text`, cut, with every hidden character written as its code; `lines` keeps the line breaks."""
+    shown = cut(str(text))
     if not lines:
-        return _HIDDEN.sub(_code, str(text))
-    return "\n".join(_HIDDEN.sub(_code, line) for line in str(text).replace("\r\n", "\n").split("\n"))
+        return _HIDDEN.sub(_code, shown)
+    return "\n".join(_HIDDEN.sub(_code, line) for line in shown.replace("\r\n", "\n").split("\n"))
 
 
 def terminal(text: object, lines: bool = False) -> str:

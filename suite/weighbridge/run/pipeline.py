@@ -16,6 +16,7 @@ from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
+from weighbridge.run.answers import check_answers
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors
 from weighbridge.run.chain import Chain, Workshop
@@ -120,8 +121,9 @@ def _run(job: Job, where: _Where) -> CaseResult:
                     "save", "the recipe changed nothing: the artifact is the original, byte for byte"
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
-        if scales.weighing.engine.runs:
-            scales.open_candidate()
+        scales.open_candidate(chain.finished)
+        if scales.weighing.engine.runs and (note := check_answers(job, scales.weighing)) is not None:
+            where.notes.append(note)
         measured, failed = _measure(scales, plan.measures, where)
         draws = Draws(job, candidate, measured)
         draws.carry_out(

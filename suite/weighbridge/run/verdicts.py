@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.run.draws import worst_of
 from weighbridge.run.job import Job, blank_verdict
@@ -75,7 +76,10 @@ def _judge_threshold(
 
 def judge_threshold(job: Job, name: str, measurement: Measurement) -> Verdict:
     """The verdict of one measurement on the threshold `name`, as the case and the run state it."""
-    return judge(next(ref for ref in job.thresholds if ref.name == name), measurement)
+    try:
+        return judge(next(ref for ref in job.thresholds if ref.name == name), measurement)
+    except StageError as error:  # what was measured cannot be read so: that concerns this threshold only
+        return blank_verdict(job.plan.case, name, Status.ERROR, str(error))
 
 
 def _expected(verdict: Verdict, reasons: Mapping[str, str]) -> Verdict:

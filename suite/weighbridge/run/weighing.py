@@ -13,6 +13,8 @@ from weighbridge.core.code import version_of
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
 from weighbridge.engines.sequences import SteppedEngine
+from weighbridge.formats.finished import read_through
+from weighbridge.formats.opened import opened
 from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain, Workshop, seed_everything
@@ -64,12 +66,15 @@ class Scales:
             baseline_engine=None if plan.baseline_engine == plan.engine else other,
         )
 
-    def open_candidate(self) -> None:
-        """No size makes up for a file that nobody can load; raises `StageError`."""
+    def open_candidate(self, finished: bool) -> None:
+        """No size makes up for a file that nobody can load; raises `StageError`. `finished`: it came as a file."""
         key = make_key("opens", self._candidate.key, self._running_key("opens", self._job.plan.engine))
         if self._shop.store.find(f"result-{key}") is None:
             self._shop.enter("open", "open the candidate", None)
-            self.weighing.session("candidate")
+            if self.weighing.engine.runs:
+                self.weighing.session("candidate")
+            if finished:
+                read_through(self._candidate.artifact, opened(self._candidate.artifact))
             self._shop.store.keep(f"result-{key}", {"opens": True})
 
     def measure(self, name: str) -> Measurement:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weighbridge.contracts import FORMATS
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.results import CaseResult, Status, read_result
 from weighbridge.core.unfinished import clear_abandoned, unfinished
@@ -32,6 +33,7 @@ from weighbridge.run.job import Job, job_to_json, unjudged
 
 POLL_S = 0.1
 """How often memory is looked at, where a case has a limit of it."""
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 TAIL = 4000
 """Characters of its last output that a dead worker's case brings along."""
 _TEMPORARY = "weighbridge-"
@@ -75,7 +77,9 @@ class Process:
             lines = said.splitlines()
             if lines:
                 message += "; its last output: " + " | ".join(line.strip() for line in lines[-3:])
-            return unjudged(job, Status.ERROR, where.stage, message, where.line)
+            # A file that crashes whatever reads or runs it cannot be served, wherever it was that it did so.
+            stage = "open" if lost.crashed and _is_file(job) else where.stage
+            return unjudged(job, Status.ERROR, stage, message, where.line)
         except BaseException:
             self.close()
             raise
@@ -91,8 +95,19 @@ class Process:
             self.close()
 
 
+def _is_file(job: Job) -> bool:
+    """Whether a finished file is weighed, and no code of the user's."""
+    case = job.plan.case
+    ref = case.candidate or case.model
+    return not case.recipe and ":" not in ref.reference and FORMATS.get(ref.format).whole_file
+
+
 class _Lost(WeighbridgeError):
     """The worker is gone, or had to be ended."""
+
+    def __init__(self, how: str, crashed: bool = False) -> None:
+        super().__init__(how)
+        self.crashed = crashed
 
 
 class _Worker:
@@ -131,7 +146,7 @@ class _Worker:
             self._process.stdin.write(json.dumps(data) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise _Lost(self._how_it_ended()) from error
+            raise self._how_it_ended() from error
 
     def receive(self, deadline: float | None, memory: float | None) -> dict[str, Any]:
         """The next answer; raises `_Lost` at the deadline, over the memory limit, or when the process has ended."""
@@ -150,7 +165,7 @@ class _Worker:
             except queue.Empty:
                 continue
             if answer is None:
-                raise _Lost(self._how_it_ended())
+                raise self._how_it_ended()
             if answer["event"] != READY:
                 return answer
 
@@ -183,16 +198,15 @@ class _Worker:
                     break
         self._answers.put(None)
 
-    def _how_it_ended(self) -> str:
+    def _how_it_ended(self) -> _Lost:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "its process closed its channel and does not end"
+            return _Lost("its process closed its channel and does not end")
         if code >= 0:
-            return f"its process ended by itself, with exit status {code}"
-        with contextlib.suppress(ValueError):
-            return f"its process was killed by signal {-code} ({signal.Signals(-code).name})"
-        return f"its process was killed by signal {-code}"
+            return _Lost(f"its process ended by itself, with exit status {code}")
+        name = f" ({signal.Signals(-code).name})" if -code in set(signal.Signals) else ""
+        return _Lost(f"its process was killed by signal {-code}{name}", crashed=-code in _CRASHES)
 
     def _memory(self) -> int:
         """Bytes resident in the worker and everything that it started."""

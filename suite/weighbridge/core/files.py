@@ -1,0 +1,20 @@
+"""Files of somebody else's: read where they are files, and no further than anybody would write."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a file of at most `most`; raises `OSError` for a folder, a pipe, a device, and for what is longer.
+
+    A pipe nobody writes to never ends, and `/dev/zero` never does.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, not a file")
+    with path.open("rb") as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
+    return raw

@@ -1,0 +1,57 @@
+"""Whether the candidate answers at all: a file that gives one output for every sample is small and fast, and no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.contracts import MEASURES, THRESHOLDS, Array, Weighing
+from weighbridge.core.batches import items
+from weighbridge.core.errors import StageError
+from weighbridge.run.job import Job
+
+SAMPLES = 4
+
+
+def check_answers(job: Job, weighing: Weighing) -> str | None:
+    """A note where all outputs are the same for different samples and there is no original to hold them against.
+
+    Where the original's differ, raises `StageError`. Nothing is asked where a threshold judges the outputs, or where
+    there is nothing to run the model on.
+    """
+    asked = {THRESHOLDS.get(name).measure for name in job.plan.wanted if name in THRESHOLDS}
+    if any(name == "fidelity" or "metric" in MEASURES.get(name).needs for name in asked):
+        return None
+    if not (weighing.data.splits or weighing.data.invented) or job.plan.case.sequence:
+        return None
+    if not _constant(weighing, "candidate"):
+        return None
+    if weighing.baseline is None or weighing.baseline.format not in weighing.engine.formats:
+        return f"the model gives the same output for {SAMPLES} different samples"
+    if _constant(weighing, "baseline"):
+        return None
+    raise StageError(
+        "open",
+        f"the candidate gives the same output for {SAMPLES} different samples, where the original's differ: whatever its "
+        "size and speed, it does not compute what the original does",
+    )
+
+
+def _constant(weighing: Weighing, side: Any) -> bool:
+    """Whether every floating output is the same for all samples; False where it cannot be run on them."""
+    try:
+        inputs = weighing.data.sample(SAMPLES)
+        if all(_same(array, axis or 0) for _, array, axis in items(inputs)):
+            return False
+        outputs = weighing.session(side).run(inputs)
+    except Exception:  # what needs the outputs says what is wrong with them
+        return False
+    floats = [one for one in outputs if one.dtype.kind == "f" and one.ndim and len(one) == SAMPLES]
+    return bool(floats) and all(_same(one, 0) for one in floats)
+
+
+def _same(array: Array, axis: int) -> bool:
+    """Whether every slice along `axis` is the first one."""
+    import numpy as np
+
+    first = array.take([0], axis) if array.ndim else array
+    return bool(np.array_equal(array, np.broadcast_to(first, array.shape)))

@@ -1,0 +1,62 @@
+"""No mutation of a right file crashes a reader, hangs it, fills the memory, or ends in an exception of another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from settings import LOOK_ALIKES, RIGHT
+from tests.hostile.fuzz import READERS, findings
+
+import hostile
+from weighbridge.audit.budget import read_budget
+from weighbridge.audit.record import make_statement
+from weighbridge.audit.run import audit
+
+COUNT = int(os.environ.get("WEIGHBRIDGE_FUZZ", "400"))
+"""Attempts in all; `make fuzz` makes 100,000."""
+
+
+@pytest.fixture(scope="module")
+def rights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with right files of every kind."""
+    folder = tmp_path_factory.mktemp("right")
+    for index, text in enumerate([RIGHT, *LOOK_ALIKES.values()]):
+        (folder / f"{index}.yaml").write_text(text)
+    hostile.proto(hostile.void)(folder / "net.onnx")
+    hostile.arrays(a__weight=hostile.CODES, a__weight_scale=np.ones(4, np.float32))(
+        folder / "net.safetensors"
+    )
+    hostile.program()(folder / "net.pt2")
+    hostile.keras(hostile.layer("Dense"))(folder / "net.keras")
+    shutil.copy(Path(__file__).with_name("unwritten_input.tflite"), folder / "net.tflite")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(rights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder with a report, and one with a record."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("report", "record")}
+    budget = folders["record"] / "budget.yaml"
+    budget.write_text("thresholds: {size: 1 MB, nonzero: 10}\n")
+    cases = read_budget(budget, [rights / "net.onnx", rights / "net.safetensors"])
+    report = audit(cases, tmp_path_factory.mktemp("work"), executor="inline")
+    (folders["report"] / "a.json").write_text(json.dumps(report))
+    (folders["record"] / "a.json").write_text(json.dumps(make_statement(report, cases, budget)))
+    return folders
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_mutation_is_read_or_refused(name: str, rights: Path, reports: dict[str, Path]) -> None:
+    assert list(findings(name, COUNT // len(READERS), reports.get(name, rights))) == []
+
+
+def test_a_crash_and_a_foreign_exception_are_found(tmp_path: Path) -> None:
+    """The finder can find: a right file that is none is told, and so is a seed that ends its process."""
+    (tmp_path / "a.onnx").write_bytes(b"")
+    (found,) = findings("onnx", 3, tmp_path)
+    assert "the right file is not read" in found
