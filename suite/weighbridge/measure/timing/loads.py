@@ -21,7 +21,7 @@ LEAST = 4
 """Loads before the first verdict, however plain it is: not all of them in one process."""
 START_S = 1.0
 """What a fresh process is thought to take until one was started; mostly it is a third of a second."""
-STARTING = 1 / 2
+STARTING = 1 / 3
 """The largest share of the budget that may go into starting processes."""
 WORTH_WAITING = 200.0
 """If it takes more than so many times what was seen, no budget is suggested: the model is practically at the limit."""

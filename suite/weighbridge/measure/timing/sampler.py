@@ -55,7 +55,7 @@ class Sampler(Generic[L]):
             return ()
         try:
             answer = in_fresh_process(__spec__.name, task)
-        except StageError:
+        except (StageError, OSError):  # or no process can be started at all
             return ()
         loads: Sequence[L] = pickle.loads(answer)
         return loads
