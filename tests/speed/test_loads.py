@@ -1,5 +1,6 @@
 """A load is one draw: intervals are over loads, which are taken in several processes and as the budget allows."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -156,6 +157,25 @@ def test_starting_processes_takes_a_third_of_the_budget_at_most():
     _, processes = slow.gather(budget_s=10.0)
     assert processes == 2
     assert slow.now <= 10.0
+
+
+def test_what_a_load_takes_longer_there_counts_as_starting():
+    """As where a fresh process imports what this one has imported long ago."""
+    fake = Fake(start_s=0.0)
+    quick = fake.load
+
+    def imports() -> PairedLoad:
+        fake.now += 2.0
+        return replace(quick(), seconds=2.1)
+
+    def elsewhere(seeds, known_s):
+        fake.calls.append("fresh")
+        return [imports(), quick()]
+
+    loads, processes = gather(fake.take, lambda _: False, 10.0, elsewhere=elsewhere, clock=fake.clock)
+    assert processes == 2
+    assert len(loads) > 50
+    assert fake.now <= 10.0
 
 
 def test_what_cannot_be_opened_elsewhere_is_loaded_here():

@@ -71,7 +71,7 @@ def gather(
         if fresh and elsewhere is not None:
             before_s = left_s()
             found = elsewhere(seeds, known_s)
-            start_s = before_s - left_s() - sum(load.seconds for load in found)
+            start_s = max(0.0, before_s - left_s() - A_PROCESS * load_s)
             starts_s += start_s
             loads += found
             processes += bool(found)

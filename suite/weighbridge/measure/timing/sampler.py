@@ -5,6 +5,7 @@ The addresses of a process, and the pages it was given, are drawn once for its l
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ class Sampler(Generic[L]):
 def main() -> None:
     answer = Path(sys.argv[1])
     sampler, best, seeds, known_s = pickle.load(sys.stdin.buffer)
+    for package in {name for side in sampler.opener.sides for name in side.engine.packages}:
+        importlib.import_module(package)  # or the first load would seem to take as long
     loads = [sampler.here(seed, known_s, best) for seed in seeds]
     answer.write_bytes(pickle.dumps(loads))
 
