@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from time import perf_counter, perf_counter_ns
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.gauge import machine_gauge
-from weighbridge.measure.timing.paired import compare
+from weighbridge.measure.timing.load import Conditions, Opened, take_pairs
+from weighbridge.measure.timing.paired import SpeedSample, compare
 
 Call = Callable[[], object]
 
@@ -122,14 +124,17 @@ def paired_t(baseline: Call, candidate: Call, seconds: float) -> dict[str, Trial
 def weighbridge(
     baseline: Call, candidate: Call, limits: tuple[float, ...], seconds: float, seed: int
 ) -> Trial:
-    """Ours: until every limit is cleared, or without limits for all of `seconds`.
+    """Ours, of calls that no load changes: until every limit is cleared, or without limits for all of `seconds`.
 
     The estimate is NaN where no pair was undisturbed: then ours claims nothing but a factor of two.
     """
-    with best_cores(threads=1) as cores:
-        sample = compare(
-            baseline, candidate, limits, 0.99, seconds, gauge=machine_gauge(), cores=cores, seed=seed
-        )
+    under = Conditions(seconds, machine_gauge(), partial(best_cores, 1))
+    take = partial(take_pairs, lambda _: Opened((baseline, candidate)), under=under)
+    return trial_of(compare(take, limits, 0.99, seconds, seed=seed))
+
+
+def trial_of(sample: SpeedSample) -> Trial:
+    """Our verdicts, those of the interval."""
     low, high = sample.interval
-    estimate = sample.ratio if sample.pairs.ratios.size else float("nan")
+    estimate = sample.ratio if sample.ratios.size else float("nan")
     return Trial(estimate, lambda limit: 1 if low >= limit else -1 if high < limit else 0, sample.seconds)

@@ -5,6 +5,10 @@
 prints one Markdown table: each method on synthetic workloads of known ratio and on real float and int8 sessions,
 alone and beside a bounded bursty load of two processes a core. A trial measures for one second, and ours then
 as long as it takes for each limit, 3 s at most; limits lie 1, 3 and 10 % on either side of the true ratio.
+
+    OMP_NUM_THREADS=1 python benchmarks/over_loads.py
+
+is the table over loads, where each trial opens the models anew in a process of its own.
 """
 
 from __future__ import annotations
@@ -25,9 +29,6 @@ from tabulate import tabulate
 from workloads import Call, products, repeated, sessions
 
 from weighbridge.environment import machine
-from weighbridge.measure.timing.cores import best_cores
-from weighbridge.measure.timing.gauge import machine_gauge
-from weighbridge.measure.timing.paired import compare
 
 DISTANCES = (0.01, 0.03, 0.10)
 SECONDS, BUDGET_S = 1.0, 3.0
@@ -129,8 +130,7 @@ def _truth(name: str, calls: tuple[Call, Call]) -> float:
     if baseline.isdigit():
         return int(baseline) / int(candidate)
     _say(f"{name}: reference")
-    with best_cores(threads=1) as cores:
-        return compare(*calls, budget_s=20.0, gauge=machine_gauge(), cores=cores).ratio
+    return weighbridge(*calls, (), 20.0, 0).estimate
 
 
 def _print(rows: list[list[Any]]) -> None:

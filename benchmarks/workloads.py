@@ -95,16 +95,34 @@ def _write(
 
 def sessions(name: str, folder: Path) -> tuple[Call, Call]:
     """ONNX Runtime on one thread, batch 1: float against int8 (static, activations u8, weights s8)."""
+    source, target, shape = files(name, folder)
+    sample = np.random.default_rng(1).standard_normal((1, *shape)).astype("float32")
+    return bind(source, sample), bind(target, sample)
+
+
+def bind(path: Path, sample: Any) -> Call:
+    """A call of a fresh session on its first input."""
     import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: sample}
+    return lambda: session.run(None, feed)
+
+
+def files(name: str, folder: Path) -> tuple[Path, Path, tuple[int, ...]]:
+    """A float model, its int8 one (static, activations u8, weights s8), and the shape of a sample."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     source, target = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
     shape = {"mlp": mlp, "convnet": convnet}[name](source)
-    samples = np.random.default_rng(1).standard_normal((9, 1, *shape)).astype("float32")
+    samples = np.random.default_rng(1).standard_normal((8, 1, *shape)).astype("float32")
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches = iter([{"x": sample} for sample in samples[:8]])
+            self.batches = iter([{"x": sample} for sample in samples])
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
@@ -118,13 +136,4 @@ def sessions(name: str, folder: Path) -> tuple[Call, Call]:
         weight_type=QuantType.QInt8,
         per_channel=True,
     )
-
-    def bind(path: Path) -> Call:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {"x": samples[8]}
-        return lambda: session.run(None, feed)
-
-    return bind(source), bind(target)
+    return source, target, shape

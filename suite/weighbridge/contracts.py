@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weighbridge.core.arrays import Array as Array
 from weighbridge.core.arrays import Inputs as Inputs
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.kept import Kept as Kept
 from weighbridge.core.options import EngineOptions as EngineOptions
 from weighbridge.core.options import Limit as Limit
 from weighbridge.core.options import Options as Options
@@ -245,16 +246,6 @@ STEPS: Registry[Step] = Registry("step")
 # ----------------------------------------------------------------------------------- measurements, thresholds
 
 
-class Kept(Protocol):
-    """Where a measurement may keep what it learned of one artifact alone, `baseline` or `candidate`."""
-
-    def find(self, side: str) -> Path | None:
-        """The folder of what was kept, or None."""
-        ...
-
-    def keep(self, side: str, write: Callable[[Path], None]) -> None: ...
-
-
 @dataclass(frozen=True)
 class Weighing:
     """The two artifacts on the scales. `baseline` is None when a release is judged by absolute budgets."""
@@ -277,6 +268,8 @@ class Weighing:
     """The original in one of these formats: a baseline for another engine."""
     kept: Kept | None = None
     """What earlier runs of the same measurement have kept of each side."""
+    precedence: bool = True
+    """Whether what is timed goes before other programs, where it may."""
     held: dict[str, Session] | None = None
     """Sessions that are opened once a case, for what reads no clock. None: whoever asks opens another."""
 
@@ -285,18 +278,19 @@ class Weighing:
 
     def session(self, side: str) -> Session:
         """`baseline` or `candidate`, opened afresh unless sessions are held."""
-        if self.held is None:
-            return self._open(side)
-        return self.held.get(side) or self.held.setdefault(side, self._open(side))
+        if self.held is not None and side in self.held:
+            return self.held[side]
+        engine, artifact, options = self.opening(side)
+        session = engine.open(artifact, options)
+        return session if self.held is None else self.held.setdefault(side, session)
 
-    def _open(self, side: str) -> Session:
+    def opening(self, side: str) -> tuple[Engine, Artifact, Any]:
+        """What opens `baseline` or `candidate`: engine, artifact, and the engine's options."""
         if side == "candidate":
-            return self.engine.open(self.candidate, self.engine_options)
+            return self.engine, self.candidate, self.engine_options
         assert self.baseline is not None  # who asks for it needs one
         engine, own = self.baseline_engine or self.engine, self.engine_options
-        return engine.open(
-            self.baseline, own if engine is self.engine else engine.options(threads=own.threads)
-        )
+        return engine, self.baseline, own if engine is self.engine else engine.options(threads=own.threads)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import jsonschema
 import pytest
 from tests.projects import CASE, report_of, statuses
 
+from weighbridge.plugin.options import Settings
+
 Project = Callable[..., Path]
 SPEED = CASE.replace("thresholds:", "thresholds:\n  speedup: 0.01")
 
@@ -89,6 +91,23 @@ def test_bench_goes_through_pytest_benchmark(pytester: pytest.Pytester, project:
     assert all(entry["stats"]["rounds"] > 1 and entry["stats"]["min"] > 0 for entry in entries)
     (row,) = report_of(pytester.path)["rows"]
     assert row["measurements"]["speed"]["candidate"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "ini", "raised"),
+    [
+        ((), "", True),
+        (("--bench-no-priority",), "", False),
+        ((), "weighbridge_bench_priority = false", False),
+        ((), "weighbridge_bench_priority = true", True),
+    ],
+)
+def test_the_raised_priority_can_be_forbidden(
+    pytester: pytest.Pytester, args: tuple[str, ...], ini: str, raised: bool
+) -> None:
+    pytester.makeini(f"[pytest]\n{ini}")
+    config = pytester.parseconfig(*args)
+    assert Settings.from_config(config).bench_priority is raised
 
 
 def test_benchmark_skip_and_only(pytester: pytest.Pytester, project: Project) -> None:

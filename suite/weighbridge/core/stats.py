@@ -201,7 +201,7 @@ def clears(interval: tuple[float, float], limits: Sequence[float], side: Literal
 # ----------------------------------------------------------------------------- sequential: quantiles, anytime
 
 
-def evidence(k: Any, n: int, null: float) -> Any:
+def evidence(k: Any, n: float, null: float) -> Any:
     """log e-value against H0 "each of n trials succeeds with probability at most `null`", given k successes.
 
     The likelihood ratio against `null`, averaged over Jeffreys' prior Beta(1/2, 1/2) cut to (null, 1): a

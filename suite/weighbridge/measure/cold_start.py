@@ -11,6 +11,7 @@ from pydantic import Field
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core import stats
+from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.measure.timing.fresh import Start, start
 from weighbridge.measure.timing.limits import BenchLimit, with_threads
@@ -23,7 +24,7 @@ class ColdStartLimit(BenchLimit):
 
 
 def measure(weighing: Weighing) -> Measurement:
-    """The median over fresh processes, at least three. Files are in the page cache, as on a machine that serves."""
+    """The median over fresh processes, a load each, at least three. Files are in the page cache, as on a machine that serves."""
     limits = [limit for limit in weighing.limits if isinstance(limit, ColdStartLimit)]
     options = limits[0] if limits else ColdStartLimit()
     confidence = options.confidence or CONFIDENCE
@@ -47,7 +48,10 @@ def measure(weighing: Weighing) -> Measurement:
     details: dict[str, Any] = {
         "interval": [max(0.0, interval[0]) * 1e3, interval[1] * 1e3],
         "confidence": confidence,
+        "loads": len(starts),
         "processes": len(starts),
+        "spread": float(np.std(seconds, ddof=1) / np.median(seconds)),
+        "by_load": [float(f"{1e3 * one:.6g}") for one in seconds],
         "seconds": spent,
         "open_ms": float(np.median([seen.open_s for seen in starts])) * 1e3,
         "first_ms": float(np.median([seen.first_s for seen in starts])) * 1e3,
@@ -69,7 +73,9 @@ def _what_would_decide(
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
     details = measurement.details
-    return Reading(measurement.candidate, tuple(details["interval"]), details["confidence"])
+    return Reading(
+        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
+    )
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

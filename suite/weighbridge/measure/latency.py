@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core import stats
+from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment import machine
-from weighbridge.measure.timing.calls import CallSample, sample_calls
-from weighbridge.measure.timing.cores import best_cores
-from weighbridge.measure.timing.gauge import gauge_for
+from weighbridge.measure.timing.calls import CallSample, sample_calls, take_calls
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
+from weighbridge.measure.timing.loads import WORTH_WAITING, fresh_seed
+from weighbridge.measure.timing.sampler import Sampler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,22 +35,18 @@ def measure(weighing: Weighing) -> Measurement:
     options = limits[0] if limits else LatencyLimit()
     confidence = options.confidence or CONFIDENCE
     bounds = [bound / 1e3 for bound in (options.min, options.max) if bound is not None]
-    quantile = options.percentile / 100
-    sample = candidate_calls(
-        weighing,
-        options,
-        lambda seen: bool(bounds) and stats.clears(seen.interval(quantile, confidence), bounds, "max"),
-    )
-    low, high = sample.interval(quantile, confidence)
-    details: dict[str, Any] = {f"p{percent}": sample.quantile(percent / 100) * 1e3 for percent in PERCENTILES}
+    sample = candidate_calls(weighing, options, options.percentile / 100, bounds)
+    low, high = sample.interval(confidence)
+    details: dict[str, Any] = {f"p{percent}": sample.at(percent / 100) * 1e3 for percent in PERCENTILES}
     details |= {
         "inputs": weighing.data.kind,
         "percentile": options.percentile,
         "interval": [low * 1e3, high * 1e3],
         "confidence": confidence,
     }
-    details |= summary(sample, options, quantile, confidence, bounds)
-    details["samples"] = [float(f"{ms:.6g}") for ms in evenly(sample.seconds * 1e3)]
+    details |= summary(sample, options, confidence, bounds)
+    details["by_load"] = [float(f"{ms:.6g}") for ms in sample.by_load(sample.quantile) * 1e3]
+    details["samples"] = [float(f"{ms:.6g}") for ms in evenly(sample.durations * 1e3)]
     return Measurement("latency", "ms", details[f"p{options.percentile}"], None, details)
 
 
@@ -57,35 +55,49 @@ def evenly(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[:: -(-values.size // DRAWN)] if values.size else values
 
 
-def candidate_calls(weighing: Weighing, options: BenchLimit, done: Any) -> CallSample:
-    """Calls of the candidate on one batch, with the engine's threads as the limit says."""
-    weighing = with_threads(weighing, options.threads)
-    session = weighing.engine.open(weighing.candidate, weighing.engine_options)
-    call = session.bind(weighing.data.sample(options.batch))
-    threads = weighing.engine_options.threads
-    with best_cores(threads) as cores:
-        sample = sample_calls(call, done, options.budget, gauge=gauge_for(threads), cores=cores)
-    weighing.keep("candidate", sample.seconds.tolist())
+def candidate_calls(
+    weighing: Weighing, options: BenchLimit, quantile: float, bounds: Sequence[float]
+) -> CallSample:
+    """Calls of the candidate on one batch until the interval of `quantile` clears `bounds`, in seconds.
+
+    With the engine's threads as the limit says.
+    """
+    weighing, confidence = with_threads(weighing, options.threads), options.confidence or CONFIDENCE
+    inputs = weighing.data.sample(options.batch)
+    take = partial(take_calls, quantile=quantile)
+    sampler = Sampler.of(take, weighing, ("candidate",), inputs, options.budget)
+    sample = sample_calls(
+        sampler.here,
+        lambda seen: bool(bounds) and stats.clears(seen.interval(confidence), bounds, "max"),
+        options.budget,
+        quantile,
+        elsewhere=sampler.elsewhere,
+        seed=fresh_seed(),
+    )
+    weighing.keep("candidate", sample.durations.tolist())
     return sample
 
 
 def summary(
-    sample: CallSample, options: BenchLimit, quantile: float, confidence: float, bounds: Sequence[float]
+    sample: CallSample, options: BenchLimit, confidence: float, bounds: Sequence[float]
 ) -> dict[str, Any]:
     """What a report needs of a sample besides its figures, JSON values; times in seconds."""
     advice = []
-    if bounds and not stats.clears(sample.interval(quantile, confidence), bounds, "max"):
-        needed = stats.samples_to_decide(sample.seconds, bounds[0], confidence, quantile)
+    if bounds and not stats.clears(sample.interval(confidence), bounds, "max"):
+        times = sample.votes.times_to_decide(bounds[0], confidence, WORTH_WAITING)
         if sample.disturbed > 0.5:
             advice.append(
                 f"a quieter machine: {sample.disturbed:.0%} of the calls were slowed by something else"
             )
-        if needed is not None:
-            wanted = 1.5 * needed * sample.spent_s / sample.seconds.size
-            advice.append(f"a budget of about {max(wanted, 1.5 * options.budget):.2g} s")
+        if times is not None:
+            wanted = 1.5 * max(times * sample.spent_s, options.budget)
+            advice.append(f"a budget of about {wanted:.2g} s")
     return {
         "batch": options.batch,
-        "calls": int(sample.seconds.size),
+        "calls": int(sample.durations.size),
+        "loads": len(sample.loads),
+        "processes": sample.processes,
+        "spread": sample.spread,
         "seconds": sample.spent_s,
         "disturbed": sample.disturbed,
         "would_decide": advice,
@@ -95,7 +107,9 @@ def summary(
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
     details = measurement.details
-    return Reading(measurement.candidate, tuple(details["interval"]), details["confidence"])
+    return Reading(
+        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
+    )
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

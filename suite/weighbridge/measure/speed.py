@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.errors import StageError
+from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.engines.profile import explain
 from weighbridge.environment import machine
-from weighbridge.measure.timing.cores import best_cores
-from weighbridge.measure.timing.gauge import gauge_for
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
+from weighbridge.measure.timing.load import take_pairs
+from weighbridge.measure.timing.loads import fresh_seed
 from weighbridge.measure.timing.paired import SpeedSample, compare
-
-MOST_RATIOS = 4096
+from weighbridge.measure.timing.sampler import Sampler
 
 
 class SpeedupLimit(BenchLimit):
@@ -34,21 +33,18 @@ def measure(weighing: Weighing) -> Measurement:
 
 
 def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: SpeedupLimit) -> Measurement:
-    baseline, candidate = weighing.sessions()
-    assert baseline is not None  # `needs` says so
     inputs = weighing.data.sample(options.batch)
     threads = weighing.engine_options.threads
     load_before = machine.load_average()
-    calls = baseline.bind(inputs), candidate.bind(inputs)
-    with best_cores(threads) as cores:
-        sample = compare(
-            *calls,
-            [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
-            max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
-            options.budget,
-            gauge=gauge_for(threads),
-            cores=cores,
-        )
+    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), inputs, options.budget)
+    sample = compare(
+        sampler.here,
+        [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
+        max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
+        options.budget,
+        elsewhere=sampler.elsewhere,
+        seed=fresh_seed(),
+    )
     missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
     details = summary(sample) | {
         "inputs": weighing.data.kind,
@@ -61,24 +57,25 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
         "would_decide": sample.would_decide(),
         "machine": machine.complaints(threads),
     }
-    weighing.keep("baseline", sample.baseline_rounds.tolist())
-    weighing.keep("candidate", sample.candidate_rounds.tolist())
+    weighing.keep("baseline", sample.rounds(0).tolist())
+    weighing.keep("candidate", sample.rounds(1).tolist())
     return Measurement("speed", "ms", details["candidate_ms"], details["baseline_ms"], details)
 
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
-    """What a report and a verdict need of a sample, as JSON values; of very many ratios, some."""
-    ratios = sample.pairs.ratios
-    some = ratios[:: math.ceil(ratios.size / MOST_RATIOS) or 1]
-    baseline_s, candidate_s = sample.pairs.call_s()
+    """What a report and a verdict need of a sample, as JSON values."""
+    baseline_s, candidate_s = sample.call_s()
     return {
         "ratio": sample.ratio,
         "interval": list(sample.interval),
         "confidence": sample.confidence,
         "decided": sample.decided,
         "sure": min((sample.sure(limit) for limit in sample.limits), default=None),
-        "pairs": int(ratios.size),
-        "ratios": [float(f"{ratio:.6g}") for ratio in some],
+        "loads": len(sample.loads),
+        "processes": sample.processes,
+        "spread": sample.spread,
+        "ratios": [float(f"{ratio:.6g}") for ratio in sample.ratios],
+        "pairs": sum(pairs.ratios.size for pairs in sample.by_load),
         "seconds": sample.seconds,
         "budget": sample.budget_s,
         "baseline_ms": baseline_s * 1e3,
@@ -101,10 +98,12 @@ def _against(weighing: Weighing, name: str | None) -> Weighing:
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
-    """Of undisturbed blocks at their fastest, with the anytime-valid interval at the confidence it was measured for."""
+    """Of the median load, with the anytime-valid interval over loads at the confidence it was measured for."""
     details = measurement.details
     low, high = details["interval"]
-    return Reading(details["ratio"], (max(0.0, low), high), details["confidence"], details["sure"])
+    return Reading(
+        details["ratio"], (max(0.0, low), high), details["confidence"], details["sure"], in_words(details)
+    )
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

@@ -1,9 +1,9 @@
-"""Throughput: samples a second, one batch after the other. The batch over the median time of a call."""
+"""Throughput: samples a second, one batch after the other. The batch over the median time of a call in the median load."""
 
 from __future__ import annotations
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.core import stats
+from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.measure.latency import advise, candidate_calls, summary
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit
@@ -18,24 +18,22 @@ def measure(weighing: Weighing) -> Measurement:
     options = limits[0] if limits else ThroughputLimit()
     confidence = options.confidence or CONFIDENCE
     bounds = [options.batch / bound for bound in (options.min, options.max) if bound]
-    sample = candidate_calls(
-        weighing,
-        options,
-        lambda seen: bool(bounds) and stats.clears(seen.interval(0.5, confidence), bounds, "max"),
-    )
-    low, high = sample.interval(0.5, confidence)
-    interval = [options.batch / high, options.batch / low if low else float("inf")]
+    sample = candidate_calls(weighing, options, 0.5, bounds)
+    low, high = sample.interval(confidence)
     details = {
-        "interval": interval,
+        "interval": [options.batch / high, options.batch / low if low else float("inf")],
         "confidence": confidence,
-        **summary(sample, options, 0.5, confidence, bounds),
+        **summary(sample, options, confidence, bounds),
+        "by_load": [float(f"{rate:.6g}") for rate in options.batch / sample.by_load(0.5)],
     }
-    return Measurement("throughput", "samples/s", options.batch / sample.quantile(0.5), None, details)
+    return Measurement("throughput", "samples/s", options.batch / sample.at(0.5), None, details)
 
 
 def read(measurement: Measurement, limit: Limit) -> Reading:
     details = measurement.details
-    return Reading(measurement.candidate, tuple(details["interval"]), details["confidence"])
+    return Reading(
+        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
+    )
 
 
 MEASURES.add("throughput", Measure("throughput", measure, needs=("inputs",), bench=True))

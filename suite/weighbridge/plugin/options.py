@@ -20,6 +20,7 @@ class Settings:
     root: Path
     bench: bool
     bench_inconclusive: str
+    bench_priority: bool
     strict_requirements: bool
     case_patterns: tuple[str, ...]
     reports: Path
@@ -43,6 +44,8 @@ class Settings:
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
             bench_inconclusive=config.getoption("weighbridge_bench_inconclusive"),
+            bench_priority=config.getini("weighbridge_bench_priority")
+            and not config.getoption("weighbridge_bench_no_priority"),
             strict_requirements=config.getoption("weighbridge_strict_requirements"),
             case_patterns=tuple(config.getini("weighbridge_cases")),
             reports=config.rootpath / config.getini("weighbridge_reports"),
@@ -125,6 +128,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="what a speed verdict that the noise does not allow means (default: fail)",
     )
     group.addoption(
+        "--bench-no-priority",
+        dest="weighbridge_bench_no_priority",
+        action="store_true",
+        help="time models at the priority of other programs, even where a higher one is allowed",
+    )
+    group.addoption(
         "--strict-requirements",
         dest="weighbridge_strict_requirements",
         action="store_true",
@@ -169,6 +178,12 @@ def add_options(parser: pytest.Parser) -> None:
         "itself; what is less sure is inconclusive",
     )
     parser.addini("weighbridge_confidence", "as --confidence", default="")
+    parser.addini(
+        "weighbridge_bench_priority",
+        "whether what is timed goes before other programs where the system allows it; false as --bench-no-priority",
+        type="bool",
+        default=True,
+    )
     parser.addini("weighbridge_limit_time", "as --limit-time", default="")
     parser.addini("weighbridge_limit_memory", "as --limit-memory", default="")
     parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")

@@ -41,6 +41,7 @@ class Runner:
             artifacts=settings.reports / "artifacts",
             before=before,
             bench=settings.bench,
+            bench_priority=settings.bench_priority,
             strict_requirements=settings.strict_requirements,
             expect_failures=not config.getoption("runxfail"),
             hypothesis_profile=config.getoption("--hypothesis-profile", None) or "default",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weighbridge.contracts import THRESHOLDS
+from weighbridge.core.loads import in_words
 from weighbridge.core.units import percent, show, span
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.grid import Grid
@@ -97,6 +99,8 @@ def _verdicts(row: Mapping[str, Any], width: int, paint: Paint) -> list[str]:
             parts.append(f"margin {show(verdict['margin'], 'points' if unit == 'fraction' else unit)}")
         if verdict["sure"] is not None and verdict["sure"] < 1:
             parts.append(f"{percent(verdict['sure'])} sure")
+        measure = THRESHOLDS.get(verdict["threshold"]).measure if verdict["threshold"] in THRESHOLDS else ""
+        parts.append(in_words(row["measurements"].get(measure, {}).get("details", {})))
         text = f"{MARKS[status]} {verdict['threshold']}  {', '.join(filter(None, parts))}".rstrip()
         out += [paint(f"{'':5}{one}", status) for one in wrap(clean(text), width - 5, "  ")]
         # What was missed has its advice with its reason, below the table.

@@ -22,7 +22,9 @@ _CENSUS = ("nonzero", "quantized", "stored_bytes")
 _LAYER = ("name", "dtype", "parameters", "nonzero", "bytes", "sqnr_db", "exact", "histogram")
 _COUNTS, _FLIP = ("total", "harmful", "helpful"), ("position", "target", "before", "after", "harmful")
 _CLASS = ("class", "n", "baseline", "candidate", "drop", "interval")
-_DRAWN = ("ratios", "blocks", "samples", "ratio", "interval", "baseline_ms", "candidate_ms", "layers")
+_SAMPLES = ("by_load", "ratios", "blocks", "samples")
+_TIMED = ("ratio", "interval", "baseline_ms", "candidate_ms", "loads", "processes", "spread")
+_DRAWN = (*_SAMPLES, *_TIMED, "layers")
 
 
 def slim(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.core.loads import count_of
 from weighbridge.core.units import percent, show, significant
 from weighbridge.report.limits import SIGNS, bounds
 from weighbridge.report.names import short_names
@@ -160,9 +161,11 @@ def _value(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> s
     measurement, measured, unit = row["measurements"].get(column), verdict["measured"], verdict["unit"]
     if measurement and (verdict["threshold"] == f"{column}_drop" or measured == measurement["candidate"]):
         return _change(measurement)
-    return " ".join(
-        filter(None, (show(measured, unit), _half(verdict["interval"]) if unit == "ratio" else ""))
-    )
+    if unit != "ratio":
+        return show(measured, unit)
+    loads = count_of(measurement["details"]) if measurement else ""
+    parts = show(measured, unit), _half(verdict["interval"]), loads and f"({loads})"
+    return " ".join(filter(None, parts))
 
 
 def _half(interval: Sequence[float | None] | None) -> str:

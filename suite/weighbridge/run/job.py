@@ -28,6 +28,8 @@ class RunOptions:
     before: float = 0.0
     """Results older than this time, in seconds since 1970, are made anew."""
     bench: bool = True
+    bench_priority: bool = True
+    """Whether what is timed goes before other programs, where the system allows it."""
     strict_requirements: bool = False
     expect_failures: bool = True
     """False judges as if no case stated `xfail`."""

@@ -62,6 +62,7 @@ class Scales:
             allow_chance=case.allow_chance,
             say=shop.say,
             original=self._original,
+            precedence=job.options.bench_priority,
             held={},
             baseline_engine=None if plan.baseline_engine == plan.engine else other,
         )

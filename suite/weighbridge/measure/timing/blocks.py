@@ -26,7 +26,7 @@ class Blocks:
     """The units of one call. Undisturbed ones are kept until there are enough of them for a block."""
 
     def __init__(self, timer: Timer, gauge: Gauge, cores: Cores | None = None) -> None:
-        self._timer, self._gauge, self._cores = timer, gauge, cores or OneCore()
+        self.timer, self._gauge, self._cores = timer, gauge, cores or OneCore()
         self._undisturbed: list[Block] = []
         self.disturbed = Block(math.inf, math.inf)
         """The last units of the last search, as many as a block has, disturbed or not."""
@@ -37,11 +37,11 @@ class Blocks:
 
     @property
     def ready(self) -> bool:
-        return len(self._undisturbed) >= self._timer.units
+        return len(self._undisturbed) >= self.timer.units
 
     def search(self, patience_s: float) -> None:
         """Run units until a block is ready or `patience_s` seconds are over, as many as a block has at least."""
-        timer, gauge, clock = self._timer, self._gauge, self._timer.clock
+        timer, gauge, clock = self.timer, self._gauge, self.timer.clock
         until = clock() + patience_s * 1e9
         seen = list[Block]()
         timer.warm()
@@ -67,7 +67,7 @@ class Blocks:
 
     def block(self) -> Block:
         """The latest undisturbed units, `ready` once more when there are as many new ones."""
-        latest, self._undisturbed = self._undisturbed[-self._timer.units :], []
+        latest, self._undisturbed = self._undisturbed[-self.timer.units :], []
         return _of(latest)
 
 

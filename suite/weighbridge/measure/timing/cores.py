@@ -56,8 +56,16 @@ class OtherCores:
 
 
 @contextmanager
-def best_cores(threads: int) -> Iterator[Cores]:
+def one_core() -> Iterator[Cores]:
+    """Where nothing is to be moved."""
+    yield OneCore()
+
+
+@contextmanager
+def best_cores(threads: int, precedence: bool = True) -> Iterator[Cores]:
     """For calls that stay in this thread: what moves it, and meanwhile a priority above the others where allowed.
+
+    Without `precedence` the priority stays as it is.
 
     Linux only, where both are properties of a thread (sched_setaffinity(2), setpriority(2)): elsewhere they would
     concern the whole process. A model's further threads would be left behind, so with more than one nothing is done.
@@ -67,8 +75,9 @@ def best_cores(threads: int) -> Iterator[Cores]:
         return
     cores, niceness = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
     try:
-        with suppress(OSError):  # a right of the superuser, or by RLIMIT_NICE
-            os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+        if precedence:
+            with suppress(OSError):  # a right of the superuser, or by RLIMIT_NICE
+                os.setpriority(os.PRIO_PROCESS, 0, FIRST)
         yield OtherCores(sorted(cores)) if len(cores) > 1 else OneCore()
     finally:
         with suppress(OSError):

@@ -1,6 +1,6 @@
 """A model opened and run in a process of its own, and what that cost: `python -m weighbridge.measure.timing.fresh`.
 
-The parent sends plain data on standard input and reads JSON from a file, so that nothing a library prints gets in
+The parent sends data on standard input and reads the answer from a file, so that nothing a library prints gets in
 between. The engine's package is imported before the clock starts and before memory is counted.
 """
 
@@ -45,26 +45,37 @@ class Start:
 
 def start(weighing: Weighing, artifact: Artifact, inputs: Inputs) -> Start:
     """Open and run `artifact` in a fresh process; raises `StageError` with its last words when it dies."""
+    options = weighing.engine_options.model_dump()
+    task = pickle.dumps((artifact, weighing.engine.name, options, inputs))
+    return Start(**json.loads(in_fresh_process(__spec__.name, task)))
+
+
+def in_fresh_process(module: str, task: bytes) -> bytes:
+    """Run `python -m module FILE` with `task` on standard input; gives what it wrote into the file.
+
+    Raises `StageError` with its last words when it dies, or takes longer than `LONGEST_S`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "start.json"
-        options = weighing.engine_options.model_dump()
-        task = pickle.dumps((str(answer), artifact, weighing.engine.name, options, inputs))
+        answer = Path(folder) / "answer"
         paths = os.pathsep.join(path for path in sys.path if path)
-        child = subprocess.run(
-            [sys.executable, "-m", __name__],
-            input=task,
-            capture_output=True,
-            timeout=LONGEST_S,
-            env={**os.environ, "PYTHONPATH": paths},
-        )
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", module, str(answer)],
+                input=task,
+                capture_output=True,
+                timeout=LONGEST_S,
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+        except subprocess.TimeoutExpired:
+            raise StageError("measure", f"a fresh process took over {LONGEST_S} s for the model") from None
         if child.returncode != 0 or not answer.exists():
             words = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
             raise StageError("measure", f"the model did not start in a fresh process: {words[0]}")
-        return Start(**json.loads(answer.read_text()))
+        return answer.read_bytes()
 
 
 def main() -> None:
-    answer, artifact, engine_name, options, inputs = pickle.load(sys.stdin.buffer)
+    artifact, engine_name, options, inputs = pickle.load(sys.stdin.buffer)
     engine = ENGINES.get(engine_name)
     begin = time.perf_counter()
     for package in engine.packages:
@@ -80,7 +91,7 @@ def main() -> None:
     for _ in range(WARM_RUNS):
         session.run(inputs)
     seen = Start(imported - begin, opened - opening, first - opened, empty, _memory("VmHWM"))
-    Path(answer).write_text(json.dumps(vars(seen)))
+    Path(sys.argv[1]).write_text(json.dumps(vars(seen)))
 
 
 def _memory(name: str) -> int:

@@ -1,84 +1,92 @@
-"""Two calls against each other on a noisy machine: how many times faster is one, and how sure is that?
+"""Two models against each other on a noisy machine: how many times faster is one, and how sure is that?
 
-Both calls run in short blocks (`blocks.Blocks`) in alternation, and neighbouring blocks make a pair. Pairs for
-which there were too few undisturbed moments are left out. The ratio of what the others took at their fastest is
-the estimate; its interval (`pairs.Pairs`) needs no noise model and may be looked at after every pair, so sampling
-stops as soon as the interval clears the limits.
+Both are loaded again and again (`loads.gather`), and within a load their calls run in short blocks in alternation
+(`load.take_pairs`). A load's ratio is what its undisturbed blocks took at their fastest, and it is one observation; the
+estimate is the median of the loads. Its interval needs no noise model and may be looked at after every load, so sampling
+stops as soon as it clears the limits.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from weighbridge.core import stats
-from weighbridge.measure.timing.blocks import Blocks
-from weighbridge.measure.timing.clock import Call, Clock, Floats, calibrated, garbage_held, warm_up
-from weighbridge.measure.timing.cores import Cores
-from weighbridge.measure.timing.gauge import Gauge, NoGauge
-from weighbridge.measure.timing.pairs import Level, Pair, Pairs
+from weighbridge.measure.timing.clock import Clock, Floats
+from weighbridge.measure.timing.load import PairedLoad
+from weighbridge.measure.timing.loads import WORTH_WAITING, Elsewhere, Take, gather
+from weighbridge.measure.timing.pairs import Pairs
+from weighbridge.measure.timing.votes import Votes, Way
 
-PATIENCE = 1 / 60
-"""How long a block may wait for undisturbed moments, as a share of the budget. On a machine that has none, about 25
-pairs are still measured."""
-IMPATIENCE = 1 / 10
-"""The same as a share of the time since sampling began, which is the shorter one at first: a difference that is far
-from the limit can be decided without any undisturbed moment, and should not have to wait for one."""
-LEAST_S = 0.25
-"""How long to sample at least. Whatever slows the machine for a while is in all pairs of that while, so a few
-milliseconds of pairs that agree prove nothing."""
-FEW = 10
-"""With fewer pairs than this there is no interval at the default confidence, and even the fastest of them may have been
-slowed."""
-WORTH_WAITING = 80_000
-"""If more pairs than this would be needed, no budget is suggested: the speedup is practically equal to the limit."""
+LOADS_MOVE = 1.25
+"""A load moves a ratio at most this many times; 1.05 is the most that we have measured. Of the pairs of few loads that
+is all that can be said about the model."""
+UNLIKE = 2.0
+"""A neighbour slows one model at most this many times as much as the other; 1.4 is the most that we have measured."""
+BY_LOAD, BY_PAIR, BY_ANY = 0.8, 0.1, 0.1
+"""The weights of the loads' ratios, of the undisturbed pairs that are more than `LOADS_MOVE` times away from a limit, and
+of all pairs that are more than `UNLIKE` times away. The last two are small, so they decide only what is far away, where
+loads are few or the machine is never undisturbed."""
 
 
 @dataclass(frozen=True)
 class SpeedSample:
     """What `compare` saw. Times are seconds a call; a ratio is the baseline's over the candidate's."""
 
-    pairs: Pairs
-    baseline_rounds: Floats
-    candidate_rounds: Floats
-    """Every timed round."""
-    disturbed: float
-    """The share of units that something else slowed, in [0, 1]."""
+    loads: tuple[PairedLoad, ...]
+    processes: int
+    """How many processes the loads were in."""
     limits: tuple[float, ...]
     confidence: float
     budget_s: float
     seconds: float
-    """From the first call of the warm-up to the verdict."""
+    """From the first load to the verdict."""
+
+    @cached_property
+    def by_load(self) -> tuple[Pairs, ...]:
+        """The pairs of each load."""
+        best = min(load.best for load in self.loads)
+        return tuple(load.seen(best) for load in self.loads)
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """Of each load that had an undisturbed moment, shape [loads]."""
+        times = [pairs.call_s() for pairs in self.by_load if pairs.ratios.size]
+        return np.array([baseline_s / candidate_s for baseline_s, candidate_s in times])
+
+    @cached_property
+    def votes(self) -> Votes:
+        undisturbed = np.concatenate([pairs.ratios for pairs in self.by_load])
+        every = np.concatenate([pairs.every for pairs in self.by_load])
+        return Votes(
+            (
+                Way(self.ratios, self.ratios, BY_LOAD),
+                Way(undisturbed / LOADS_MOVE, undisturbed * LOADS_MOVE, BY_PAIR),
+                Way(every / UNLIKE, every * UNLIKE, BY_ANY),
+            )
+        )
 
     @property
     def ratio(self) -> float:
-        """Of the undisturbed blocks at their fastest. Of too few for an interval, of the fastest rounds of all:
-        a neighbour only ever adds time."""
-        if self.pairs.ratios.size >= FEW:
-            baseline_s, candidate_s = self.pairs.call_s()
-        else:
-            baseline_s, candidate_s = float(self.baseline_rounds.min()), float(self.candidate_rounds.min())
-        return float(np.clip(baseline_s / candidate_s, *self.interval))
+        """The median of the loads. Where none had an undisturbed moment, of the fastest rounds of all: a neighbour only
+        ever adds time."""
+        baseline_s, candidate_s = self.rounds(0).min(), self.rounds(1).min()
+        ratio = float(np.median(self.ratios)) if self.ratios.size else float(baseline_s / candidate_s)
+        return float(np.clip(ratio, *self.interval))
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Anytime-valid, two-sided at `confidence`; infinite ends while there are too few pairs."""
-        return self.pairs.interval(self.confidence)
+        """Of the median load: anytime-valid, two-sided at `confidence`; infinite ends while there are too few loads."""
+        return self.votes.interval(self.confidence)
 
     def sure(self, limit: float) -> float:
-        """The largest confidence, in [0, 1), at which the pairs lie on one side of `limit`; 0 if they contradict."""
-        met, missed = (1.0 - 2.0 * math.exp(-evidence) for evidence in self.pairs.evidence(limit))
-        # Rounded up to 1 it would read as exact.
-        return (
-            0.0
-            if min(met, missed) >= self.confidence
-            else min(max(0.0, met, missed), math.nextafter(1.0, 0.0))
-        )
+        """The largest confidence, in [0, 1), at which the median load is on one side of `limit`."""
+        return self.votes.sure(limit, self.confidence)
 
     @property
     def decided(self) -> bool:
@@ -86,11 +94,33 @@ class SpeedSample:
         return stats.clears(self.interval, self.limits, "min")
 
     @property
+    def spread(self) -> float | None:
+        """Between loads: the standard deviation of their ratios, as a share of the median."""
+        return float(self.ratios.std(ddof=1) / np.median(self.ratios)) if self.ratios.size > 1 else None
+
+    def rounds(self, side: int) -> Floats:
+        """Every timed round of baseline (0) or candidate (1), seconds a call."""
+        return np.concatenate([load.rounds[side] for load in self.loads])
+
+    def call_s(self) -> tuple[float, float]:
+        """Seconds a call of baseline and candidate, in the median load."""
+        baseline_s, candidate_s = np.median([pairs.call_s() for pairs in self.by_load], axis=0)
+        return float(baseline_s), float(candidate_s)
+
+    @property
+    def disturbed(self) -> float:
+        """The share of units that something else slowed, in [0, 1]."""
+        return sum(load.rejected for load in self.loads) / sum(load.units for load in self.loads)
+
+    @property
     def lost(self) -> float:
         """The share of the time spent in timed rounds that others took, in [0, 1)."""
-        rounds = self.baseline_rounds, self.candidate_rounds
-        needed = sum(call_s * side.size for call_s, side in zip(self.pairs.call_s(), rounds, strict=True))
-        return max(0.0, 1.0 - needed / float(sum(side.sum() for side in rounds)))
+        needed = sum(
+            call_s * rounds.size
+            for load, pairs in zip(self.loads, self.by_load, strict=True)
+            for call_s, rounds in zip(pairs.call_s(), load.rounds, strict=True)
+        )
+        return max(0.0, 1.0 - needed / float(self.rounds(0).sum() + self.rounds(1).sum()))
 
     def would_decide(self) -> tuple[str, ...]:
         """What would turn an inconclusive verdict into one; empty when it is decided."""
@@ -103,12 +133,10 @@ class SpeedSample:
             advice.append(
                 f"a quieter machine: {self.disturbed:.0%} of the time something else slowed this processor"
             )
-        needed = [self.pairs.needed(limit, self.confidence, WORTH_WAITING) for limit in open_limits]
-        if None not in needed:
+        times = [self.votes.times_to_decide(one, self.confidence, WORTH_WAITING) for one in open_limits]
+        if None not in times:
             # Half as much more than computed, because the share of votes on either side is an estimate too.
-            wanted_s = (
-                1.5 * self.seconds * max(count for count in needed if count) / len(self.pairs.slowdowns)
-            )
+            wanted_s = 1.5 * self.seconds * max(one for one in times if one)
             advice.append(f"a budget of about {_round_up(max(wanted_s, 1.5 * self.budget_s))} s")
         if math.isfinite(low) and math.isfinite(high):
             advice.append(
@@ -118,63 +146,30 @@ class SpeedSample:
 
 
 def compare(
-    baseline: Call,
-    candidate: Call,
+    take: Take[PairedLoad],
     limits: Sequence[float] = (),
     confidence: float = 0.99,
     budget_s: float = 3.0,
     *,
-    gauge: Gauge | None = None,
-    cores: Cores | None = None,
+    elsewhere: Elsewhere[PairedLoad] | None = None,
     clock: Clock = time.perf_counter_ns,
     seed: int = 0,
 ) -> SpeedSample:
-    """Time `baseline` against `candidate` until the interval clears every limit or `budget_s` is spent.
+    """Take loads of baseline and candidate until the interval clears every limit or `budget_s` is spent.
 
-    Without limits the whole budget is spent. At least one pair is timed, even if it takes longer than the budget.
-    Without a `gauge` every pair counts as undisturbed; without `cores` the thread stays where it is.
+    Without limits the whole budget is spent. `take` takes one here, `elsewhere` some in a fresh process.
     """
     begin = clock()
-    gauge, level, look = gauge or NoGauge(), Level(), 0
-    pairs = list[Pair]()
-    with garbage_held():
-        calls = (baseline, candidate)
-        calls_s = [warm_up(call, budget_s / 10, clock) for call in calls]
-        sides = [Blocks(timer, gauge, cores) for timer in calibrated(calls, calls_s, clock)]
-        sampling = clock()
-        for order in _orders(seed):
-            patience_s = min(PATIENCE * budget_s, IMPATIENCE * (clock() - sampling) / 1e9)
-            for side in order:
-                sides[side].search(patience_s)
-            quiet = all(side.ready for side in sides)
-            a, b = (side.block() if quiet else side.disturbed for side in sides)
-            pairs.append(Pair(a, b, level.before(a.fastest, b.fastest) if quiet else math.nan))
-            # Computing the evidence takes time as well, so it is done after every twentieth part of new pairs.
-            if limits and len(pairs) >= look and clock() - sampling >= LEAST_S * 1e9:
-                seen = Pairs.of(pairs, gauge.best)
-                if all(seen.cleared(limit, confidence) for limit in limits):
-                    break
-                look = math.ceil(1.05 * len(pairs))
-            now = clock()
-            if now + (now - sampling) / len(pairs) - begin > budget_s * 1e9:
-                break
-    return SpeedSample(
-        pairs=Pairs.of(pairs, gauge.best),
-        baseline_rounds=np.concatenate(sides[0].rounds),
-        candidate_rounds=np.concatenate(sides[1].rounds),
-        disturbed=sum(side.rejected for side in sides) / sum(len(side.rounds) for side in sides),
-        limits=tuple(limits),
-        confidence=confidence,
-        budget_s=budget_s,
-        seconds=(clock() - begin) / 1e9,
-    )
 
+    def sample(loads: Sequence[PairedLoad], processes: int = 1) -> SpeedSample:
+        seconds = (clock() - begin) / 1e9
+        return SpeedSample(tuple(loads), processes, tuple(limits), confidence, budget_s, seconds)
 
-def _orders(seed: int) -> Iterator[tuple[int, int]]:
-    """Sides 0110 or 1001 by the toss of a coin: either cancels a drift, and the toss a neighbour's rhythm."""
-    coin = np.random.default_rng(seed)
-    while True:
-        yield from ((0, 1), (1, 0)) if coin.random() < 0.5 else ((1, 0), (0, 1))
+    def done(loads: Sequence[PairedLoad]) -> bool:
+        votes = sample(loads).votes
+        return bool(limits) and all(votes.cleared(limit, confidence) for limit in limits)
+
+    return sample(*gather(take, done, budget_s, elsewhere=elsewhere, clock=clock, seed=seed))
 
 
 def _round_up(value: float) -> str:

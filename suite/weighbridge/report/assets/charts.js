@@ -73,10 +73,10 @@ function histogram({ name, histogram: { edges, baseline, candidate } }) {
   h('figcaption', { title: name }, name.length > 22 ? `…${name.slice(-21)}` : name), h('small', { class: 'note' }, `${plain(edges[0])} … ${plain(edges.at(-1))}`));
 }
 
-// The numbers that a timed measurement was made of: ratios of paired blocks, or the blocks' times.
-const samplesOf = (details) => details?.ratios || details?.blocks || details?.samples || [];
+// The numbers that a timed measurement was made of: one a load, in older reports one a pair of blocks or a call.
+const samplesOf = (details) => details?.by_load || details?.ratios || details?.blocks || details?.samples || [];
 
-// Every block's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
+// Every load's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
 function speedSamples(details, measured, interval, bars, unit) {
   const blocks = samplesOf(details).filter(isNumber), width = 460, height = 190;
   const every = Math.ceil(blocks.length / 1500), dots = blocks.filter((_, index) => index % every === 0);
@@ -108,6 +108,6 @@ function speedSamples(details, measured, interval, bars, unit) {
     svg.append(inside ? s('line', { class: 'limit', x1: 52, x2: width, y1: at, y2: at }) : '',
       s('text', { class: 'limit-text halo', x: width - 4, y: at - 4, 'text-anchor': 'end' }, `limit ${showBound(bar, unit)}${where}`));
   }
-  svg.append(s('text', { x: 52, y: height - 6 }, `${blocks.length} ${isNumber(details.ratio) ? 'pairs of blocks' : 'calls'} in the order they ran`));
+  svg.append(s('text', { x: 52, y: height - 6 }, `${blocks.length} ${isNumber(details.loads) ? 'loads' : isNumber(details.ratio) ? 'pairs of blocks' : 'calls'} in the order they ran`));
   return svg;
 }

@@ -72,8 +72,16 @@ function speedSections(row) {
         && `${show(one.details.baseline_ms, 'ms')} before, ${show(one.details.candidate_ms, 'ms')} after`;
       return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
         speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? 'ratio' : one.unit),
-        times && h('p', { class: 'note' }, times));
+        times && h('p', { class: 'note' }, times),
+        isNumber(one.details.loads) && h('p', { class: 'note' }, loadsInWords(one.details)));
     });
+}
+
+// The interval is over these: how often the model was loaded, and how far that moved it.
+function loadsInWords({ loads, processes, spread }) {
+  const where = processes > 1 ? ` in ${processes} processes` : '';
+  const apart = isNumber(spread) ? `, which differ by ${plain(Number((100 * spread).toPrecision(2)))}\u00a0%` : '';
+  return `over ${loads} load${loads === 1 ? '' : 's'}${where}${apart}`;
 }
 
 function layerSections(row) {

@@ -1,0 +1,75 @@
+"""Loads of real sessions, in this process or in a fresh one: `python -m weighbridge.measure.timing.sampler`.
+
+The addresses of a process, and the pages it was given, are drawn once for its life; so models are loaded in fresh ones too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Generic
+
+from weighbridge.contracts import Inputs, Weighing
+from weighbridge.core.errors import StageError
+from weighbridge.measure.timing.cores import best_cores
+from weighbridge.measure.timing.fresh import in_fresh_process
+from weighbridge.measure.timing.gauge import gauge_for
+from weighbridge.measure.timing.load import Conditions
+from weighbridge.measure.timing.loads import L
+from weighbridge.measure.timing.opening import Opener
+
+
+@dataclass(frozen=True)
+class Sampler(Generic[L]):
+    """Takes loads by `take`, a function of a module, such as `load.take_pairs`."""
+
+    take: Callable[..., L]
+    opener: Opener
+    threads: int
+    precedence: bool
+    budget_s: float
+
+    @classmethod
+    def of(
+        cls, take: Callable[..., L], weighing: Weighing, sides: Sequence[str], inputs: Inputs, budget_s: float
+    ) -> Sampler[L]:
+        """Of `baseline`, `candidate` or both."""
+        threads = weighing.engine_options.threads
+        return cls(take, Opener.of(weighing, sides, inputs), threads, weighing.precedence, budget_s)
+
+    def here(self, seed: int, known_s: Sequence[float] | None, best: float | None = None) -> L:
+        """`best` is the gauge's, where another process knows it."""
+        on_core = partial(best_cores, self.threads, self.precedence)
+        under = Conditions(self.budget_s, gauge_for(self.threads, best), on_core)
+        return self.take(self.opener, seed, known_s, under)
+
+    def elsewhere(self, seeds: Sequence[int], known_s: Sequence[float] | None) -> Sequence[L]:
+        """In a process that is started for them; none where it cannot open the model, which stays with this one then."""
+        try:
+            task = pickle.dumps((self, gauge_for(self.threads).best, seeds, known_s))
+        except (pickle.PicklingError, AttributeError, TypeError):  # an engine that is no module's own
+            return ()
+        try:
+            answer = in_fresh_process(__spec__.name, task)
+        except (StageError, OSError):  # or no process can be started at all
+            return ()
+        loads: Sequence[L] = pickle.loads(answer)
+        return loads
+
+
+def main() -> None:
+    answer = Path(sys.argv[1])
+    sampler, best, seeds, known_s = pickle.load(sys.stdin.buffer)
+    for package in {name for side in sampler.opener.sides for name in side.engine.packages}:
+        importlib.import_module(package)  # or the first load would seem to take as long
+    loads = [sampler.here(seed, known_s, best) for seed in seeds]
+    answer.write_bytes(pickle.dumps(loads))
+
+
+if __name__ == "__main__":
+    main()
