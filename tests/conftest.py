@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
@@ -15,6 +16,8 @@ from tests.skips import is_allowed
 
 import weighbridge
 from weighbridge.core import registry
+from weighbridge.numerics.quantizer import Quantizer
+from weighbridge.numerics.schemes import Scheme
 
 _OURS = Path(weighbridge.__file__).parent
 _restore = SysModulesSnapshot.restore
@@ -130,3 +133,25 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
 def nobodys_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test's conftest registered is not imported again by the workers of this one."""
     monkeypatch.setattr(registry, "_origins", {})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hunts_once() -> Generator[None, None, None]:
+    """What held on drawn tensors holds for the next test too, as the store says between runs.
+
+    A quantizer that a test plants is another object, and is looked at anew.
+    """
+    from weighbridge.numerics import hunt as module
+
+    held: dict[tuple[int, str, str], object] = {}
+    hunt = module.hunt
+
+    def once(quantizer: Quantizer, scheme: Scheme | None = None, *arguments: Any, **options: Any) -> None:
+        key = (id(quantizer), repr(scheme), repr((arguments, options, settings.get_current_profile_name())))
+        if key not in held:
+            hunt(quantizer, scheme, *arguments, **options)
+            held[key] = quantizer  # keeps its id its own
+
+    module.hunt = once
+    yield
+    module.hunt = hunt

@@ -105,7 +105,7 @@ def left_in_float(proto: Any, floats: Any) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Any, Any], None], str]] = {
-    "zeroed": (zeroed, "layer7: *more than half a step away*"),
+    "zeroed": (zeroed, ""),
     "shuffled": (shuffled, "layer7: *more than half a step away*"),
     "transposed": (transposed, "layer7: *more than half a step away*"),
     "scaled": (scaled, "layer7: *codes are left unused*"),
@@ -177,6 +177,10 @@ def run(pytester: pytest.Pytester, proto: Any, step: str) -> Any:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_layer_of_twenty_is_wrong(pytester: pytest.Pytester, fault: str) -> None:
     result = run(pytester, deep(), f"quantize: planted, engine: onnxruntime, fault: {fault}")
+    if fault == "zeroed":  # nothing of the input comes through it
+        result.assert_outcomes(errors=2)
+        result.stdout.fnmatch_lines("*the candidate gives the same output for * different samples*")
+        return
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(f"*{FAULTS[fault][1]}")
 

@@ -109,13 +109,17 @@ def _difference(expected: Any, found: Any) -> str:
 
 
 def left_behind(folder: Path) -> set[str]:
-    """Every path under `folder` but those that may come and go: entries of the store, compiled code, drawn examples."""
+    """Every path under `folder` but those that may come and go: entries of the store, compiled code, drawn examples, and
+    what a run keeps of the report before it.
+    """
     passing = ("__pycache__", ".hypothesis", ".benchmarks")
     paths = (path.relative_to(folder) for path in folder.rglob("*"))
     return {
         path.as_posix()
         for path in paths
-        if not set(passing) & set(path.parts) and path.parts[:2] != (".weighbridge", "store")
+        if not set(passing) & set(path.parts)
+        and path.parts[:2] != (".weighbridge", "store")
+        and not path.name.startswith("previous.")
     }
 
 

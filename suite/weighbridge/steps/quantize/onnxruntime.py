@@ -21,6 +21,7 @@ from weighbridge.steps.quantize.onnx_graph import (
     part_grouped_biases,
     separate,
 )
+from weighbridge.steps.quantize.onnx_infinite import infinite
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
     coverage,
@@ -112,7 +113,7 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
         )
 
     def fit(prepared: Prepared) -> list[str]:
-        added = flatten_biases(prepared.model)
+        added = [*flatten_biases(prepared.model), *infinite(prepared.model)]
         return [*added, *part_grouped_biases(prepared.model)] if options.per_channel else added
 
     try:
