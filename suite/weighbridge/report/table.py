@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.core.loads import count_of
 from weighbridge.core.units import percent, show, significant
 from weighbridge.report.limits import SIGNS, bounds
 from weighbridge.report.names import short_names
@@ -163,7 +162,7 @@ def _value(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> s
         return _change(measurement)
     if unit != "ratio":
         return show(measured, unit)
-    loads = count_of(measurement["details"]) if measurement else ""
+    loads = measurement["details"].get("loads") if measurement else None
     parts = show(measured, unit), _half(verdict["interval"]), loads and f"({loads})"
     return " ".join(filter(None, parts))
 
