@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import time
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 from weighbridge.contracts import REPORTS
 from weighbridge.core.code import version_of
@@ -34,6 +39,18 @@ def test_only_what_is_abandoned_is_removed(tmp_path: Path) -> None:
     assert kept[0].name.startswith(f".a.json.{os.getpid()}@")
     clear_abandoned(tmp_path, ".a.json.")
     assert set(tmp_path.iterdir()) == set(kept)
+
+
+def test_a_process_that_nobody_asked_for_its_end_is_gone(tmp_path: Path) -> None:
+    """It stays in the table of processes until somebody does, and in many containers nobody does."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    left = tmp_path / f".a.{child.pid}@{socket.gethostname()}@1"
+    left.mkdir()
+    clear_abandoned(tmp_path, ".a.")
+    child.wait()
+    assert not left.exists()
 
 
 def test_a_report_and_an_artifact_clear_up_where_they_are_written(tmp_path: Path) -> None:

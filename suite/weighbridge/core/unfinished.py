@@ -29,10 +29,14 @@ def clear_abandoned(folder: Path, prefix: str = "") -> None:
 
 
 def _runs(pid: int) -> bool:
+    """Whether it runs still: where nobody asks for the exit status of a killed process, as in many containers, its entry
+    stays for good, and that is no process.
+    """
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError, ValueError):
         return False
-    except OSError:  # another user's process
+    except psutil.Error:  # another user's process
         return True
-    return True
