@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from tests.skips import is_allowed
 
 import weighbridge
@@ -45,6 +46,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tests")
+# For numbers to try Hypothesis reads every module that is not installed, all of ours: a minute in a fresh clone.
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ KILLS, PARTS = 300, 10
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_happened(tmp_path: Path, part: int) -> None:
-    kill_again_and_again(tmp_path, (torch_cases, onnx_cases)[part % 2], KILLS // PARTS, seed=part)
+    kill_again_and_again(tmp_path, torch_cases if part % 5 == 0 else onnx_cases, KILLS // PARTS, seed=part)
 
 
 @pytest.fixture
