@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from weighbridge.environment.one_thread import one_thread
 from weighbridge.numerics.elements import Array
 from weighbridge.numerics.properties import check_all
 from weighbridge.numerics.quantizer import Quantizer
@@ -76,7 +77,8 @@ def hunt(
     if seed is not None:
         every_property_holds = hypothesis.seed(seed)(every_property_holds)
     try:
-        every_property_holds()
+        with one_thread():
+            every_property_holds()
     except hypothesis.errors.FlakyFailure as flaky:
         # Not the same answer twice: a verdict on the quantizer, not a fault of the test.
         first = next(error for error in flaky.exceptions if isinstance(error, Violation))

@@ -13,6 +13,7 @@ from weighbridge.core.batches import count, describe, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import class_numbers
+from weighbridge.environment.one_thread import one_thread
 from weighbridge.steps.torch_layers import working_copy
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
     optimizer = kind(module.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     generator = torch.Generator().manual_seed(context.seed)
-    with _one_thread():
+    with one_thread():
         for epoch in range(options.epochs):
             total = seen = 0.0
             for inputs, targets in split.epoch(
@@ -117,19 +118,6 @@ def _wanted(targets: Array, loss: str, module: Any) -> Any:
 def _why(inputs: Inputs) -> str:
     broken = int(not_finite(inputs).sum())
     return f"{broken} samples of the batch hold NaN or infinity" if broken else "lower `lr`"
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Two threads beside a busy neighbour wait for each other: 2.6 to 16 s were seen where one took 0.4."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
