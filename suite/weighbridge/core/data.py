@@ -121,6 +121,12 @@ class Data:
             found.append(
                 f"the {len(rows)} test samples belong to {len(test.groups)} groups, which are what accuracy is sure by"
             )
+        copies = len(rows) - len(np.unique(rows))
+        if copies and not test.groups:
+            found.append(
+                f"{copies} of {len(rows)} test samples are copies of others, and no evidence of their own: leave them out, or "
+                "name what belongs together (`groups:`)"
+            )
         if len(rows) < FEW:
             found.append(
                 f"the test split has {len(rows)} samples, so one more or less is {1 / len(rows):.1%}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, shapes, take
+from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, rebuilt, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled, Layout
 
@@ -185,13 +185,19 @@ class Stream:
             for value in self.open() if order is None else (self.dataset[int(index)] for index in order):
                 if self.single is None:
                     self.single = self.layout.is_sample(value, self.name)
-                yield (self.layout.sample if self.single else self.layout.batch)(value, self.name)
+                yield _owned((self.layout.sample if self.single else self.layout.batch)(value, self.name))
         except StageError:
             raise
         except Exception as error:  # the user's own code
             raise StageError(
                 "data", f"reading split '{self.name}' raised {type(error).__name__}: {error}"
             ) from error
+
+
+def _owned(batch: Batch) -> Batch:
+    """The same in memory of its own: a loader may fill one buffer again for each element, and ours are held meanwhile."""
+    inputs = rebuilt(batch.inputs, lambda name, array, axis: array.copy())
+    return Batch(inputs, *(None if part is None else part.copy() for part in (batch.targets, batch.groups)))
 
 
 class Kept:

@@ -50,11 +50,8 @@ def row_lines(lines: Sequence[Line], table: Table, width: int, paint: Paint, ver
         out.append(GAP.join([lead, *cells]).rstrip())
         out += _verdicts(line.row, width, paint) if verbose else []
     if left_out and not verbose:
-        out.append(
-            paint(
-                cut(f"{'':3}not shown for want of width: {', '.join(map(_head, left_out))}", width), "quiet"
-            )
-        )
+        text = f"not shown for want of width: {', '.join(map(_head, left_out))}"
+        out += [paint(f"{'':3}{one}", "quiet") for one in wrap(text, width - 3, "  ")]
     return out
 
 
