@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from candidates import ANSWERS, BYTES, FAULTS, after, float_model, put, quantized, right
+from candidates import after, float_model, put, quantized, right
+from faults import ANSWERS, BYTES, FAULTS
 from onnx import helper
 from outcomes import CASE, failing, outcome
 from tests.projects import Weighed

@@ -1,0 +1,151 @@
+"""Fine-tuning torch modules: every sample is seen, zeros of a pruning stay and those of an initialization do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.found.torch_modules import apply, mlp, written
+from torch import nn
+
+from weighbridge.contracts import FORMATS
+from weighbridge.core.errors import StageError
+
+
+def split(n: int, seed: int = 1) -> tuple[Any, Any]:
+    x = np.random.default_rng(seed).normal(0, 1, (n, 12)).astype("f4")
+    return x, x[:, :3].argmax(1)
+
+
+def normalized() -> nn.Sequential:
+    torch.manual_seed(12)
+    return nn.Sequential(nn.Linear(12, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+
+
+@pytest.mark.parametrize(("n", "size"), [(129, 64), (65, 64), (5, 2), (128, 64), (1281, 128)])
+def test_a_last_batch_of_one_is_trained(tmp_path: Path, n: int, size: int) -> None:
+    model = apply("finetune:supervised", normalized(), tmp_path, {"train": split(n)}, batch_size=size)
+    assert not torch.equal(model.value[0].weight, normalized()[0].weight)
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 1), (1, 64)])
+def test_statistics_of_one_name_the_option(tmp_path: Path, n: int, size: int) -> None:
+    with pytest.raises(
+        StageError,
+        match=r"^finetune: .*batch normalization.*`batch_size`",
+    ):
+        apply("finetune:supervised", normalized(), tmp_path, {"train": split(n)}, batch_size=size)
+
+
+@pytest.mark.parametrize(("n", "size"), [(65, 64), (129, 64), (5, 2), (7, 3), (64, 64), (10, 64)])
+def test_every_sample_is_seen_once_an_epoch(tmp_path: Path, n: int, size: int) -> None:
+    seen: list[int] = []
+    sizes: list[int] = []
+
+    class Watched(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.extend(x[:, 0].int().tolist())
+            sizes.append(len(x))
+            return super().forward(x)
+
+    x, y = split(n)
+    x[:, 0] = np.arange(n)
+    apply("finetune:supervised", nn.Sequential(Watched(12, 3)), tmp_path, {"train": (x, y)}, batch_size=size)
+    assert sorted(seen) == list(range(n))
+    assert min(sizes) > 1
+    assert max(sizes) <= size + 1
+
+
+HEADS = """
+def _net(fill):
+    torch.manual_seed(13)
+    net = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 3))
+    fill(net[2].weight)
+    return net
+
+
+def zero(): return _net(nn.init.zeros_)
+def half(): return _net(lambda weight: nn.init.zeros_(weight[:, :32]))
+def eye(): return _net(nn.init.eye_)
+"""
+
+
+@pytest.mark.parametrize("head", ["zero", "half", "eye"])
+def test_zeros_of_the_initialization_are_trained(tmp_path: Path, head: str) -> None:
+    written(tmp_path, HEADS)
+    loaded = FORMATS.get("torch").load(f"model.py:{head}", None, tmp_path)
+    options = {"epochs": 8, "lr": 5e-3}
+    model = apply(
+        "finetune:supervised", loaded.value, tmp_path, {"train": split(2000)}, loaded.source, **options
+    )
+    assert int((model.value[2].weight == 0).sum()) == 0
+    x, y = split(500, 2)
+    assert float((model.value(torch.from_numpy(x)).argmax(1).numpy() == y).mean()) > 0.85
+    assert model.notes == ()
+
+
+@pytest.mark.parametrize("head", ["zero", "half", "eye"])
+def test_zeros_of_a_pruning_stay(tmp_path: Path, head: str) -> None:
+    written(tmp_path, HEADS)
+    loaded = FORMATS.get("torch").load(f"model.py:{head}", None, tmp_path)
+    pruned = apply(
+        "prune:l1_unstructured", loaded.value, tmp_path, source=loaded.source, amount=0.5, layers=["0"]
+    )
+    zeros = pruned.value[0].weight == 0
+    model = apply("finetune:supervised", pruned.value, tmp_path, {"train": split(200)}, pruned.source)
+    assert torch.equal(model.value[0].weight == 0, zeros)
+    assert int((model.value[2].weight == 0).sum()) == 0
+    assert model.notes == ("the zeros of 0.weight were kept",)
+
+
+def test_zeros_of_a_pruned_checkpoint_stay(tmp_path: Path) -> None:
+    written(tmp_path, HEADS.replace("fill(net[2].weight)", "pass"))
+    state = apply("prune:l1_unstructured", mlp(12, 64, 3), tmp_path, amount=0.5).value.state_dict()
+    save_file(state, tmp_path / "pruned.safetensors")
+    loaded = FORMATS.get("torch").load("model.py:zero", tmp_path / "pruned.safetensors", tmp_path)
+    model = apply("finetune:supervised", loaded.value, tmp_path, {"train": split(200)}, loaded.source)
+    assert int((model.value[0].weight == 0).sum()) == 12 * 64 // 2
+
+
+def test_training_keeps_to_one_thread_and_gives_the_others_back(tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), set()
+
+    class Watched(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.add(torch.get_num_threads())
+            return super().forward(x)
+
+    try:
+        torch.set_num_threads(2)
+        apply("finetune:supervised", nn.Sequential(Watched(12, 3)), tmp_path, {"train": split(100)})
+        assert seen == {1}
+        assert torch.get_num_threads() == 2
+        with pytest.raises(StageError):
+            apply("finetune:supervised", nn.Sequential(Watched(7, 3)), tmp_path, {"train": split(100)})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_dictionary_of_outputs_is_trained_by_its_first(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.box = nn.Linear(12, 3), nn.Linear(12, 2)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.body(x), "box": self.box(x)}
+
+    model = apply("finetune:supervised", Two(), tmp_path, {"train": split(500)}, epochs=5, lr=1e-2)
+    x, y = split(500, 2)
+    assert float((model.value(torch.from_numpy(x))["logits"].argmax(1).numpy() == y).mean()) > 0.6
+
+
+def test_a_loss_that_refuses_a_batch_names_the_way_out(tmp_path: Path) -> None:
+    targets = np.random.default_rng(0).normal(0, 1, (100, 5)).astype("f4")
+    with pytest.raises(StageError, match=r"^finetune: .*`loss: cross_entropy`; .*file\.py:function"):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (split(100)[0], targets)})
