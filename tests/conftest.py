@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
-from hypothesis.internal.conjecture import providers
 from tests.skips import is_allowed
 
 import weighbridge
@@ -46,9 +45,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tests")
-# For numbers to try Hypothesis reads every module that is not installed, all of ours: a minute in a fresh clone.
-if hasattr(providers, "_get_local_constants"):
-    providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,6 +95,12 @@ def small_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def own_profile() -> None:
+    """A pytest that a test started with `--hypothesis-profile=thorough` leaves that loaded: fifty times the examples."""
+    settings.load_profile("tests")
 
 
 @pytest.fixture
