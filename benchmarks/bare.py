@@ -29,7 +29,8 @@ NEEDED = (
     "convert.to_onnx",
     "steps.prune.torch_magnitude",
     "steps.train.finetune",
-    "steps.quantize.onnxruntime",
+    "steps.quantize.onnx_dynamic",
+    "steps.quantize.onnx_static",
     "steps.quantize.torch_dynamic",
 )
 for module in NEEDED:

@@ -208,6 +208,9 @@ class Context:
     """Progress for a person: one short line."""
     draw: int = 0
     """Which draw of `repeat` it is; from 1 on, `steps.calibration` takes samples at random instead of the first."""
+    metric: Metric | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    """The case's metric and thresholds, for a step with `aims`."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,8 @@ class Step:
     scheme: Callable[[Any], Promise] | None = None
     random: bool = True
     """False where neither the seed nor the samples make a difference: all draws of `repeat` share what it makes."""
+    aims: bool = False
+    """Whether it works towards the case's thresholds; then they belong to what its result depends on."""
 
     @property
     def key(self) -> str:

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-from weighbridge.steps.quantize.onnxruntime import DynamicOptions, StaticOptions, dynamic, static
+from weighbridge.steps.quantize.onnx_dynamic import DynamicOptions, dynamic
+from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
 RANDOM = np.random.default_rng(7)
 

@@ -14,7 +14,7 @@ from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.steps.calibration import BYTES, MOST, Calibration
-from weighbridge.steps.quantize.onnxruntime import StaticOptions, static
+from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
 
 class Counted:

@@ -26,7 +26,7 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-from weighbridge.steps.quantize.onnxruntime import DynamicOptions, dynamic
+from weighbridge.steps.quantize.onnx_dynamic import DynamicOptions, dynamic
 
 # ------------------------------------------------------------------------------------------ names of nodes
 
@@ -136,16 +136,16 @@ def test_eight_bit_weights_beside_wide_activations(
 
 def test_per_channel_that_dynamic_convolutions_ignore_is_found(tmp_path: Path) -> None:
     from weighbridge.numerics.round_trip import read_back
-    from weighbridge.steps.quantize.onnxruntime import scheme
+    from weighbridge.steps.quantize.onnx_steps import scheme
 
     nodes = [node("Conv", "x k", "a", "one"), node("Relu", "a", "y")]
     before = model(nodes, {"k": weight(16, 3, 3, 3)}, ["n", 3, 8, 8])
     floats = {"k": numpy_helper.to_array(before.value.graph.initializer[0])}
-    options = DynamicOptions(per_channel=True)
+    options = DynamicOptions(per_channel=True, operators="all")
     context = Context(tmp_path, tmp_path, 0, Data())
     found = read_back(FORMATS.get("onnx").tensors(dynamic(before, options, context)), floats, scheme(options))
     assert "asked for per-channel, got per-tensor" in str(found.findings[0])
-    plain = DynamicOptions()
+    plain = DynamicOptions(operators="all")
     right = read_back(FORMATS.get("onnx").tensors(dynamic(before, plain, context)), floats, scheme(plain))
     assert right.findings == ()
 

@@ -13,7 +13,9 @@ from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.numerics.round_trip import read_back
-from weighbridge.steps.quantize.onnxruntime import DynamicOptions, StaticOptions, dynamic, scheme, static
+from weighbridge.steps.quantize.onnx_dynamic import DynamicOptions, dynamic
+from weighbridge.steps.quantize.onnx_static import StaticOptions, static
+from weighbridge.steps.quantize.onnx_steps import scheme
 
 
 def two_layers(kind: str = "MatMul") -> Model:

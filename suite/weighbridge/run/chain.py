@@ -17,12 +17,14 @@ from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census, StepRecord
 from weighbridge.formats.finished import finished_file
+from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import check_changed, take_census
 from weighbridge.run.inputs import make_data
 from weighbridge.run.keys import (
     data_key,
     extension_code,
     file_key,
+    goal_key,
     make_key,
     model_key,
     named_code,
@@ -87,9 +89,13 @@ class Workshop:
             self._loaded[ref] = _load(ref, self.case.folder, self.root)
         return self._loaded[ref]
 
-    def context(self, splits: Sequence[str], seed: int) -> Context:
-        data = self.data.restricted(tuple(splits))
-        return Context(self.case.folder, self.workdir, seed, data, self.say, self.draw)
+    def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
+        case, data = self.case, self.data.restricted(tuple(splits))
+        if not aims:
+            return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
+        limits = {ref.name: ref.limit for ref in case.thresholds}
+        metric = find_metric(case.metric, case.folder)
+        return Context(case.folder, self.workdir, seed, data, self.say, self.draw, metric, limits)
 
     def census(self, key: str, model: Model) -> Census:
         if key not in self.censuses:
@@ -199,6 +205,7 @@ class Chain:
             extension_code(registry, name, shop.root),
             named_code(_described(stage), shop.case.folder, shop.root),
             surroundings(),
+            *([goal_key(shop.case, shop.root)] if stage.step and STEPS.get(stage.step.key).aims else []),
         )
 
     def _make(self, position: int) -> Model:
@@ -224,7 +231,8 @@ class Chain:
         counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
         seed_everything(self._seeds[position])
         try:
-            made = step.apply(before, ref.options, shop.context(step.splits, self._seeds[position]))
+            context = shop.context(step.splits, self._seeds[position], step.aims)
+            made = step.apply(before, ref.options, context)
         except WeighbridgeError:
             raise
         except Exception as error:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weighbridge.contracts import FORMATS, Model
+from weighbridge.case.model import Case
+from weighbridge.contracts import FORMATS, METRICS, Model
 from weighbridge.core.batches import Fingerprint
 from weighbridge.core.code import code_digest, own_digest, version_of
 from weighbridge.core.data import Data
@@ -76,6 +77,22 @@ def named_code(options: Any, folder: Path, root: Path) -> list[str]:
     if isinstance(options, str) and ":" in options:
         return [reference_code(options, folder, root)]
     return []
+
+
+def metric_code(case: Case, root: Path) -> str:
+    """The code behind the case's metric."""
+    name = case.metric
+    if isinstance(name, Mapping):
+        return make_key(named_code(dict(name), case.folder, root))
+    if name is None or ":" not in name:
+        return extension_code(METRICS, name or "accuracy", root)
+    return reference_code(name, case.folder, root)
+
+
+def goal_key(case: Case, root: Path) -> str:
+    """What a step with `aims` works towards: the metric and every threshold."""
+    limits = {ref.name: ref.limit.model_dump(mode="json") for ref in case.thresholds}
+    return make_key(case.metric, metric_code(case, root), limits)
 
 
 def machine_key() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.case.model import StepRef
@@ -69,7 +70,8 @@ def _stored_round_trip(
     if entry is None:
         try:
             hunt = _stored_hunt(shop, job.options.hypothesis_profile)
-            notes = check_round_trip(ref, _floats(chain, recipe, ref), candidate.artifact, hunt)
+            floats, left = _floats(chain, recipe, ref), _left_on_purpose(chain, recipe.index(ref))
+            notes = check_round_trip(ref, floats, candidate.artifact, hunt, left)
             facts: dict[str, Any] = {"status": Status.PASS, "message": "", "notes": notes}
         except PromiseBroken as broken:
             facts = {"status": Status.FAIL, "message": str(broken), "notes": ()}
@@ -79,8 +81,12 @@ def _stored_round_trip(
     return Status(entry.facts["status"]), entry.facts["message"], entry.facts["notes"]
 
 
-def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hunt) -> tuple[str, ...]:
+def check_round_trip(
+    ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hunt, left: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Hold one quantize step to its promise; what could not be compared is returned, a line each.
+
+    `left` are the layers that the step says it left in float, with a reason that stands in the row.
 
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
     breaks, the smallest tensor that shows it, and the code to reproduce it.
@@ -91,7 +97,8 @@ def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hun
     assert step.scheme is not None
     promise = step.scheme(ref.options)
     format_ = FORMATS.get(artifact.format)
-    exclude = getattr(ref.options, "exclude", []) if artifact.format == "onnx" else None
+    said = [*getattr(ref.options, "exclude", []), *map(escape, left)]
+    exclude = said if artifact.format == "onnx" else None
     result = read_back(
         format_.tensors(opened(artifact)), floats.weights, promise, floats.partial, floats.layouts, exclude
     )
@@ -102,6 +109,11 @@ def check_round_trip(ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hun
         ]
         raise PromiseBroken("\n".join(lines))
     return (*result.notes, *_check_properties(step, promise, result, hunt))
+
+
+def _left_on_purpose(chain: Chain, number: int) -> list[str]:
+    coverage = chain.records()[number].coverage
+    return [layer["name"] for layer in coverage["layers"] if not layer["asked"]] if coverage else []
 
 
 def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt) -> Iterator[str]:

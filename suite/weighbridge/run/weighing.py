@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.case.steps import path_between
-from weighbridge.contracts import ENGINES, MEASURES, METRICS, THRESHOLDS, Weighing
+from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Weighing
 from weighbridge.core.code import version_of
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
@@ -26,8 +26,7 @@ from weighbridge.run.keys import (
     extension_code,
     machine_key,
     make_key,
-    named_code,
-    reference_code,
+    metric_code,
     surroundings,
 )
 from weighbridge.run.plan import Stage
@@ -111,7 +110,7 @@ class Scales:
         shipped = self._candidate if side == "candidate" else self._baseline
         engine = plan.engine if side == "candidate" else plan.baseline_engine
         packages = [version_of(one.name) for one in metric_requires(plan.case.metric)]
-        metric = [plan.case.metric, self._metric_code(), packages]
+        metric = [plan.case.metric, metric_code(plan.case, self._shop.root), packages]
         return make_key(name, shipped and shipped.key, metric, self._running_key(name, engine))
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
@@ -137,14 +136,6 @@ class Scales:
             extension_code(MEASURES, name, root),
             surroundings(),
         ]
-
-    def _metric_code(self) -> str:
-        name, folder, root = self._job.plan.case.metric, self._job.plan.case.folder, self._shop.root
-        if isinstance(name, Mapping):
-            return make_key(named_code(dict(name), folder, root))
-        if name is None or ":" not in name:
-            return extension_code(METRICS, name or "accuracy", root)
-        return reference_code(name, folder, root)
 
     def _keeper(self, name: str) -> Callable[[str, Sequence[float]], None]:
         return lambda side, seconds: self._tell(Timed(name, side, tuple(seconds)))

@@ -64,12 +64,16 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
 
 
 def coverage(
-    layers: list[OnnxLayer], chosen: Collection[str], quantizable: Collection[str], mode: str, result: Any
+    layers: list[OnnxLayer],
+    passed_over: Mapping[str, str],
+    quantizable: Collection[str],
+    mode: str,
+    result: Any,
 ) -> Coverage:
     """What became of each layer with weights, read from the quantized model `result`.
 
-    ONNX Runtime keeps the codes of a weight `w` as `w_quantized`. `quantizable` are the operator types that it
-    quantizes in this `mode`.
+    ONNX Runtime keeps the codes of a weight `w` as `w_quantized`. `passed_over` says why a
+    node was not asked for; `quantizable` are the operator types that ONNX Runtime quantizes in this `mode`.
     """
     stored = {tensor.name for tensor in result.graph.initializer}
     reads = {node.name: set(node.input) for node in result.graph.node}
@@ -80,11 +84,11 @@ def coverage(
         name, kind = each.layer.name, each.layer.kind
         codes = all(f"{weight}_quantized" in stored for weight in each.weights)
         converted = codes and not reads.get(name, set()) & set(each.weights)
-        asked, convertible = name in chosen, kind in quantizable
+        asked, convertible = name not in passed_over, kind in quantizable
         reason = ""
         if not converted:
             reason = (
-                "`exclude` names it"
+                passed_over[name]
                 if not asked
                 else f"ONNX Runtime's {mode} quantization has no integer kernel for {kind}"
                 if not convertible

@@ -37,10 +37,10 @@ def keep_in_float(model: Any) -> None:
         ):
             result = f"{node.input[0]}.{node.name}"
             inputs = [source.input[0]]
-            for name in source.input[1:]:
+            for name, what in zip(source.input[1:], ("scale", "zero_point"), strict=False):
                 repeated = np.full(channels, numpy_helper.to_array(stored[name]).reshape(()))
-                model.graph.initializer.append(numpy_helper.from_array(repeated, f"{result}.{len(inputs)}"))
-                inputs.append(f"{result}.{len(inputs)}")
+                inputs.append(f"{result}_{what}")
+                model.graph.initializer.append(numpy_helper.from_array(repeated, inputs[-1]))
             nodes.append(
                 onnx.helper.make_node("DequantizeLinear", inputs, [result], f"{result}.dequantize", axis=axis)
             )

@@ -1,0 +1,114 @@
+"""ONNX Runtime's static quantization, in QDQ form: weights and activations by ranges seen in calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from weighbridge.contracts import STEPS, Context, Model, Promise, Step
+from weighbridge.core.errors import StageError
+from weighbridge.steps.quantize.onnx_calibration import CalibrationReader, try_samples
+from weighbridge.steps.quantize.onnx_graph import flatten_biases, part_grouped_biases
+from weighbridge.steps.quantize.onnx_infinite import infinite
+from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
+from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
+from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
+
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+
+
+class StaticOptions(WeightOptions):
+    activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
+        "uint8", description="uint8 is the fast one on x86."
+    )
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
+    symmetric_activations: bool = False
+    float_share: float = Field(
+        LIGHT,
+        ge=0,
+        lt=1,
+        description="With `operators: auto`, the lightest layers stay in float while they hold at most this share of the "
+        "weights: they cost the most accuracy and gain nothing.",
+    )
+
+
+@dataclass(frozen=True)
+class Static:
+    """ONNX Runtime's static quantizer. Where `ranges` is given, calibration happens once and is kept in that file."""
+
+    options: StaticOptions
+    context: Context
+    ranges: Path | None = None
+
+    def fit(self, prepared: Prepared) -> list[str]:
+        flatten_biases(prepared.model)
+        if self.options.per_channel is not False:
+            part_grouped_biases(prepared.model)
+        return infinite(prepared.model)
+
+    def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+        options = self.options
+        extra: dict[str, Any] = {"ActivationSymmetric": options.symmetric_activations}
+        if (
+            options.calibration != "minmax"
+        ):  # histograms keep every activation; batch by batch they are let go
+            extra["CalibStridedMinMax"] = 1
+        known = self.ranges is not None and self.ranges.exists()
+        quantize_static(
+            source,
+            target,
+            None if known else CalibrationReader(self.context, source, options.samples),
+            quant_format=QuantFormat.QDQ,
+            per_channel=options.per_channel is not False,
+            reduce_range=options.reduce_range,
+            activation_type=QuantType[TYPES[options.activations]],
+            weight_type=QuantType[TYPES[options.weights]],
+            nodes_to_quantize=list(nodes),
+            calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
+            extra_options=extra,
+            calibration_cache_path=self.ranges,
+        )
+
+
+def static_mode(options: StaticOptions) -> Mode:
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    known = frozenset({*QDQRegistry, *QLinearOpsRegistry})
+    return Mode("static", STATIC_WAYS, known, STATIC, options.float_share)
+
+
+def static(model: Model, options: StaticOptions, context: Context) -> Model:
+    """Weights and activations quantized by ranges seen in calibration. Raises `StageError`, see `onnx_steps.quantized`."""
+    try:
+        return quantized(static_mode(options), model, options, context, Static(options, context))
+    except StageError as error:
+        if error.step:  # no way of preparation worked: is it the data?
+            try_samples(model.value, context)
+        raise
+
+
+def static_scheme(options: StaticOptions) -> Promise:
+    return scheme(options, by_default="channel")
+
+
+STEPS.add(
+    "quantize:static@onnxruntime",
+    Step(
+        "quantize",
+        "static",
+        ("onnx",),
+        StaticOptions,
+        static,
+        engine="onnxruntime",
+        must="quantize",
+        splits=("calibration",),
+        scheme=static_scheme,
+    ),
+)

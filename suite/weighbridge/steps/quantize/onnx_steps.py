@@ -1,0 +1,240 @@
+"""What ONNX Runtime's quantize steps share: their options, the way through preparation, and what becomes of each layer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from weighbridge.contracts import Context, Model, Options, Promise
+from weighbridge.core.coverage import Coverage
+from weighbridge.core.errors import StageError
+from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
+from weighbridge.steps.quantize.onnx_graph import separate
+from weighbridge.steps.quantize.onnx_layers import (
+    OnnxLayer,
+    coverage,
+    onnx_layers,
+    stored_again,
+    turned_at_run_time,
+)
+from weighbridge.steps.quantize.onnx_left_in_float import keep_in_float
+from weighbridge.steps.quantize.onnx_placement import Operators, Placement, check_operators, place
+from weighbridge.steps.quantize.onnx_preparation import (
+    Prepared,
+    Way,
+    first_that_works,
+    refuse_without_floats,
+)
+from weighbridge.steps.quantize.onnx_saturation import saturating
+from weighbridge.steps.selection import matching, select
+
+TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
+"""Our names of ONNX Runtime's `QuantType`s."""
+
+
+def overflows_here() -> bool:
+    """Whether this processor adds pairs of products of uint8 and int8 in 16 bits, where 8-bit weights overflow."""
+    return not isa() & INT8_WIDE_SUMS
+
+
+class WeightOptions(Options):
+    per_channel: bool | None = Field(
+        None, description="A scale for each channel; by default wherever ONNX Runtime's kernels take one."
+    )
+    weights: Literal["int8", "uint8"] = "int8"
+    reduce_range: bool = Field(
+        default_factory=overflows_here,
+        description="7-bit weights: by default where this processor needs them, an x86 one without VNNI.",
+    )
+    operators: Operators = Field(
+        "auto",
+        description="`auto` (those whose integer kernels gain), `all` that ONNX Runtime quantizes, or a list of types.",
+    )
+    layers: list[str] = Field(
+        default_factory=list, description="What to quantize, by names, patterns or types; all by default."
+    )
+    exclude: list[str] = Field(
+        default_factory=list,
+        description="What to leave in float: names or patterns of nodes, weights or layers, or operator types.",
+    )
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What one of ONNX Runtime's ways to quantize is, for `quantized`."""
+
+    name: str
+    ways: tuple[Way, ...]
+    known: frozenset[str]
+    """The operator types that it can quantize."""
+    kinds: tuple[str, ...]
+    """Those among them that it quantizes unless asked for others."""
+    float_share: float = 0.0
+
+
+class Quantizer(Protocol):
+    """One of ONNX Runtime's quantizers with its options."""
+
+    def fit(self, prepared: Prepared) -> Collection[str]:
+        """Edit the graph to what the quantizer takes; gives the names of nodes that have to stay in float."""
+        ...
+
+    def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
+        """Quantize the nodes of that name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A quantized graph, what became of each layer, and what there is to say of it."""
+
+    graph: Any
+    coverage: Coverage
+    notes: tuple[str, ...]
+
+
+def quantized(
+    mode: Mode, model: Model, options: WeightOptions, context: Context, quantizer: Quantizer
+) -> Model:
+    """Prepare, choose, fit, quantize and read back, in the first way of preparation in which all succeed.
+
+    Raises `StageError` where none does, or nothing is left to quantize.
+    """
+
+    def run(prepared: Prepared, folder: Path) -> Converted:
+        return converted(mode, prepared, options, model.value, quantizer, folder)
+
+    step = f"quantize: {mode.name}"
+    refuse_without_floats(model.value, step)
+    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
+        found, notes = first_that_works(model.value, Path(folder), mode.ways, run, step)
+    return as_model(model, found, notes)
+
+
+def as_model(before: Model, found: Converted, notes: Sequence[str]) -> Model:
+    """The quantized graph as the step's result."""
+    said = (*before.notes, *notes, *found.coverage.sentences(), *found.notes)
+    return Model("onnx", found.graph, before.source, said, found.coverage)
+
+
+def converted(
+    mode: Mode, prepared: Prepared, options: WeightOptions, original: Any, quantizer: Quantizer, folder: Path
+) -> Converted:
+    """`prepared`, which is changed, with the nodes quantized that the options choose. `original` is the step's input.
+
+    Raises `StageError` where the options fit nothing.
+    """
+    layers = onnx_layers(prepared.model, prepared.origins)
+    chosen, gone = _chosen(layers, options, original)
+    check_operators(options.operators, layers, mode.known)
+    kinds = mode.known if options.layers else mode.kinds
+    share = 0.0 if options.layers else mode.float_share
+    placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
+    _refuse_nothing(mode, layers, placed)
+    result, copied = written(prepared, layers, placed.nodes, quantizer, folder)
+    now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
+    layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
+    left = "`layers` does not name it" if options.layers else "`exclude` names it"
+    reasons = {each.layer.name: left for each in layers if each.layer.name not in chosen}
+    notes = [
+        f"{weight} is stored twice: {', '.join(readers)} keeps it in float, and others read its codes"
+        for weight, readers in copied.items()
+    ]
+    notes += stored_again(prepared.model, prepared.origins)
+    notes += turned_at_run_time(prepared.model) if mode.name == "dynamic" else []
+    notes += [
+        f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
+    ]
+    notes += [] if options.reduce_range else saturating(result)
+    covered = coverage(layers, {**placed.reasons, **reasons}, mode.known, mode.name, result)
+    return Converted(result, covered, tuple(notes))
+
+
+def written(
+    prepared: Prepared, layers: Sequence[OnnxLayer], nodes: Collection[str], quantizer: Quantizer, folder: Path
+) -> tuple[Any, dict[str, list[str]]]:
+    """The graph with `nodes` quantized, and the weights that are stored twice for it, with their float readers."""
+    import onnx
+
+    copied = separate(prepared.model, {each.layer.name for each in layers} - set(nodes))
+    unfit = quantizer.fit(prepared)
+    there = {node.name for node in prepared.model.graph.node}
+    source = folder / "source.onnx"
+    onnx.save(prepared.model, source)
+    quantizer.write(source, folder / "quantized.onnx", sorted((set(nodes) & there) - set(unfit)))
+    return loaded(folder / "quantized.onnx"), copied
+
+
+def loaded(path: Path) -> Any:
+    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried."""
+    import onnx
+
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+    from weighbridge.formats.onnx_weights import imports
+
+    model = onnx.load(path)
+    needed = imports(model)  # the library declares every operator set that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(needed)
+    keep_in_float(model)
+    onnx.save(model, path)
+    try:
+        OnnxRuntimeSession(str(path))
+    except StageError as error:
+        reason = error.message.replace(str(path), "it")
+        raise RuntimeError(f"the quantized model does not load: {reason}") from error
+    return model
+
+
+def _refuse_nothing(mode: Mode, layers: Sequence[OnnxLayer], placed: Placement) -> None:
+    """Raise `StageError` where the placement took none of the layers, though others of them could be quantized."""
+    if placed.nodes:
+        return
+    left = sorted({each.layer.kind for each in layers if each.weights} & mode.known)
+    if left:
+        raise StageError(
+            "quantize",
+            f"nothing to convert but {', '.join(left)}, whose {mode.name} integer kernels are slower than float; use "
+            f"`quantize: static`, or ask for them: `operators: [{', '.join(left)}]`",
+        )
+
+
+def _chosen(
+    layers: Sequence[OnnxLayer], options: WeightOptions, original: Any
+) -> tuple[set[str], list[str]]:
+    """The names of the nodes that `layers` and `exclude` leave, and the patterns that fit nodes of the original only.
+
+    Preparation folds and fuses nodes away; to exclude such a one is no error. Raises `StageError` for other patterns
+    that fit nothing.
+    """
+    what, every = "no node, weight or layer", [each.layer for each in layers]
+    there = [
+        pattern
+        for pattern in options.exclude
+        if any(each.goes_by(pattern) or each.kind == pattern for each in every)
+    ]
+    gone = [pattern for pattern in options.exclude if pattern not in there]
+    if gone:
+        before = [each.layer for each in onnx_layers(original, {})]
+        matching("quantize", "exclude", what, [*every, *before], gone)
+    chosen = {layer.name for layer in select("quantize", what, every, options.layers, there)}
+    return chosen, gone
+
+
+def scheme(options: WeightOptions, by_default: Literal["channel"] | None = None) -> Promise:
+    """What the options promise about weights. ONNX Runtime keeps int8 weights symmetric; uint8 ones have a zero point.
+
+    `by_default` is the granularity where `per_channel` says nothing; None where it depends on the operator.
+    """
+    return Promise(
+        bits=8,
+        granularity={True: "channel", False: "tensor", None: by_default}[options.per_channel],
+        symmetric=True if options.weights == "int8" else None,
+        signed=options.weights == "int8",
+        reduce_range=options.reduce_range,
+    )
