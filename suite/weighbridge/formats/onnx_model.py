@@ -65,7 +65,8 @@ class OnnxModel(FormatBase):
         import onnx
 
         stored = {tensor.name for tensor in model.value.graph.initializer}
-        shapes, dtypes, batches, known = {}, {}, set(), True
+        shapes, dtypes, known = {}, {}, True
+        batches: set[int] = set()
         for value in model.value.graph.input:
             if value.name in stored:
                 continue
