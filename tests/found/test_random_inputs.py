@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from weighbridge.core.batches import count
 from weighbridge.core.errors import CaseError
 from weighbridge.core.results import Status
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+from weighbridge.formats.stated_inputs import stated_inputs
 
 ONNX = "model: {onnx: text.onnx}\nthresholds: {fidelity: 5}\n"
 
@@ -125,6 +127,21 @@ def test_a_state_of_fixed_size_is_not_drawn_by_the_batch(tmp_path: Path) -> None
     )
     outcome = weigh(tmp_path, case + "\n".join(stated) + "\n")
     assert outcome.status is Status.PASS, outcome.message
+
+
+@pytest.mark.parametrize(
+    ("shapes", "lines"),
+    [
+        ({}, ()),
+        ({"gain": []}, ("inputs: {gain: []}", "batch: {gain: null}")),
+        ({"x": [1, "?", 3]}, ("inputs: {x: ['?', 3]}",)),
+        ({"x": [1, 576], "state": [2, 1, 128]}, ("inputs: {x: [576], state: [2, 128]}", "batch: {state: 1}")),
+        ({"state": [2, 8], "x": ["n", 3]}, ("inputs: {state: [2, 8], x: [3]}", "batch: {state: null}")),
+        ({"x": ["n", 3], "y": ["m", "k"]}, ("inputs: {x: [3], y: [k]}",)),
+    ],
+)
+def test_the_batch_is_found_in_the_shapes_of_a_file(shapes: dict[str, Any], lines: tuple[str, ...]) -> None:
+    assert stated_inputs([{"name": name, "shape": shape} for name, shape in shapes.items()]) == lines
 
 
 def test_the_first_case_is_honest_without_data_and_better_with_it(folder: Path) -> None:

@@ -10,18 +10,17 @@ from weighbridge.contracts import Port
 def stated_inputs(ports: Sequence[Port]) -> tuple[str, ...]:
     """The lines `inputs` and, where the batch is not axis 0, `batch` of a case, with the file's own names of open sizes.
 
-    Where the batch of one input is open, an axis 0 of fixed size is another's: a recurrent state begins with its layers.
-    Empty where there are no ports.
+    The batch is what an input begins with, an open size before a fixed one; in an input that begins with something else,
+    as a recurrent state does with its layers, it is the first axis of that size. Empty where there are no ports.
     """
     if not ports:
         return ()
-    open_batch = any(port["shape"] and not isinstance(port["shape"][0], int) for port in ports)
+    firsts = [port["shape"][0] for port in ports if port["shape"]]
+    size_of_batch = min(firsts, key=lambda size: isinstance(size, int), default=0)
     shapes, batch = {}, {}
     for port in ports:
         shape = list(port["shape"])
-        axis = 0 if shape else None
-        if open_batch and shape and isinstance(shape[0], int):
-            axis = next((at for at, size in enumerate(shape) if not isinstance(size, int)), None)
+        axis = next((at for at, size in enumerate(shape) if _same(size, size_of_batch)), None)
         if axis is not None:
             del shape[axis]
         if axis != 0:
@@ -29,6 +28,11 @@ def stated_inputs(ports: Sequence[Port]) -> tuple[str, ...]:
         shapes[port["name"]] = shape
     lines = (_line("inputs", shapes),)
     return (*lines, _line("batch", batch)) if batch else lines
+
+
+def _same(one: int | str, other: int | str) -> bool:
+    """Whether both are one fixed size, or both open, whatever they are called."""
+    return one == other if isinstance(one, int) and isinstance(other, int) else type(one) is type(other)
 
 
 def _line(key: str, value: object) -> str:
