@@ -96,7 +96,7 @@ class Format(Protocol):
         ...
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
-        """Shape of one sample (without the batch axis) and dtype by input name; (None, {}) where the model does not say."""
+        """Shape of one sample (without the batch axis) by input name, or None where one is open; dtypes as far as stated."""
         ...
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import networks
@@ -147,3 +149,16 @@ def test_external_data_is_followed_only_inside_the_folder(tmp_path: Path, way: s
     path.write_bytes(model.SerializeToString())
     with pytest.raises(StageError):
         describe(path)
+
+
+def test_an_output_that_nobody_reads_to_its_end_is_no_traceback() -> None:
+    """`weighbridge inspect model.onnx | head`; the status is no pass for a shell with `pipefail`."""
+    code = "import sys; from weighbridge.cli.main import main; sys.exit(main(['schema']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")

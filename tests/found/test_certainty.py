@@ -138,7 +138,7 @@ def test_an_audit_takes_a_confidence_and_its_record_repeats_it(
     audit = ["audit", "candidate.onnx", "--budget", "budget.yaml", "--executor", "inline"]
     assert main(audit) == 0
     assert main([*audit, "--confidence", "0.99"]) == 3
-    assert "99 % is asked for" in capsys.readouterr().out
+    assert "99 % is asked for" in " ".join(capsys.readouterr().out.split())
     verify = ["verify", "reports/audit.intoto.json", "candidate.onnx", "--budget", "budget.yaml", "--rerun"]
     verify.append("--allow-breach")
     assert main(verify) == 3
@@ -241,6 +241,19 @@ def test_an_error_rate_without_a_direction_makes_no_ruined_model_a_gain(tmp_path
         judged(tmp_path, "accuracy_drop: 0.01", "metric: directed.py:error_rate\n")["accuracy_drop"].status
         == "fail"
     )
+
+
+@pytest.mark.parametrize(
+    ("threshold", "status"),
+    [("{equals: 0.25}", "pass"), ("{max: 0.3}", "pass"), ("{max: 0.2}", "fail"), ("0.2", "error")],
+)
+def test_a_metric_without_a_direction_is_held_to_limits_that_need_none(
+    tmp_path: Path, threshold: str, status: str
+) -> None:
+    planted(tmp_path, right(400, slice(0, 10)), right(400, slice(0, 100)))
+    (tmp_path / "metrics.py").write_text(ERROR)
+    found = judged(tmp_path, f"accuracy: {threshold}", "metric: metrics.py:error_rate\n")
+    assert found["accuracy"].status == status
 
 
 def test_a_score_without_a_direction_may_gain_a_little(tmp_path: Path) -> None:

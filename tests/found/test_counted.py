@@ -142,8 +142,10 @@ def test_a_tied_table_is_counted_and_stored_once(gate: Any, pytester: pytest.Pyt
 
 
 def test_a_table_that_the_quantizer_stored_twice_is_named(gate: Any, pytester: pytest.Pytester) -> None:
-    found = gate(tied(), "quantize: static, per_channel: true", "size_ratio: 3, fidelity: 15", WORDS)
-    assert found == {"size_ratio": "fail", "fidelity": "pass", "round_trip": "pass"}
+    found = gate(
+        tied(), "quantize: static, per_channel: true", "size_ratio: 3, fidelity: 15, nonzero_ratio: 1", WORDS
+    )
+    assert found == {"size_ratio": "fail", "fidelity": "pass", "nonzero_ratio": "fail", "round_trip": "pass"}
     (size,) = (one for one in row(pytester)["verdicts"] if one["threshold"] == "size_ratio")
     assert any("'table' is stored twice" in line and "24 kB" in line for line in size["advice"]), size[
         "advice"

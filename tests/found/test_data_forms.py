@@ -225,12 +225,18 @@ def part(s): return ids[s], mask[s], y[s]
 def leak(): return {'test': part(slice(300)), 'calibration': part(slice(100))}
 def apart(): return {'test': part(slice(100, 300)), 'calibration': part(slice(100))}
 def tiny(): return {'test': part(slice(40))}
+def twice(): return {'test': part(np.r_[:120, :30, 10:20])}
+def grouped(): return {'test': (*part(np.r_[:120, :30, 10:20]), np.r_[:120, :30, 10:20])}
 """
     shared = "100 of 300 test samples also stand in the split 'calibration'"
     assert weigh_text(tmp_path, "data.py:leak", code).notes == (shared,)
     assert weigh_text(tmp_path, "data.py:apart", code).notes == ()
     small = "the test split has 40 samples, so one more or less is 2.5%"
     assert weigh_text(tmp_path, "data.py:tiny", code).notes == (small,)
+    (copies,) = weigh_text(tmp_path, "data.py:twice", code).notes
+    assert copies.startswith("40 of 160 test samples are copies of others")
+    (groups,) = weigh_text(tmp_path, "data.py:grouped", code, "targets: 2\ngroups: 3\n").notes
+    assert groups.startswith("the 160 test samples belong to 120 groups")
 
 
 def test_nan_in_the_data_is_the_datas(tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ def test_the_next_way_is_taken_and_said(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(quantized(after).values())
     (note,) = after.notes
     assert note == (
-        "the model was prepared with graph optimization, without symbolic shapes, since with graph optimization "
-        "and symbolic shapes: AssertionError: (n) does not merge with (m)"
+        "the model was prepared with graph optimization, without symbolic shapes; with graph optimization "
+        "and symbolic shapes it failed: AssertionError: (n) does not merge with (m)"
     )
 
 
@@ -181,7 +181,7 @@ def test_without_any_shape_inference_it_still_works(tmp_path: Path, monkeypatch:
     broken(monkeypatch, lambda options: True)
     after = quantize(tmp_path, three_layers(("",) * 5), "dynamic")
     assert all(quantized(after).values())
-    assert after.notes[0].startswith("the model was prepared without shape inference, since without graph")
+    assert after.notes[0].startswith("the model was prepared without shape inference; without graph")
     assert after.notes[0].count("does not merge") == 1, "each reason once"
 
 

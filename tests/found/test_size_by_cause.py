@@ -231,3 +231,40 @@ def test_gzip_is_measured_where_it_is_asked_for(tmp_path: Path) -> None:
     )
     gzip = outcome.measurements["gzip"]
     assert 0 < gzip.candidate < (gzip.baseline or 0)
+
+
+TIED = """
+import torch
+from torch import nn
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(300, 32), nn.Linear(32, 300, bias=False)
+        self.out.weight = self.table.weight
+
+    def forward(self, ids):
+        return self.out(self.table(ids).mean(1))
+
+
+def network():
+    torch.manual_seed(0)
+    return Words()
+
+
+def data():
+    return {"test": (torch.arange(320).reshape(64, 5) % 300, None)}
+"""
+
+
+def test_a_tie_that_quantizing_broke_is_not_told_to_quantize(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(TIED)
+    text = (
+        "model: {torch: model.py:network}\ndata: model.py:data\n"
+        "recipe: [{quantize: dynamic, engine: torch}]\nthresholds: {size_ratio: 3}\n"
+    )
+    (verdict,) = (one for one in weigh(tmp_path, text).result.verdicts if one.threshold == "size_ratio")
+    assert any("'table.weight' is stored twice" in line for line in verdict.advice)
+    assert any("weights left in float: 'table.weight'" in line for line in verdict.advice)
+    assert not any("zeros take as much room" in line for line in verdict.advice)

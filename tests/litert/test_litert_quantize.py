@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from pydantic import ValidationError
-from tflite_builder import FLOAT32, Tensor, floats, fully_connected, write
+from tflite_builder import DEQUANTIZE, FLOAT16, FLOAT32, Operator, Tensor, floats, fully_connected, write
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Promise
 from weighbridge.core.data import Data
@@ -125,6 +127,28 @@ def test_a_file_with_nothing_to_quantize_is_an_error(quantize: Callable[..., Mod
     done = quantize(model(), mode="weight_only")
     with pytest.raises(StageError, match=r"the step changed nothing|ai-edge-quantizer"):
         quantize(done, mode="weight_only")
+
+
+@pytest.mark.parametrize("mode", ["weight_only", "dynamic", "static"])
+def test_a_file_of_before_2020_is_quantized_too(quantize: Callable[..., Model], mode: str) -> None:
+    """Its operators' codes stand in the deprecated byte only."""
+    old = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model().value))
+    for code in old.operatorCodes:
+        code.builtinCode = 0
+    builder = flatbuffers.Builder(0)
+    builder.Finish(old.Pack(builder), b"TFL3")
+    done = quantize(Model("tflite", bytes(builder.Output())), mode=mode)
+    assert weight_of(done).dtype == "int8"
+
+
+def test_weights_that_are_float16_already_are_said(quantize: Callable[..., Model]) -> None:
+    graph = fully_connected(Tensor("w", (ROWS, COLUMNS)), ROWS, COLUMNS)
+    graph.tensors.append(Tensor("half", (ROWS, COLUMNS), FLOAT16, WEIGHT.astype(np.float16).tobytes()))
+    graph.operators.insert(0, Operator(DEQUANTIZE, (3,), (1,)))
+    with pytest.raises(
+        StageError, match=r"1 of the weights are stored in float16 behind DEQUANTIZE.*float32"
+    ):
+        quantize(Model("tflite", write(graph)), mode="dynamic")
 
 
 def test_static_needs_a_signature(quantize: Callable[..., Model]) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tests.projects import write_samples
 
-from weighbridge.measure.invariance import difference
+from weighbridge.core.errors import StageError
+from weighbridge.measure.invariance import RUINED, batch_axes, difference
 
 MODEL = """
 import numpy as np
@@ -38,8 +39,37 @@ class Restless(Mixing):
         return self.inner(x) + torch.rand(1)
 
 
+class TimeFirst(Mixing):
+    def forward(self, x):
+        y = self.inner(x)
+        return torch.stack([y, 2 * y, 3 * y]), x.new_ones(())
+
+
+class TimeFirstMixing(TimeFirst):
+    def forward(self, x):
+        y, one = super().forward(x)
+        return y - y.mean(1, keepdim=True), one
+
+
+class Broken(Mixing):
+    def forward(self, x):
+        return self.inner(x) / (len(x) > 1)
+
+
 def mixing():
     return Mixing()
+
+
+def time_first():
+    return TimeFirst()
+
+
+def time_first_mixing():
+    return TimeFirstMixing()
+
+
+def broken():
+    return Broken()
 
 
 def positional():
@@ -82,6 +112,9 @@ def held(pytester):
     [
         ("net", set()),
         ("mixing", {"batch_invariance"}),
+        ("time_first", set()),
+        ("time_first_mixing", {"batch_invariance"}),
+        ("broken", {"batch_invariance"}),
         ("positional", {"batch_invariance", "permutation_invariance"}),
         ("restless", set(NAMES)),
     ],
@@ -99,6 +132,27 @@ def test_static_quantization_keeps_all(held):
     assert held("net", "recipe: [{quantize: static, engine: onnxruntime}]") == set()
 
 
+@pytest.mark.parametrize(
+    ("whole", "one", "axes"),
+    [
+        ([(8, 3), (20, 8, 5)], [(1, 3), (20, 1, 5)], {0: 0, 1: 1}),
+        ([(8, 8), (2,), ()], [(8, 1), (2,), ()], {0: 1}),
+        ([(40, 2)], [(5, 2)], {0: 0}),
+    ],
+)
+def test_the_batch_is_where_an_output_grows(whole, one, axes):
+    assert batch_axes([np.zeros(shape) for shape in whole], [np.zeros(shape) for shape in one], 8) == axes
+
+
+@pytest.mark.parametrize(
+    ("whole", "one", "why"),
+    [((8, 8), (1, 1), "which sample"), ((7, 2), (3, 2), "which sample"), ((2,), (2,), "none")],
+)
+def test_an_output_that_does_not_grow_with_the_batch_is_an_error_that_says_so(whole, one, why):
+    with pytest.raises(StageError, match=why):
+        batch_axes([np.zeros(whole)], [np.zeros(one)], 8)
+
+
 def test_difference_is_relative_to_the_output():
     one = np.array([3.0, -3.0])
     assert difference((one,), (one,)) == 0
@@ -109,4 +163,4 @@ def test_difference_is_relative_to_the_output():
 def test_nan_equals_nan_and_nothing_else():
     nan = np.array([1.0, np.nan])
     assert difference((nan,), (nan,)) == 0
-    assert difference((nan,), (np.array([1.0, 2.0]),)) == np.inf
+    assert difference((nan,), (np.array([1.0, 2.0]),)) == RUINED

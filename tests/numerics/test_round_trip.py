@@ -164,7 +164,19 @@ def test_other_names_and_layouts_are_matched_by_value(weight, order):
 def test_a_weight_that_comes_from_nowhere_is_said(weight):
     result = read_back([quantized(weight)], {"other": weight * 3 + 1}, PROMISE)
     assert result.findings == ()
-    assert "conv1: matches no weight" in result.notes[0]
+    assert result.notes[0].startswith("conv1: no weight of the model before quantization is like it")
+
+
+def test_weights_of_which_the_same_is_to_be_said_share_a_note(weight):
+    fused = [
+        replace(quantized(weight), name=f"fused{number}", layer=f"fused{number}") for number in range(30)
+    ]
+    floats = [StoredTensor(f"w{number}", weight, "float32", weight.nbytes) for number in range(8)]
+    result = read_back([*fused, *floats], {"other": weight * 3 + 1}, PROMISE)
+    assert [note.split(":")[0] for note in result.notes] == [
+        "fused0, fused1, fused2, fused3, fused4, fused5 and 24 more",
+        "w0, w1, w2, w3, w4, w5 and 2 more",
+    ]
 
 
 def test_float16(weight):

@@ -332,14 +332,10 @@ def test_layers_are_culprits_where_a_bit_is_gained_without_them() -> None:
 
 
 def test_a_proposal_leaves_something_to_quantize() -> None:
-    assert list(layers(5).proposals()) == []
-    assert list(layers(40, 5).proposals()) == [("l1",)]
-    assert list(layers(40, 40, 5, 40, 40).proposals()) == [
-        ("l2",),
-        ("l1", "l2"),
-        ("l2", "l3"),
-        ("l1", "l2", "l3"),
-    ]
+    assert layers(5).proposal == ()
+    assert layers(40, 5).proposal == ("l1",)
+    assert layers(40, 4, 40, 5, 40).proposal == ("l1", "l3")
+    assert layers(40, 5, 40, 4, 40).proposal == ("l1", "l3")
 
 
 @pytest.mark.parametrize(

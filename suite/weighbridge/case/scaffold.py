@@ -6,6 +6,9 @@ from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Format
 from weighbridge.core.errors import UsageError
+from weighbridge.environment.requirements import missing
+from weighbridge.formats.finished import reading
+from weighbridge.formats.stated_inputs import stated_inputs
 from weighbridge.formats.suffixes import format_of
 
 
@@ -13,7 +16,8 @@ def scaffold(model: str, data: str | None) -> str:
     """The text of a case for `model` (a file, or file.py:callable) and `data` (file.py:callable, .npz, or None).
 
     Without data nothing is calibrated and no accuracy is claimed: the case holds what random inputs can tell, and says
-    what to write when there is data. Raises `UsageError` for a file of no known format.
+    what to write when there is data. Raises `UsageError` for a file of no known format, `StageError` for one that cannot
+    be read.
     """
     format_ = _format_of(model)
     weights = "" if format_.whole_file else ", weights: model.safetensors"
@@ -28,13 +32,8 @@ def scaffold(model: str, data: str | None) -> str:
             "  accuracy_drop: 0.01     # at most, absolute",
         ]
     else:
-        inputs = (
-            "random"
-            if format_.declares_inputs
-            else "[[3, 224, 224]]    # shapes of one sample, of which random ones are drawn"
-        )
         lines += [
-            f"inputs: {inputs}",
+            *_inputs(format_, Path(model)),
             "# with data, better: accuracy is judged, and activations can be calibrated",
             "# data: data.py:splits",
             "recipe:",
@@ -59,6 +58,23 @@ def _format_of(model: str) -> Format:
         return FORMATS.get(format_of(Path(model)))
     except UsageError as error:
         raise UsageError(f"{error}; file.py:callable for a torch module") from None
+
+
+def _inputs(format_: Format, path: Path) -> tuple[str, ...]:
+    """What is drawn: of the shapes that the file declares, or of those that are to be written where it leaves some open."""
+    if not format_.declares_inputs:
+        return ("inputs: [[3, 224, 224]]    # shapes of one sample, of which random ones are drawn",)
+    if path.is_file() and missing(*format_.requires) is None:
+        with reading(path.name):
+            loaded = format_.load(path.name, None, path.parent)
+            shapes, _ = format_.inputs(loaded)
+            stated = stated_inputs(format_.ports(loaded)[0])
+        if shapes is None and stated:
+            return (
+                "# one sample, without the batch axis; numbers belong where the file has names or `?`",
+                *stated,
+            )
+    return ("inputs: random",)
 
 
 def _step(lines: tuple[str, ...], indent: str = "  ") -> list[str]:

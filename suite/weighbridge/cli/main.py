@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ VERBS = (check, new, names, schema, report, cache, inspect, audit, verify)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file."""
+    """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file, 141 where nobody reads the output to its end."""
     parser = argparse.ArgumentParser(
         prog="weighbridge", description="The gate for pruned and quantized models."
     )
@@ -23,7 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb.register(verbs)
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has seen enough; what is left must not be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # SIGPIPE, as a shell has it
     except WeighbridgeError as error:
         print(terminal(f"weighbridge: {error}", lines=True), file=sys.stderr)
         return 2

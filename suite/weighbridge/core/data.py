@@ -124,8 +124,8 @@ class Data:
         copies = len(rows) - len(np.unique(rows))
         if copies and not test.groups:
             found.append(
-                f"{copies} of {len(rows)} test samples are copies of others, and no evidence of their own: leave them out, or "
-                "name what belongs together (`groups:`)"
+                f"{copies} of {len(rows)} test samples are copies of others; unless they repeat in use as well, they are no "
+                "evidence of their own: leave them out, or name what belongs together (`groups:`)"
             )
         if len(rows) < FEW:
             found.append(

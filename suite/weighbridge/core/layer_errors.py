@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,21 +63,12 @@ class LayerErrors:
                 return worst
         return ()
 
-    def proposals(self) -> Iterator[tuple[str, ...]]:
-        """What `exclude` could name, the fewest first: the culprits, or with the layers before or behind them.
-
-        A layer's inputs and outputs are rounded for its neighbours' sake, and some engines quantize a float layer between
-        two quantized ones themselves (ONNX Runtime's WeightBiasQuantization does while it loads a file).
-        """
-        names = {layer.place: layer.name for layer in self.layers}
-        places = {layer.place for layer in self.culprits}
-        before, behind = ({place + step for place in places} for step in (-1, 1))
-        said: set[frozenset[int]] = set()
-        for more in (places, before, behind, before | behind):
-            chosen = frozenset(names).intersection(places | more)
-            if places and chosen not in said and len(chosen) < len(names):
-                said.add(chosen)
-                yield tuple(names[place] for place in sorted(chosen))
+    @property
+    def proposal(self) -> tuple[str, ...]:
+        """What `exclude` could name, in the model's order: the culprits, where that leaves something to quantize."""
+        if len(self.culprits) == len(self.layers):
+            return ()
+        return tuple(layer.name for layer in sorted(self.culprits, key=lambda layer: layer.place))
 
 
 def read_layer_errors(row: Mapping[str, Any]) -> LayerErrors:

@@ -82,17 +82,16 @@ class KerasModel(FormatBase):
         return dict(Counter(type(layer).__name__ for _, layer in walk(model.value)))
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
-        """None for a SavedModel without Keras layers, and where an inner size is open."""
+        """Nothing of a SavedModel without Keras layers, no shapes where an inner size is open."""
         if generation(model.value) is None:
             return None, {}
         names = getattr(model.value, "input_names", None) or [tensor.name for tensor in model.value.inputs]
         shapes = {
             name: tuple(tensor.shape)[1:] for name, tensor in zip(names, model.value.inputs, strict=True)
         }
-        if any(size is None for shape in shapes.values() for size in shape):
-            return None, {}
+        known = not any(size is None for shape in shapes.values() for size in shape)
         dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.value.inputs)
-        return shapes, dict(zip(names, dtypes, strict=True))
+        return (shapes if known else None), dict(zip(names, dtypes, strict=True))
 
     def first_recipe(self, data: bool) -> tuple[str, ...]:
         return "quantize: tflite", f"mode: {'full_integer' if data else 'dynamic_range'}"

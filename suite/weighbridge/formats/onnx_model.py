@@ -61,23 +61,24 @@ class OnnxModel(FormatBase):
         return dict(Counter(node.op_type for graph in graphs(model.value) for node in graph.node))
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
-        """None where an inner axis is dynamic, or an input has no batch axis: no shape can be made up for those."""
+        """No shapes where an inner axis is dynamic, or an input has no batch axis: none can be made up for those."""
         import onnx
 
         stored = {tensor.name for tensor in model.value.graph.initializer}
-        shapes, dtypes, batches = {}, {}, set()
+        shapes, dtypes, known = {}, {}, True
+        batches: set[int] = set()
         for value in model.value.graph.input:
             if value.name in stored:
                 continue
-            axes = value.type.tensor_type.shape.dim
-            if not axes or any(not axis.HasField("dim_value") for axis in axes[1:]):
-                return None, {}
-            if axes[0].HasField("dim_value") and axes[0].dim_value > 0:
-                batches.add(axes[0].dim_value)
+            tensor = value.type.tensor_type
+            axes = tensor.shape.dim
+            known &= len(axes) > 0 and all(axis.HasField("dim_value") for axis in axes[1:])
+            batches.update(max(axis.dim_value, 0) for axis in axes[:1])
             shapes[value.name] = tuple(axis.dim_value for axis in axes[1:])
-            dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
-        # Two inputs with two fixed sizes do not both begin with the batch: a recurrent state begins with its layers.
-        return (shapes, dtypes) if len(batches) < 2 else (None, {})
+            if tensor.elem_type:
+                dtypes[value.name] = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        # Of two inputs with unlike first sizes not both begin with the batch: a recurrent state begins with its layers.
+        return (shapes if known and len(batches) < 2 else None), dtypes
 
     def first_recipe(self, data: bool) -> tuple[str, ...]:
         return ("quantize: static", "per_channel: true") if data else ("quantize: dynamic",)

@@ -48,12 +48,11 @@ class TFLite(FormatBase):
         return TFLiteFile(model.value).operators()
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
-        """None where an inner size is open, or an input has no batch axis."""
+        """No shapes where an inner size is open, or an input has no batch axis."""
         declared = TFLiteFile(model.value).inputs()
-        if not declared or any(not shape or min(shape[1:], default=1) < 1 for shape, _ in declared.values()):
-            return None, {}
+        known = declared and all(shape and min(shape[1:], default=1) > 0 for shape, _ in declared.values())
         return (
-            {name: shape[1:] for name, (shape, _) in declared.items()},
+            {name: shape[1:] for name, (shape, _) in declared.items()} if known else None,
             {name: dtype for name, (_, dtype) in declared.items()},
         )
 

@@ -15,7 +15,7 @@ from weighbridge.core.results import Measurement
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
-from weighbridge.measure.accuracy_reading import check_gain, directed
+from weighbridge.measure.accuracy_reading import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
 RESAMPLES = 1000
@@ -86,8 +86,6 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
     else:
         details |= _averaged(metric, theirs, ours)
     details |= classes.compared(theirs, ours)
-    if baseline_value is not None:
-        check_gain(metric, details, baseline_value, value)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 

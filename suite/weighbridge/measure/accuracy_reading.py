@@ -119,6 +119,7 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 
 
 def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
+    _check_gain(measurement)
     reading = _reading(known, limit, measurement.details, unit)
     sure = USUAL if limit.confidence is None else limit.confidence
     advice = list(reading.advice)
@@ -133,7 +134,12 @@ def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str |
 
 
 def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
-    """The candidate's own value, with its interval."""
+    """The candidate's own value, with its interval.
+
+    A lower bound alone is what a bare number means, so that nobody need have thought of a direction.
+    """
+    if limit.max is None and limit.equals is None:
+        _check_gain(measurement)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     return _reading(known_value(measurement), limit, measurement.details, unit)
 
@@ -176,17 +182,18 @@ def directed(metric: Metric) -> bool:
     return bool(getattr(metric, "directed", True))
 
 
-def check_gain(metric: Metric, details: Mapping[str, Any], baseline: float, candidate: float) -> None:
+def _check_gain(measurement: Measurement) -> None:
     """A metric without a stated direction, and a candidate that has gained beyond belief: a `StageError`.
 
     It may be an error rate, and then a ruined model looks like a good one.
     """
-    if directed(metric) or known_drop(details).at_most(0.0) < PLAIN:
+    details, before, after = measurement.details, measurement.baseline, measurement.candidate
+    if before is None or details["directed"] or known_drop(details).at_most(0.0) < PLAIN:
         return
-    if candidate - baseline > abs(baseline) / 2:
+    if after - before > abs(before) / 2:
         raise StageError(
             "measure",
-            f"metric {metric.name} went from {baseline:.4g} to {candidate:.4g}, which counts as a gain, since the metric "
+            f"metric {details['metric']} went from {before:.4g} to {after:.4g}, which counts as a gain, since the metric "
             "does not say which way is better; give the function the attribute `higher_is_better = False` if this is "
             "an error or a loss, and `= True` if more is better",
         )

@@ -25,10 +25,13 @@ from weighbridge.contracts import (
     Weighing,
 )
 from weighbridge.core.batches import count, take
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 
 SAMPLES = 8
 RUNS = 3
+RUINED = 1e9
+"""Of what cannot be compared: reports hold no infinity."""
 
 Outputs: TypeAlias = tuple[Array, ...]
 
@@ -42,24 +45,35 @@ def measure(weighing: Weighing) -> Measurement:
     size = count(inputs)
     order = np.roll(np.arange(size), 1)
 
-    def by_ones(session: Session) -> Outputs:
+    def by_ones(session: Session, whole: Outputs) -> float:
         parts = [session.run(_one(inputs, position)) for position in range(size)]
-        return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
+        columns = list(zip(*parts, strict=True))
+        axes = batch_axes(whole, parts[0], size)
+        return difference(
+            tuple(whole[at] for at in axes), tuple(np.concatenate(columns[at], axes[at]) for at in axes)
+        )
 
-    def reordered(session: Session) -> Outputs:
-        outputs = session.run(take(inputs, order))
-        return tuple(output[np.argsort(order)] for output in outputs)
+    def reordered(session: Session, whole: Outputs) -> float:
+        outputs, axes = (
+            session.run(take(inputs, order)),
+            batch_axes(whole, session.run(_one(inputs, 0)), size),
+        )
+        blocks = {at: np.split(outputs[at], size, axis) for at, axis in axes.items()}
+        back = tuple(
+            np.concatenate([blocks[at][row] for row in np.argsort(order)], axis) for at, axis in axes.items()
+        )
+        return difference(tuple(whole[at] for at in axes), back)
 
     whole = candidate.run(inputs)
-    batch = difference(whole, by_ones(candidate))
+    batch = by_ones(candidate, whole)
     details = {
         "inputs": weighing.data.kind,
         "samples": size,
-        "permutation": difference(whole, reordered(candidate)),
+        "permutation": reordered(candidate, whole),
         "runs": max(difference(whole, candidate.run(inputs)) for _ in range(RUNS)),
         "threads": difference(whole, other.run(inputs)),
     }
-    reference = None if baseline is None else difference(baseline.run(inputs), by_ones(baseline))
+    reference = None if baseline is None else by_ones(baseline, baseline.run(inputs))
     return Measurement("invariance", "", batch, reference, details)
 
 
@@ -67,18 +81,45 @@ def _one(inputs: Inputs, position: int) -> Inputs:
     return take(inputs, slice(position, position + 1))
 
 
+def batch_axes(whole: Outputs, one: Outputs, n: int) -> dict[int, int]:
+    """The axis along which each output for `n` samples is `n` times as long as for one, by the output's position.
+
+    A recurrent network may have it behind the time. An output without one, such as a scalar, is left out. Raises
+    `StageError` where an output's shape changes in another way, or none has such an axis.
+    """
+    found = {}
+    for position, (many, single) in enumerate(zip(whole, one, strict=True)):
+        sizes = list(zip(many.shape, single.shape, strict=False))
+        changed = [axis for axis, (a, b) in enumerate(sizes) if a != b]
+        if (
+            many.ndim != single.ndim
+            or len(changed) > 1
+            or any(sizes[axis][0] != n * sizes[axis][1] for axis in changed)
+        ):
+            raise StageError(
+                "measure",
+                f"output {position} has shape {many.shape} for {n} samples and {single.shape} for one, so it cannot be told "
+                "which part of it answers which sample",
+            )
+        if changed:
+            found[position] = changed[0]
+    if not found:
+        raise StageError("measure", f"no output is longer for {n} samples than for one, so none answers them")
+    return found
+
+
 def difference(one: Outputs, two: Outputs) -> float:
-    """The largest |a - b| over the root mean square of a, over all outputs; infinite where shapes or NaN differ."""
+    """The largest |a - b| over the root mean square of a, over all outputs; `RUINED` where shapes or NaN differ."""
     largest = 0.0
     for a, b in zip(one, two, strict=True):
         if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return float("inf")
+            return RUINED
         finite = np.isfinite(a)
         values, others = a[finite].astype(np.float64), b[finite].astype(np.float64)
         gap = float(np.abs(values - others).max(initial=0.0))
         if gap:
             largest = max(
-                largest, gap / float(np.sqrt(np.mean(np.square(values)))) if np.any(values) else float("inf")
+                largest, gap / float(np.sqrt(np.mean(np.square(values)))) if np.any(values) else RUINED
             )
     return largest
 

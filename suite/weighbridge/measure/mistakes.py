@@ -26,6 +26,18 @@ def at_most_one(name: str) -> Mistaken:
     return look
 
 
+def not_much_more(name: str) -> Mistaken:
+    """Of what is left over what there was, whose limit is `max`: a tool may store it twice, but nobody asks for that."""
+
+    def look(limit: Limit) -> str | None:
+        if limit.max is None or limit.max <= 1 / LARGER:
+            return None
+        meant = f"; did you mean {limit.max / 100:g} ({limit.max:g} %)?" if limit.max <= 100 else ""
+        return f"{name} are over those of the original: {limit.max:g} lets them become {limit.max:g} times as many{meant}"
+
+    return look
+
+
 def a_fraction(name: str) -> Mistaken:
     """Of a fraction whose limit is `min`: 0 is always kept, and more than 1 never."""
 
@@ -41,11 +53,16 @@ def a_fraction(name: str) -> Mistaken:
 
 
 def smaller(name: str) -> Mistaken:
-    """Of bytes before over bytes after: 0.25 is a file four times as large, and a quarter of the size is 4."""
+    """Of bytes before over bytes after: 0.25 is a file four times as large, and a quarter of the size is 4.
+
+    With `max` beside it, somebody expects the file to grow, and says how much.
+    """
 
     def look(limit: Limit) -> str | None:
-        if limit.min is None or not 0 < limit.min < LARGER:
-            return None if limit.min is None or limit.min > 0 else f"{name} is never below 0"
+        if limit.min is None or limit.max is not None or limit.min >= LARGER:
+            return None
+        if limit.min <= 0:
+            return f"{name} is never below 0"
         return (
             f"{name} is bytes before over bytes after: {limit.min:g} lets them grow {1 / limit.min:.3g} times; "
             f"did you mean {1 / limit.min:.3g} ({limit.min:g} of the bytes)?"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.results import Artifact, Measurement, Reading
-from weighbridge.measure.mistakes import at_most_one
+from weighbridge.measure.mistakes import not_much_more
 from weighbridge.measure.parameters import weights
 
 
@@ -66,7 +66,7 @@ THRESHOLDS.add(
         "max",
         "fraction",
         read_ratio,
-        mistaken=at_most_one("the share of nonzero weights"),
+        mistaken=not_much_more("nonzero weights"),
         advise=advise,
         doc="The same, over the number of weights of the original.",
     ),

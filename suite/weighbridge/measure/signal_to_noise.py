@@ -12,6 +12,7 @@ from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 
 IDENTICAL = 200.0  # dB: float32 cannot tell more apart
+_BATCH = 64  # drawn samples a call, as many as a split gives
 
 
 class SignalToNoise:
@@ -67,7 +68,9 @@ class SignalToNoise:
 def batches_of(data: Data, samples: int) -> Iterator[Inputs]:
     """The first `samples` of the test split, batch by batch; drawn ones where the case's inputs are invented."""
     if data.invented:
-        yield data.sample(samples)
+        drawn = data.sample(samples)
+        for start in range(0, samples, _BATCH):
+            yield take(drawn, slice(start, min(start + _BATCH, samples)))
         return
     seen = 0
     for inputs, _ in data.split("test").batches():

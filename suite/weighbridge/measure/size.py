@@ -141,19 +141,20 @@ def advise_file(measurement: Measurement) -> Sequence[str]:
 
 def advise_weights(measurement: Measurement) -> Sequence[str]:
     ours, theirs = measurement.details["candidate"], measurement.details["baseline"]
+    twice = measurement.details["twice"]
     lines = [
         f"'{each['name']}' is stored twice, again as '{each['again']}': {show(each['bytes'], 'bytes')} that the original "
         "does not spend"
-        for each in measurement.details["twice"]
+        for each in twice
     ]
     if theirs and ours["file"] > theirs["file"]:
         lines.append(f"the file grew from {show(theirs['file'], 'bytes')} to {show(ours['file'], 'bytes')}")
-    if theirs and ours["weights"] >= theirs["weights"]:
+    if theirs and ours["weights"] >= theirs["weights"] and not twice:
         lines.append(
             "the stored weights are not smaller: zeros take as much room as other numbers; quantize, "
             "remove whole channels, or gate gzip_ratio"
         )
-    elif ours["wide"] >= LARGE * ours["file"] and (not theirs or ours["wide"] < theirs["wide"]):
+    elif ours["wide"] >= LARGE * ours["file"] and (not theirs or twice or ours["wide"] < theirs["wide"]):
         names = ", ".join(f"'{name}' ({show(size, 'bytes')})" for name, size in ours["widest"])
         lines.append(
             f"{show(ours['wide'], 'bytes')}, {ours['wide'] / ours['file']:.0%} of the file, are weights left in float: {names}"

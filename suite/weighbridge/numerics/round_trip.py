@@ -17,6 +17,7 @@ from weighbridge.numerics.schemes import Parameters
 from weighbridge.numerics.trial import ROUNDINGS, UNIT
 
 GRANULARITY = {"per_tensor": "per-tensor", "per_channel": "per-channel", "per_group": "per-group"}
+_NAMED = 6
 SCALE_TOLERANCE = 0.01
 """Scales may be kept in bfloat16 (half a unit in its 8 bits is 0.4 %), and a zero point near the middle hides
 whether the affine or the symmetric formula was used, which differ by one code in 255."""
@@ -67,10 +68,19 @@ def read_back(
     if exclude is not None and not partial:
         findings += left_in_float(plain, weights, asked, exclude)
     lost = [weight.layer for weight in weights if weight.original is None]
-    notes = [f"{name}: matches no weight of the model before quantization, so its codes were not compared"
-             for name in lost]  # fmt: skip
-    notes += [f"{tensor.name}: left in float" for tensor in plain]
+    notes = []
+    if lost:
+        notes.append(
+            f"{_few(lost)}: no weight of the model before quantization is like it, so codes were not compared"
+        )
+    if plain:
+        notes.append(f"{_few([tensor.name for tensor in plain])}: left in float")
     return ReadBack(weights, tuple(findings), tuple(notes))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _weight(

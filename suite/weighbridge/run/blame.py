@@ -44,7 +44,7 @@ def find_layer_errors(
 ) -> LayerErrors | None:
     """The layers of the part of the recipe that lost most of the output; None where nothing was missed or can be told.
 
-    Once `time.monotonic()` is past `deadline`, no further layer is looked at and no further `exclude` is tried. Raises
+    Once `time.monotonic()` is past `deadline`, no further layer is looked at and no `exclude` is tried. Raises
     whatever a step, an engine or the data raises.
     """
     if not any(map(is_missed, verdicts)) or not weighing.engine.runs:
@@ -108,19 +108,19 @@ class _Part:
         step, output = self._step, self._output
         found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
         found = output.by_layer(found, self._result, deadline)
-        if "exclude" not in type(step.options).model_fields:
+        known = "exclude" in type(step.options).model_fields
+        if not known or not found.proposal or time.monotonic() > deadline:
             return found
-        for names in found.proposals():
-            if time.monotonic() > deadline:
-                break
-            exclude = [*step.options.exclude, *map(_pattern, names)]
-            try:
-                better = output.of_artifact(self._excluding(exclude))
-            except StageError:  # the step does not know a layer by this name, or has nothing left to convert
-                continue
-            if better >= self.output_db + BIT:
-                return replace(found, exclude=tuple(exclude), excluded_db=better)
-        return found
+        exclude = [*step.options.exclude, *map(_pattern, found.proposal)]
+        try:
+            better = output.of_artifact(self._excluding(exclude))
+        except StageError:  # the step does not know a layer by this name, or has nothing left to convert
+            return found
+        return (
+            replace(found, exclude=tuple(exclude), excluded_db=better)
+            if better >= self.output_db + BIT
+            else found
+        )
 
     def _excluding(self, exclude: list[str]) -> Artifact:
         """What the part would give if its first step left these layers alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from weighbridge.contracts import FORMATS, Model, Step
+from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Census
 
@@ -29,8 +30,8 @@ def take_census(model: Model) -> Census:
     return Census(parameters, nonzero, quantized, stored, digest, operators, saved)
 
 
-def check_changed(step: Step, before: Census, after: Census) -> None:
-    """Raise `StageError` unless the census shows what `step.must` promises."""
+def check_changed(step: Step, before: Census, after: Census, coverage: Coverage | None = None) -> None:
+    """Raise `StageError` unless the census shows what `step.must` promises, with why layers stay in float where it is known."""
     name = f"{step.kind}: {step.method}"
     if step.must == "sparsify" and after.nonzero >= before.nonzero and after.parameters >= before.parameters:
         raise StageError(
@@ -40,10 +41,11 @@ def check_changed(step: Step, before: Census, after: Census) -> None:
             name,
         )
     if step.must == "quantize" and after.saved_bits <= before.saved_bits:
+        why = "; ".join(coverage.sentences() if coverage else ())
         raise StageError(
             step.kind,
             "the step changed nothing: no weight is stored in fewer bits than before "
-            f"({after.quantized} quantized tensors; operators: {_names(after)})",
+            + (f"({why})" if why else f"({after.quantized} quantized tensors; operators: {_names(after)})"),
             name,
         )
     if step.must == "change" and after.digest == before.digest and after.operators == before.operators:

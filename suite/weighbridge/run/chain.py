@@ -238,7 +238,7 @@ class Chain:
         except Exception as error:
             raise StageError(ref.kind, f"{type(error).__name__}: {error}", str(ref)) from error
         after = shop.census(key, made)
-        check_changed(step, counted, after)
+        check_changed(step, counted, after, made.coverage)
         options = ref.options.model_dump(mode="json", exclude_unset=True)
         record = StepRecord(
             ref.key,

@@ -10,27 +10,34 @@ from weighbridge.contracts import FORMATS, THRESHOLDS, Model
 from weighbridge.core.data import Data, load_data
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Layout
+from weighbridge.formats.stated_inputs import stated_inputs
 
 
 def make_data(case: Case, original: Callable[[], Model]) -> Data:
     """The case's data; without any, samples of the stated shapes, or of the shapes that the model's file declares.
 
-    `original` gives the case's model, where its file has to be asked.
+    `original` gives the case's model, where its file has to be asked: what is drawn is of the types that it declares.
     """
+    format_ = FORMATS.get(case.model.format)
     layout = Layout(case.targets, case.batch, case.sequence, case.groups)
     if case.data is not None:
         return load_data(case.data, case.folder, case.seed, layout)
     if case.inputs is not None and not isinstance(case.inputs, str):
-        return Data(shapes=case.inputs, seed=case.seed, layout=layout)
+        kinds = format_.inputs(original())[1] if format_.declares_inputs else {}
+        if not isinstance(case.inputs, dict):
+            kinds = {str(index): kind for index, kind in enumerate(kinds.values())}
+        return Data(shapes=case.inputs, dtypes=kinds, seed=case.seed, layout=layout)
     if case.batch:
         raise StageError(
             "data", "`batch` needs `data`, or `inputs` with the shapes by name, without the batch axis"
         )
-    shapes, dtypes = FORMATS.get(case.model.format).inputs(original())
+    shapes, dtypes = format_.inputs(original())
     if case.inputs == "random" and shapes is None:
+        lines = stated_inputs(format_.ports(original())[0]) or ("inputs: [[3, 224, 224]]",)
         raise StageError(
             "data",
-            "`inputs: random`, and the model's file declares no full shapes: write them, `inputs: [[3, 224, 224]]`",
+            "`inputs: random`, and the model's file declares no full shapes: write them, "
+            + " and ".join(f"`{line}`" for line in lines),
         )
     return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
 

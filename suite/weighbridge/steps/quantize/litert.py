@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import LITERT, LITERT_QUANTIZER, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.calibration import Calibration
-from weighbridge.steps.quantize.litert_layers import TFLiteLayer, coverage, tflite_layers
+from weighbridge.steps.quantize.litert_layers import TFLiteLayer, coverage, tflite_layers, with_codes_of_today
 from weighbridge.steps.selection import select
 
 _EVERYTHING = ".*"
@@ -66,6 +67,7 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
     """
     with quiet():
         quantizer = load(LITERT_QUANTIZER, "ai_edge_quantizer.quantizer")
+    model = replace(model, value=with_codes_of_today(model.value))
     layers = tflite_layers(model.value)
     every = [each.layer for each in layers]
     chosen = select("quantize", "no operator or weight", every, (), options.exclude)
@@ -86,7 +88,20 @@ def quantize(model: Model, options: LiteRTQuantizeOptions, context: Context) -> 
         ) from error
     content = bytes(result.quantized_model)
     covered = coverage(layers, {each.scope for each in excluded}, options.mode, content)
+    if not any(layer.converted for layer in covered.layers):
+        _check_float32(model)
     return Model("tflite", content, model.source, (*model.notes, *covered.sentences()), covered)
+
+
+def _check_float32(model: Model) -> None:
+    stored = [tensor.quantization for tensor in FORMATS.get("tflite").tensors(model)]
+    halved = sum(one is not None and one.scheme == "float16" for one in stored)
+    if halved:
+        raise StageError(
+            "quantize",
+            f"{halved} of the weights are stored in float16 behind DEQUANTIZE, where ai-edge-quantizer sees none; give it the "
+            "model as it was in float32",
+        )
 
 
 def _configure(work: Any, options: LiteRTQuantizeOptions, excluded: Sequence[TFLiteLayer]) -> None:

@@ -28,6 +28,25 @@ class TFLiteLayer:
         return f"^{re.escape(self.scope)}$"
 
 
+def with_codes_of_today(content: bytes) -> bytes:
+    """The file with every operator's code where it stands today.
+
+    Files written before 2020 have it in the deprecated byte only, and ai-edge-quantizer (0.7) then takes each for ADD.
+    """
+    flat = load(LITERT_QUANTIZER, "ai_edge_quantizer.utils.tfl_flatbuffer_utils").read_model(
+        bytearray(content)
+    )
+    if all(code.builtinCode >= code.deprecatedBuiltinCode for code in flat.operatorCodes):
+        return content
+    import flatbuffers
+
+    for code in flat.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(flat.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def tflite_layers(content: bytes) -> list[TFLiteLayer]:
     """Every operator, named after its first output; a pattern may also be one of its weights' names."""
     utils = load(LITERT_QUANTIZER, "ai_edge_quantizer.utils.tfl_flatbuffer_utils")

@@ -76,7 +76,7 @@ def first_that_works(
         except Exception as error:  # the libraries raise whatever a pass of theirs raises
             failures.append((way, _first_line(error)))
             continue
-        taken = (f"the model was prepared {way.name}, since {_reasons(failures)}",) if failures else ()
+        taken = (f"the model was prepared {way.name}; {_reasons(failures)}",) if failures else ()
         return result, (*notes, *taken)
     raise StageError(
         "quantize",
@@ -91,7 +91,7 @@ def _reasons(failures: Sequence[tuple[Way, str]]) -> str:
     ways: dict[str, list[str]] = {}
     for way, text in failures:
         ways.setdefault(text, []).append(way.name)
-    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in ways.items())
+    return "; ".join(f"{' and '.join(names)} it failed: {text}" for text, names in ways.items())
 
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
