@@ -170,7 +170,9 @@ def test_budgets_that_a_recurrent_network_misses(gate: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("step", ["quantize: static, per_channel: true", "quantize: dynamic, weights: uint8, operators: all"])
+@pytest.mark.parametrize(
+    "step", ["quantize: static, per_channel: true", "quantize: dynamic, weights: uint8, operators: all"]
+)
 def test_tensors_without_elements(gate: Any, step: str, recwarn: pytest.WarningsRecorder) -> None:
     limits = "fidelity: 20, quantized: 1.0, nonzero_ratio: 0.999, largest_tensor: 2 kB, parameters: 900"
     found = gate(upsampling(), step, limits)

@@ -117,7 +117,8 @@ def test_a_bias_that_two_layers_share(tmp_path: Path, per_channel: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("mode", "options"), [("dynamic", {"operators": "all"}), ("static", {}), ("static", {"per_channel": False})]
+    ("mode", "options"),
+    [("dynamic", {"operators": "all"}), ("static", {}), ("static", {"per_channel": False})],
 )
 def test_a_filter_at_two_scales(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
     nodes = [

@@ -72,9 +72,7 @@ def auto(model: Model, options: AutoOptions, context: Context) -> Model:
 
     refuse_without_floats(model.value, "quantize: auto")
     with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        (best, told), notes = first_that_works(
-            model.value, Path(folder), STATIC_WAYS, run, "quantize: auto"
-        )
+        (best, told), notes = first_that_works(model.value, Path(folder), STATIC_WAYS, run, "quantize: auto")
     return as_model(model, best.found, (*notes, told))
 
 
@@ -104,7 +102,9 @@ class _Search:
         """What was tried and what came of it, with the recipe to paste."""
         said = f"auto: {self._tried} artifacts tried, {self._judge.said(best.loss)}"
         if not self._judge.holds(best.loss):
-            said += f"; none with at most {MOST_IN_FLOAT:.0%} of the weights in float holds {self._judge.limit}"
+            said += (
+                f"; none with at most {MOST_IN_FLOAT:.0%} of the weights in float holds {self._judge.limit}"
+            )
         stated = best.options.model_dump(exclude_unset=True)
         pasted = {
             name: value
@@ -143,7 +143,12 @@ class _Search:
         self._tried += 1
         self._context.say(f"auto: artifact {self._tried}, {in_float:.0%} of the weights in float")
         found = converted(
-            static_mode(options), self._copy(), options, self._model.value, self._quantizer(options), self._own()
+            static_mode(options),
+            self._copy(),
+            options,
+            self._model.value,
+            self._quantizer(options),
+            self._own(),
         )
         return _Tried(options, found, self._judge.loss(self._session(found.graph, "tried")), in_float)
 
@@ -278,8 +283,8 @@ def _noise(before: Sequence[Array], after: Sequence[Array]) -> float:
             error = np.square(a.astype(np.float64) - b).sum(others)
             spread = np.square(a - a.mean(others, keepdims=True), dtype=np.float64).sum(others)
             with np.errstate(invalid="ignore"):
-                lost = np.where(error > 0, error / (error + spread), 0.0)
-            worst = max(worst, float(np.nan_to_num(lost, nan=1.0).mean()))
+                lost = np.nan_to_num(np.where(error == 0, 0.0, error / (error + spread)), nan=1.0)
+            worst = max(worst, float(lost.mean()))
     return worst
 
 

@@ -28,7 +28,16 @@ _JOINS = (
 """What works on codes as they are, or has an integer kernel as fast: worth it where codes come in and are wanted behind."""
 _FUSED = ("Relu", "Clip")
 """What the quantizer fuses into the operator before: the range is then that of what it lets through."""
-_SETTINGS = {"Clip": 1, "Pad": 1, "Reshape": 1, "Resize": 1, "Slice": 1, "Split": 1, "Squeeze": 1, "Unsqueeze": 1}
+_SETTINGS = {
+    "Clip": 1,
+    "Pad": 1,
+    "Reshape": 1,
+    "Resize": 1,
+    "Slice": 1,
+    "Split": 1,
+    "Squeeze": 1,
+    "Unsqueeze": 1,
+}
 """Operators of which only the inputs before this one are data."""
 LIGHT = 0.01
 """Share of all weights that the lightest layers may hold together and stay in float for it."""

@@ -17,7 +17,9 @@ def saturating(model: Any) -> list[str]:
     import numpy as np
     from onnx import TensorProto, numpy_helper
 
-    codes = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8}
+    codes = {
+        tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8
+    }
     read = dict(codes)
     pairs = over = 0
     for node in model.graph.node:

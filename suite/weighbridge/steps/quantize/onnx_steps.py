@@ -141,6 +141,12 @@ def converted(
     layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
     left = "`layers` does not name it" if options.layers else "`exclude` names it"
     reasons = {each.layer.name: left for each in layers if each.layer.name not in chosen}
+    if options.operators == "auto":
+        slow = {
+            kind: f"no faster in integers; `operators: [{kind}]` quantizes it"
+            for kind in mode.known - {*kinds}
+        }
+        reasons |= {each.layer.name: slow[each.layer.kind] for each in layers if each.layer.kind in slow}
     notes = [
         f"{weight} is stored twice: {', '.join(readers)} keeps it in float, and others read its codes"
         for weight, readers in copied.items()
@@ -156,7 +162,11 @@ def converted(
 
 
 def written(
-    prepared: Prepared, layers: Sequence[OnnxLayer], nodes: Collection[str], quantizer: Quantizer, folder: Path
+    prepared: Prepared,
+    layers: Sequence[OnnxLayer],
+    nodes: Collection[str],
+    quantizer: Quantizer,
+    folder: Path,
 ) -> tuple[Any, dict[str, list[str]]]:
     """The graph with `nodes` quantized, and the weights that are stored twice for it, with their float readers."""
     import onnx
@@ -204,9 +214,7 @@ def _refuse_nothing(mode: Mode, layers: Sequence[OnnxLayer], placed: Placement) 
         )
 
 
-def _chosen(
-    layers: Sequence[OnnxLayer], options: WeightOptions, original: Any
-) -> tuple[set[str], list[str]]:
+def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) -> tuple[set[str], list[str]]:
     """The names of the nodes that `layers` and `exclude` leave, and the patterns that fit nodes of the original only.
 
     Preparation folds and fuses nodes away; to exclude such a one is no error. Raises `StageError` for other patterns

@@ -1,0 +1,181 @@
+"""What the quantize steps of ONNX Runtime take by themselves, what they leave in float, and what can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+from tests.found.onnx_graphs import decibel, model, node, quantize, quantized, weight
+
+from weighbridge.contracts import Model
+from weighbridge.core.errors import StageError
+from weighbridge.steps.quantize import onnx_steps
+from weighbridge.steps.quantize.onnx_saturation import saturating
+from weighbridge.steps.quantize.onnx_static import StaticOptions
+
+
+def network() -> Model:
+    """A light first convolution, a heavy one with a swish, one behind pooling, and a Gemm."""
+    nodes = [
+        node("Conv", "x stem", "a", "stem", pads=[1] * 4),
+        node("Relu", "a", "a1", "act"),
+        node("Conv", "a1 body", "b", "body", pads=[1] * 4),
+        node("Sigmoid", "b", "s", "gate"),
+        node("Mul", "b s", "b1", "swish"),
+        node("Conv", "b1 wide", "c", "wide", pads=[1] * 4),
+        node("MaxPool", "c", "c1", "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", "c1 deep", "d", "deep", pads=[1] * 4),
+        node("GlobalAveragePool", "d", "e", "mean"),
+        node("Flatten", "e", "f", "flat"),
+        node("Gemm", "f head", "y", "head"),
+    ]
+    weights = {
+        "stem": weight(4, 3, 1, 1),
+        "body": weight(32, 4, 3, 3),
+        "wide": weight(32, 32, 3, 3),
+        "deep": weight(32, 32, 3, 3),
+        "head": weight(32, 24),
+    }
+    return model(nodes, weights, ["n", 3, 8, 8])
+
+
+def integers(after: Model) -> set[str]:
+    """The nodes that read what a DequantizeLinear gives, and are not weights' own."""
+    given = {each.output[0] for each in after.value.graph.node if each.op_type == "DequantizeLinear"}
+    return {each.name for each in after.value.graph.node if given & set(each.input[:1])}
+
+
+def rounded(after: Model) -> set[str]:
+    return {each.input[0] for each in after.value.graph.node if each.op_type == "QuantizeLinear"}
+
+
+def test_products_and_what_stands_between_them(tmp_path: Path) -> None:
+    before = network()
+    after = quantize(tmp_path, before, "static")
+    assert quantized(after) == {"stem": False, "body": True, "wide": True, "deep": True, "head": True}
+    assert any("stem (Conv) left in float: too few weights" in note for note in after.notes)
+    assert {"body", "wide", "pool", "deep", "mean", "flat", "head"} <= integers(after)
+    # The swish has no integer kernel: what it computes is rounded once, where the next product reads it.
+    assert "s" not in rounded(after)
+    assert decibel(before, after) > 25
+    everything = quantize(tmp_path, before, "static", operators="all", per_channel=False)
+    assert "s" in rounded(everything)
+    assert all(quantized(everything).values())
+    assert decibel(before, everything) < decibel(before, after)
+
+
+def test_the_range_of_a_fused_activation_is_that_behind_it(tmp_path: Path) -> None:
+    after = quantize(tmp_path, network(), "static", float_share=0)
+    assert quantized(after)["stem"]
+    assert "Relu" not in {each.op_type for each in after.value.graph.node}
+    scales = {each.name: each for each in after.value.graph.initializer}
+    assert int(numpy_helper.to_array(scales["a1_zero_point"])) == 0
+
+
+def test_what_leads_out_of_the_integers_is_no_island(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x k", "a", "one", pads=[1] * 4),
+        node("MaxPool", "a", "b", "pool", kernel_shape=[2, 2]),
+        node("Exp", "b", "y", "out"),
+    ]
+    after = quantize(tmp_path, model(nodes, {"k": weight(16, 3, 3, 3)}, ["n", 3, 8, 8]), "static")
+    assert rounded(after) == {"x", "a"}
+
+
+def test_types_and_layers_can_be_asked_for(tmp_path: Path) -> None:
+    before = network()
+    only = quantize(tmp_path, before, "static", operators=["Gemm"])
+    assert [name for name, done in quantized(only).items() if done] == ["head"]
+    assert any("`operators` has no Conv" in note for note in only.notes)
+    named = quantize(tmp_path, before, "static", layers=["stem", "deep"])
+    assert [name for name, done in quantized(named).items() if done] == ["stem", "deep"]
+    assert any("`layers` does not name it" in note for note in named.notes)
+
+
+@pytest.mark.parametrize(
+    ("operators", "message"),
+    [
+        (
+            ["Conf"],
+            "operators: ONNX Runtime does not quantize 'Conf'; did you mean 'Conv'.*or `all`, or `auto`",
+        ),
+        (["MatMul"], "operators: the graph has no MatMul.*it has: Conv"),
+    ],
+)
+def test_operators_that_are_not_there(tmp_path: Path, operators: list[str], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        quantize(tmp_path, network(), "static", operators=operators)
+
+
+def test_dynamic_leaves_convolutions(tmp_path: Path) -> None:
+    before = network()
+    after = quantize(tmp_path, before, "dynamic")
+    assert [name for name, done in quantized(after).items() if done] == ["head"]
+    assert any("no faster in integers; `operators: [Conv]` quantizes it" in note for note in after.notes)
+    asked = quantize(tmp_path, before, "dynamic", operators=["Conv"])
+    assert not quantized(asked)["head"]
+    assert quantized(asked)["deep"]
+    named = quantize(tmp_path, before, "dynamic", layers=["deep"])
+    assert [name for name, done in quantized(named).items() if done] == ["deep"]
+
+
+def test_nothing_but_convolutions(tmp_path: Path) -> None:
+    made = model([node("Conv", "x k", "y", "one")], {"k": weight(16, 3, 3, 3)}, ["n", 3, 8, 8])
+    with pytest.raises(
+        StageError, match=r"nothing to convert but Conv.*`quantize: static`.*operators: \[Conv\]"
+    ):
+        quantize(tmp_path, made, "dynamic")
+
+
+# ------------------------------------------------------------------------------- processors without VNNI
+
+
+@pytest.mark.parametrize(
+    ("flags", "reduced"), [({"avx2"}, True), ({"avx2", "avx512_vnni"}, False), ({"asimd"}, False)]
+)
+def test_seven_bits_where_this_processor_needs_them(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], reduced: bool
+) -> None:
+    monkeypatch.setattr(onnx_steps, "isa", lambda: frozenset(flags))
+    assert StaticOptions().reduce_range is reduced
+    assert not StaticOptions(reduce_range=False).reduce_range
+
+
+def stored_codes(kind: str, codes: Any) -> Any:
+    nodes = [
+        node("DequantizeLinear", "w_quantized s z", "w"),
+        node(kind, "x w", "y", "product"),
+    ]
+    weights = {"w_quantized": codes, "s": np.float32(1), "z": np.int8(0)}
+    return model(nodes, weights, ["n", 2]).value
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([[127], [127]], True),  # one output, two products that are added
+        ([[127], [-127]], False),
+        ([[127, 127]], False),  # two outputs
+        ([[64], [64]], False),
+        ([[-127], [-2]], True),
+    ],
+)
+def test_pairs_of_weights_that_overflow_elsewhere(codes: list[list[int]], told: bool) -> None:
+    found = saturating(stored_codes("MatMul", np.array(codes, np.int8)))
+    assert bool(found) is told
+    if told:
+        assert (
+            "100.00% of the neighbouring int8 weights could overflow on x86 processors without VNNI"
+            in found[0]
+        )
+
+
+def test_the_step_tells_the_share_unless_it_keeps_to_seven_bits(tmp_path: Path) -> None:
+    before = network()
+    notes = [
+        str(quantize(tmp_path, before, "static", reduce_range=reduced).notes) for reduced in (True, False)
+    ]
+    assert ["could overflow" in each for each in notes] == [False, True]
