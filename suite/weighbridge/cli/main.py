@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from weighbridge.cli import audit, cache, check, inspect, names, new, report, schema, verify
+from weighbridge.cli import audit, cache, check, init, inspect, names, new, report, schema, trial, verify
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.report.escape import terminal
 
-VERBS = (check, new, names, schema, report, cache, inspect, audit, verify)
+VERBS = (init, trial, check, new, names, schema, report, cache, inspect, audit, verify)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

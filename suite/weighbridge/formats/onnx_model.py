@@ -79,8 +79,17 @@ class OnnxModel(FormatBase):
         # Two inputs with two fixed sizes do not both begin with the batch: a recurrent state begins with its layers.
         return (shapes, dtypes) if len(batches) < 2 else (None, {})
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        return ("quantize: static", "per_channel: true") if data else ("quantize: dynamic",)
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        static = (
+            ("quantize: static", "per_channel: true"),
+            ("quantize: static",),
+            ("quantize: static", "per_channel: true", "calibration: percentile"),
+        )
+        return (
+            *(static if data else ()),
+            ("quantize: dynamic",),
+            ("quantize: dynamic", "per_channel: true"),
+        )
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files of external data."""
