@@ -34,7 +34,7 @@ def test_what_a_format_suggests_is_a_valid_case(name: str, data: str | None, tmp
 
 @pytest.mark.parametrize("model", ["model.h6", "model", "model.ONNXX"])
 def test_a_file_of_no_format_is_refused_with_what_there_is(model: str) -> None:
-    with pytest.raises(UsageError, match=r"known: .*\.onnx.*file\.py:callable"):
+    with pytest.raises(UsageError, match=r"valid: .*\.onnx.*file\.py:callable"):
         scaffold(model, None)
 
 

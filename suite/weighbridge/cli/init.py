@@ -29,8 +29,9 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where what was written does not hold; 2 for wrong use, or where nothing can be carried out."""
     from weighbridge.cli.writing import refuse_existing, write_new
+    from weighbridge.core.errors import UsageError
     from weighbridge.propose import written
-    from weighbridge.propose.front import front, recommended, weigh, why_nothing_holds
+    from weighbridge.propose.front import recommended, second_choice, weigh, why_nothing_holds
     from weighbridge.propose.splits import FILE, stub
     from weighbridge.propose.trials import CASES
 
@@ -44,9 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     trials = trials_of(arguments, subject, not arguments.no_bench, [])
     weighed = weigh(trials)
     best = recommended(weighed)
+    chosen = best or second_choice(weighed)
+    if chosen is None:
+        raise UsageError(why_nothing_holds(weighed))
     if best is None:
-        print(f"note: {why_nothing_holds(weighed)}; the case holds what there is")
-    chosen = best or max(front(weighed), key=lambda one: (one.holds, one.quality))
+        print(f"note: {why_nothing_holds(weighed)}; the case holds it to what it has")
     made = written.case_files(subject, chosen.trial, folder / CASES)
     files = {**made.files, **around}
     if subject.data is None:

@@ -72,14 +72,15 @@ def trials_of(arguments: argparse.Namespace, subject: Subject, bench: bool, also
     trials = try_recipes(subject, folder, arguments.max_drop, options, say, arguments.executor, also)
     say("")
     if not weigh(trials):
-        raise UsageError(_first_reason([trial.result.message for trial in trials]))
+        raise UsageError(_first_reason(trials, subject).replace(f"{folder}/{subject.seen_from(folder).model}", subject.model))
     return trials
 
 
-def _first_reason(messages: list[str]) -> str:
-    """What kept the recipes from being carried out: once where it is the same for all."""
-    from collections import Counter
-
-    (message, n), *others = Counter(filter(None, messages)).most_common()
-    more = f" (and {len(others)} other reasons for other recipes)" if others else ""
-    return f"none of {len(messages)} standard recipes could be carried out: {message}{more}"
+def _first_reason(trials: list[Trial], subject: Subject) -> str:
+    """What kept the recipes from being carried out: once where the same stage failed for all, as of a file that is no model."""
+    reasons = [str(trial.trouble) for trial in trials]
+    if len({reason.partition(":")[0] for reason in reasons}) == 1:
+        unjudged = "size" in trials[0].result.measurements and subject.judges_accuracy
+        return reasons[0] + ("; `--metric none` compares outputs only" if unjudged else "")
+    told = [f"\n  {trial.result.name}: {trial.trouble}" for trial in trials]
+    return f"no standard recipe could be carried out:{''.join(told)}"

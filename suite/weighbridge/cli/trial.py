@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(show_front(weighed))
     best = recommended(weighed)
     if best is None:
-        print(f"\nnone is recommended: {why_nothing_holds(weighed)}")
+        unwritten = f"; {arguments.output} was not written" if arguments.output else ""
+        print(f"\nnone is recommended: {why_nothing_holds(weighed)}{unwritten}")
         return 1
     print(f"\nrecommended: {best.trial.result.name}, {in_words(best)}")
     if arguments.output is not None:

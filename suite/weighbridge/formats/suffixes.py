@@ -19,6 +19,5 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() not in known:
         raise UsageError(
             f"{path}: unknown kind of file '{path.suffix}'{did_you_mean(path.suffix, known)}"
-            f" (known: {', '.join(sorted(known))})"
         )
     return known[path.suffix.lower()]

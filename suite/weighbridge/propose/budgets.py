@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from weighbridge.core.results import CaseResult
-from weighbridge.core.units import show, significant
+from weighbridge.core.units import show
 
 SIZE_MARGIN, SPEED_MARGIN = 0.05, 0.2
 """Shares. Bytes are the same at each run, and move with versions of exporters; a speed moves with the machine."""
@@ -99,5 +99,5 @@ def _speed(result: CaseResult) -> Budget | None:
 
 
 def _down(ratio: float) -> float:
-    """To two digits after the point at most, never up."""
-    return float(significant(math.floor(ratio * 100) / 100, 3)) if ratio < 10 else float(math.floor(ratio))
+    """To two digits after the point, never up."""
+    return math.floor(ratio * 100) / 100

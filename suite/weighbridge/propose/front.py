@@ -10,7 +10,13 @@ from weighbridge.core.results import CaseResult, Status
 from weighbridge.core.units import show
 from weighbridge.propose.trials import LEAST_FIDELITY, Trial
 
-_QUALITY = ("accuracy_drop", "relative_accuracy_drop", "fidelity")
+SAME = 0.95
+"""Ratios that are nearer to each other are taken for equal: loads move a speed by some percent."""
+_LOST = ("accuracy_drop", "relative_accuracy_drop")
+_MISSES = dict.fromkeys(_LOST, "loses more than it may") | {
+    "fidelity": f"has less than {LEAST_FIDELITY:g} dB",
+    "round_trip": "is not what was asked for",
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,12 @@ class Weighed:
     """Of accuracy, as its threshold reads it; None where it was not judged."""
     fidelity: float
     """dB; -inf where it was not measured."""
-    holds: bool
-    """Whether it loses no more than it may, and each step keeps its promise."""
+    misses: str
+    """What it does not keep, in words; empty where it loses no more than it may and each step keeps its promise."""
+
+    @property
+    def holds(self) -> bool:
+        return not self.misses
 
     @property
     def gain(self) -> float:
@@ -35,21 +45,21 @@ class Weighed:
         return self.size_ratio * (self.speedup or 1.0)
 
     @property
-    def quality(self) -> float:
-        """More is better, among recipes of one model."""
-        return self.fidelity if self.lost is None else -self.lost
+    def quality(self) -> tuple[float, float]:
+        """More is better, among recipes of one model: accuracy first, then how near the outputs are."""
+        return -(self.lost or 0.0), self.fidelity
 
 
 def weigh(trials: Sequence[Trial]) -> list[Weighed]:
-    """Those of the trials that came to numbers."""
-    return [_weighed(trial) for trial in trials if "size" in trial.result.measurements]
+    """Those of the trials of which size and quality are known."""
+    return [_weighed(trial) for trial in trials if trial.trouble is None]
 
 
 def _weighed(trial: Trial) -> Weighed:
     found = trial.result.measurements
     size, speed, fidelity = found["size"], found.get("speed"), found.get("fidelity")
-    lost = next((one.measured for one in trial.result.verdicts if one.threshold in _QUALITY[:2]), None)
-    kept = [one for one in trial.result.verdicts if one.threshold not in ("size_ratio", "speedup")]
+    lost = next((one.measured for one in trial.result.verdicts if one.threshold in _LOST), None)
+    missed = [one.threshold for one in trial.result.verdicts if one.status is not Status.PASS]
     return Weighed(
         trial,
         size.candidate,
@@ -57,7 +67,7 @@ def _weighed(trial: Trial) -> Weighed:
         speed.details["ratio"] if speed else None,
         lost,
         fidelity.candidate if fidelity else -math.inf,
-        all(one.status is Status.PASS for one in kept),
+        next((words for name, words in _MISSES.items() if name in missed), ""),
     )
 
 
@@ -65,7 +75,7 @@ def front(weighed: Sequence[Weighed]) -> list[Weighed]:
     """Those that no other one beats, in what it is better at, without being worse in anything; the smallest first."""
 
     def marks(one: Weighed) -> tuple[float, ...]:
-        return -one.bytes, one.speedup or 0.0, one.quality
+        return -one.bytes, one.speedup or 0.0, one.fidelity if one.lost is None else -one.lost
 
     def beaten(one: Weighed) -> bool:
         mine = marks(one)
@@ -78,9 +88,17 @@ def front(weighed: Sequence[Weighed]) -> list[Weighed]:
 
 
 def recommended(weighed: Sequence[Weighed]) -> Weighed | None:
-    """Of those that hold, the one with the largest gain; None where nothing is gained."""
-    best = max((one for one in weighed if one.holds), key=lambda one: one.gain, default=None)
-    return best if best and best.gain > 1 else None
+    """Of those that hold, and are neither larger nor slower, the one that gains most; None where nothing is gained.
+
+    Among gains that differ by less than speeds do from load to load, the one that loses least.
+    """
+    helping = [
+        one
+        for one in weighed
+        if one.holds and one.size_ratio >= 1 and (one.speedup or 1.0) >= SAME and one.gain > 1
+    ]
+    most = max((one.gain for one in helping), default=0.0)
+    return max((one for one in helping if one.gain >= SAME * most), key=lambda one: one.quality, default=None)
 
 
 def show_front(weighed: Sequence[Weighed]) -> str:
@@ -88,7 +106,7 @@ def show_front(weighed: Sequence[Weighed]) -> str:
     from tabulate import tabulate
 
     shown = front(weighed)
-    names = {id(one): [] for one in shown}  # type: dict[int, list[str]]
+    names: dict[int, list[str]] = {id(one): [] for one in shown}
     names[id(min(shown, key=lambda one: one.bytes))].append("smallest")
     timed = [one for one in shown if one.speedup is not None]
     if timed:
@@ -103,7 +121,7 @@ def show_front(weighed: Sequence[Weighed]) -> str:
             show(one.size_ratio, "ratio"),
             _speed(one),
             _quality(one),
-            ", ".join(names[id(one)]) if one.holds else "loses too much",
+            ", ".join([*names[id(one)], *filter(None, [one.misses])]),
         ]
         for one in shown
     ]
@@ -139,7 +157,7 @@ def in_words(one: Weighed) -> str:
 
 
 def lost_in_words(result: CaseResult) -> str:
-    verdict = next((one for one in result.verdicts if one.threshold in _QUALITY[:2]), None)
+    verdict = next((one for one in result.verdicts if one.threshold in _LOST), None)
     if verdict is None or verdict.measured is None:
         return f"{show(result.measurements['fidelity'].candidate, 'dB')} of signal to noise"
     gained = "gained" if verdict.measured < 0 else "lost"
@@ -150,12 +168,21 @@ def _times(ratio: float, more: str, less: str) -> str:
     return f"{ratio:.3g} times {more}" if ratio >= 1 else f"{1 / ratio:.3g} times {less}"
 
 
+def second_choice(weighed: Sequence[Weighed]) -> Weighed | None:
+    """What can be gated where nothing is recommended: what a step did as it was asked, and loses least."""
+    honest = [one for one in weighed if one.misses != _MISSES["round_trip"]]
+    held = [one for one in honest if one.holds]
+    if held:
+        return max(held, key=lambda one: one.gain)
+    return max(honest, key=lambda one: one.quality, default=None)
+
+
 def why_nothing_holds(weighed: Sequence[Weighed]) -> str:
     """The sentence for a model that no standard recipe helps."""
-    held = [one for one in weighed if one.holds]
-    if held:
-        best = max(held, key=lambda one: one.gain)
-        return f"no standard recipe makes this model smaller or faster; the best, {best.trial.result.name}: {in_words(best)}"
-    best = max(weighed, key=lambda one: one.quality)
-    judged = "loses more than it may" if best.lost is not None else f"has less than {LEAST_FIDELITY:g} dB"
-    return f"every standard recipe {judged}; the best, {best.trial.result.name}: {in_words(best)}"
+    best = second_choice(weighed)
+    if best is None:
+        return "no standard recipe makes of this model what it was asked for"
+    if best.holds:
+        name = best.trial.result.name
+        return f"no standard recipe makes this model smaller without making it slower; the best, {name}: {in_words(best)}"
+    return f"every standard recipe {best.misses}; the best, {best.trial.result.name}: {in_words(best)}"

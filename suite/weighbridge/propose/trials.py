@@ -11,7 +11,7 @@ from weighbridge.case.load import load_cases
 from weighbridge.case.scaffold import NO_METRIC, Subject, quoted, step_lines
 from weighbridge.contracts import METRICS
 from weighbridge.core.errors import UsageError
-from weighbridge.core.results import CaseResult
+from weighbridge.core.results import CaseResult, Status
 from weighbridge.propose.splits import CALLABLE, FILE, splitting
 from weighbridge.run.job import RunOptions
 from weighbridge.run.several import carry_out
@@ -29,6 +29,14 @@ class Trial:
 
     recipe: tuple[str, ...]
     result: CaseResult
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be said of it; None where its size and its quality are known."""
+        if self.result.message:
+            return self.result.message
+        wrong = [one.message for one in self.result.verdicts if one.status is Status.ERROR]
+        return wrong[0] if wrong else None
 
 
 def drop_threshold(metric: str) -> str:

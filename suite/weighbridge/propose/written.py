@@ -8,6 +8,7 @@ from pathlib import Path
 
 from weighbridge.case.scaffold import Subject, step_lines
 from weighbridge.environment.machine import describe
+from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.propose.budgets import budgets
 from weighbridge.propose.splits import CALLABLE, FILE
 from weighbridge.propose.trials import Trial, head_lines, prepared
@@ -45,11 +46,9 @@ class CaseFile:
 def case_files(subject: Subject, trial: Trial, path: Path) -> CaseFile:
     """The case at `path` that holds the subject to what `trial` reached."""
     seen, splits = prepared(subject, path.parent)
-    machine = describe()
-    # Counted limits hold everywhere; what is fast is so on a machine.
-    where = f"{machine['cpu']}, {', '.join(machine['isa']) or 'no int8 instructions'}"
+    int8 = ", ".join(sorted(isa() & INT8_WIDE_SUMS)) or "no instructions for int8"
     lines = [
-        f"# Measured by weighbridge on {where}.",
+        f"# Limits measured by weighbridge on {describe()['cpu']} with {int8}; a speed is of its machine.",
         *head_lines(seen),
         *([] if subject.data else [f"# With your data, accuracy is judged too: fill in {FILE}, and write", *_with_data()]),
         "recipe:",
