@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
-from tests.projects import as_onnx, report_of, samples, statuses, trained
+from tests.projects import report_of, samples, statuses
 from tests.ways.made import in_folder, wide
 
 from weighbridge.case.load import load_cases
@@ -17,8 +18,8 @@ from weighbridge.cli.main import main
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return in_folder(tmp_path, monkeypatch)
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return in_folder(pytester.path, monkeypatch)
 
 
 def init(*arguments: str, bench: bool = False) -> int:
@@ -57,12 +58,12 @@ def test_limits_are_what_was_measured_plus_a_margin(project: Path, pytester: pyt
 
 
 def test_the_gate_fails_for_a_recipe_that_is_worse(project: Path, pytester: pytest.Pytester) -> None:
-    """Float16-like losses are not what was measured: with most layers left in float nothing is saved."""
+    """The largest layer left in float."""
     assert init("--data", "samples.npz") == 0
     path = Path("cases/model/gate.yaml")
-    path.write_text(re.sub(r"(quantize: \w+)\n", r"\1\n    exclude: [MatMul, Gemm]\n", path.read_text(), count=1))
-    result = pytester.runpytest_inprocess(str(path))
-    assert result.ret != 0
+    path.write_text(re.sub(r"(quantize: \w+)\n", r"\1\n    exclude: ['2']\n", path.read_text(), count=1))
+    pytester.runpytest_inprocess(str(path))
+    assert statuses(project)["gate::size_ratio"] == "fail"
 
 
 def test_samples_without_a_calibration_split_are_split(project: Path) -> None:
@@ -109,13 +110,17 @@ def test_a_model_that_no_recipe_makes_smaller_says_so_and_holds_what_there_is(
     assert "No smaller: 0." in Path("cases/model/gate.yaml").read_text()
 
 
-def test_accuracy_that_is_lost_is_told(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_accuracy_that_is_lost_is_told_and_held_to_what_is_left(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert init("--data", "samples.npz", "--max-drop", "1e-9", "--no-ci") == 0
-    out = capsys.readouterr().out
-    limits = thresholds("cases/model/gate.yaml")
-    assert "loses more than it may" in out or limits["accuracy_drop"].max == 0.01
+    """Labels that are the model's own answers on noise: many stand near a boundary, and some flip."""
+    wide(Path("model.onnx"), hidden=256)
+    x = np.random.default_rng(1).standard_normal((2000, 16)).astype("float32")
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": x})
+    np.savez("samples.npz", x=x, y=np.argmax(outputs, axis=1))
+    assert init("--data", "samples.npz", "--max-drop", "1e-6") == 0
+    assert "note: every standard recipe loses more than it may; the best, " in capsys.readouterr().out
+    assert 0.01 < thresholds("cases/model/gate.yaml")["accuracy_drop"].max < 0.1
 
 
 @pytest.mark.parametrize(
