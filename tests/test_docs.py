@@ -70,9 +70,9 @@ def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pyt
 
 
 def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
-    from weighbridge.case.scaffold import scaffold
+    from weighbridge.case.scaffold import Subject, scaffold
 
-    written = [line.split("#")[0].rstrip() for line in scaffold("model.onnx", None).splitlines()]
+    written = [line.split("#")[0].rstrip() for line in scaffold(Subject("model.onnx")).splitlines()]
     shown = [line.split("#")[0].rstrip() for line in FILES["cases/mine/onnx.yaml"].splitlines()]
     assert shown == written
 

@@ -124,7 +124,8 @@ def test_accuracy_that_is_lost_is_told_and_held_to_what_is_left(
 
 
 @pytest.mark.parametrize(
-    "name", ["cases/model/gate.yaml", "cases/model/data.py", "pytest.ini", ".github/workflows/weighbridge.yml"]
+    "name",
+    ["cases/model/gate.yaml", "cases/model/data.py", "pytest.ini", ".github/workflows/weighbridge.yml"],
 )
 def test_no_file_of_the_users_is_written_over(
     name: str, project: Path, capsys: pytest.CaptureFixture[str]

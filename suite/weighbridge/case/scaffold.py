@@ -30,8 +30,7 @@ class Subject:
     @property
     def format(self) -> Format:
         """Of `file.py:callable` the format that code builds, of a file that of its suffix; raises `UsageError`."""
-        path, _, name = self.model.rpartition(":")
-        if path and name:
+        if _split(self.model)[1]:
             return next(format_ for format_ in FORMATS if not format_.whole_file)
         try:
             return FORMATS.get(format_of(Path(self.model)))
@@ -41,7 +40,8 @@ class Subject:
     @property
     def name(self) -> str:
         """What a folder or a file of this model is called."""
-        stem = Path(self.model.rpartition(":")[2] if ":" in self.model else self.model).stem
+        location, called = _split(self.model)
+        stem = called or Path(location).stem
         return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "model"
 
     @property
@@ -58,7 +58,9 @@ class Subject:
                 close = [name for name in siblings if Path(name).suffix == path.suffix]
                 raise UsageError(f"no file {path}{did_you_mean(path.name, close)}")
         if self.data is not None and not (self.data.endswith(".npz") or _split(self.data)[1]):
-            raise UsageError(f"--data {self.data}: expected an .npz, or file.py:callable that gives the splits")
+            raise UsageError(
+                f"--data {self.data}: expected an .npz, or file.py:callable that gives the splits"
+            )
         if self.data is None and not format_.declares_inputs:
             raise UsageError(
                 f"a {format_.name} model does not say what inputs it takes, so it needs --data (an .npz, or file.py:callable)"
@@ -89,8 +91,8 @@ class Subject:
 
 def _split(reference: str) -> tuple[str, str]:
     """The file, and the callable in it (empty for a file alone)."""
-    location, _, name = reference.rpartition(":")
-    return (location, name) if location else (reference, "")
+    found = re.fullmatch(r"(.+):([^\W\d][\w.]*)", reference)
+    return (found[1], found[2]) if found else (reference, "")
 
 
 def _is_module(reference: str) -> bool:

@@ -74,7 +74,9 @@ def _tell(files: dict[Path, str], trial: Trial, made: CaseFile, configured: bool
     print("".join(f"    {line}\n" for line in made.files[made.case].splitlines()))
     print("wrote " + ", ".join(str(path) for path in files))
     if configured:
-        print("pytest has settings here, which are left alone: add `--report html,markdown` for the HTML report")
+        print(
+            "pytest has settings here, which are left alone: add `--report html,markdown` for the HTML report"
+        )
 
 
 def _check(path: Path, executor: str) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from weighbridge.cli import (
     audit,
@@ -49,11 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Version(argparse.Action):
     """Reads the versions when they are asked for."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: str) -> None:
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        found = {name: _version(name) for name in ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow")}
+        found = {
+            name: _version(name) for name in ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow")
+        }
         beside = ", ".join(f"{name} {number}" for name, number in found.items() if number)
         python = sys.version.split()[0]
         print(f"weighbridge {_version('weighbridge')} (Python {python}{beside and f', {beside}'})")

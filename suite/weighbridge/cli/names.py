@@ -28,5 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # `quantize: static`, as a case file has it, comes as two words.
     names = " ".join(arguments.names).replace(": ", ":").split()
-    print("\n".join(options_of(name, arguments.style) for name in names) or catalogue(arguments.style), end="")
+    print(
+        "\n".join(options_of(name, arguments.style) for name in names) or catalogue(arguments.style), end=""
+    )
     return 0

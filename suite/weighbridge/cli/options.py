@@ -9,7 +9,13 @@ from typing import Any
 from weighbridge.contracts import ENGINES, STEPS, THRESHOLDS, Options
 from weighbridge.core.errors import UsageError, did_you_mean
 
-_KINDS = {"integer": "whole number", "boolean": "true, false", "string": "text", "array": "list", "object": "mapping"}
+_KINDS = {
+    "integer": "whole number",
+    "boolean": "true, false",
+    "string": "text",
+    "array": "list",
+    "object": "mapping",
+}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -18,7 +24,9 @@ def options_of(name: str, style: str = "simple") -> str:
     found = list(_named(name))
     if not found:
         known = [*(step.key.partition("@")[0] for step in STEPS), *THRESHOLDS.names(), *ENGINES.names()]
-        raise UsageError(f"unknown step, threshold or engine '{name}'{did_you_mean(_likely(name), set(known))}")
+        raise UsageError(
+            f"unknown step, threshold or engine '{name}'{did_you_mean(_likely(name), set(known))}"
+        )
     return "\n".join(f"{title}\n{_table(options, style)}\n" for title, options in found)
 
 

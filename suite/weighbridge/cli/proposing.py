@@ -53,7 +53,9 @@ def subject_of(arguments: argparse.Namespace) -> Subject:
         raise UsageError(f"--max-drop is a fraction such as 0.01, not {arguments.max_drop:g}{hint}")
     metric = arguments.metric
     if metric != NO_METRIC and ":" not in metric and metric not in METRICS:
-        raise UsageError(f"--metric: unknown metric '{metric}'{did_you_mean(metric, [*METRICS.names(), NO_METRIC])}")
+        raise UsageError(
+            f"--metric: unknown metric '{metric}'{did_you_mean(metric, [*METRICS.names(), NO_METRIC])}"
+        )
     subject = Subject(arguments.model, arguments.weights, arguments.data, metric)
     subject.check()
     return subject
@@ -72,7 +74,11 @@ def trials_of(arguments: argparse.Namespace, subject: Subject, bench: bool, also
     trials = try_recipes(subject, folder, arguments.max_drop, options, say, arguments.executor, also)
     say("")
     if not weigh(trials):
-        raise UsageError(_first_reason(trials, subject).replace(f"{folder}/{subject.seen_from(folder).model}", subject.model))
+        raise UsageError(
+            _first_reason(trials, subject).replace(
+                f"{folder}/{subject.seen_from(folder).model}", subject.model
+            )
+        )
     return trials
 
 

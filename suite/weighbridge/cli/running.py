@@ -8,14 +8,21 @@ from typing import Any
 
 from weighbridge.cli.verbs import add_verb
 
-_EXAMPLES = "examples: weighbridge run; weighbridge run gates --bench -k int8; weighbridge run cases/net.yaml -x"
+_EXAMPLES = (
+    "examples: weighbridge run; weighbridge run gates --bench -k int8; weighbridge run cases/net.yaml -x"
+)
 
 
 def register(verbs: Any) -> None:
     text = "run cases through pytest: every YAML file of a folder counts, wherever it lies"
     # No word begins with this: options are pytest's, and argparse is to leave them alone.
     verb = add_verb(verbs, "run", run, text, _EXAMPLES, prefix_chars="\0", add_help=False)
-    verb.add_argument("words", nargs="*", metavar="CASE", help="case files and folders of them (cases), then options of pytest")
+    verb.add_argument(
+        "words",
+        nargs="*",
+        metavar="CASE",
+        help="case files and folders of them (cases), then options of pytest",
+    )
     verb.usage = "weighbridge run [CASE ...] [PYTEST OPTION ...]"
     verb.set_defaults(help=verb.print_help)
 

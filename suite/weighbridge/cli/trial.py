@@ -16,14 +16,22 @@ _EXAMPLES = "example: weighbridge try model.onnx --data samples.npz --bench -o c
 
 
 def register(verbs: Any) -> None:
-    text = "try the standard recipes on a model: what each makes of size, accuracy and speed, and which to take"
+    text = (
+        "try the standard recipes on a model: what each makes of size, accuracy and speed, and which to take"
+    )
     verb = add_verb(verbs, "try", run, text, _EXAMPLES)
     add_subject(verb)
     verb.add_argument("--bench", action="store_true", help="measure speed too: some seconds a recipe")
-    verb.add_argument("--report", default="", metavar="FORMATS", help="reports to write, such as html,markdown")
+    verb.add_argument(
+        "--report", default="", metavar="FORMATS", help="reports to write, such as html,markdown"
+    )
     verb.add_argument("--out", type=Path, default=Path("reports"), help="folder of the reports (reports)")
     verb.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the recommended recipe as a case, with its limits"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the recommended recipe as a case, with its limits",
     )
 
 

@@ -39,11 +39,12 @@ class EngineOptions(Options):
 class Limit(Options):
     """A threshold as the case states it. At least one of `min`, `max`, `equals`."""
 
-    min: float | None = Field(None, description="At least.")
-    max: float | None = Field(None, description="At most.")
-    equals: float | None = Field(None, description="Exactly.")
+    min: float | None = Field(default=None, description="At least.")
+    max: float | None = Field(default=None, description="At most.")
+    equals: float | None = Field(default=None, description="Exactly.")
     confidence: float | None = Field(
-        None, description="The verdict must be at least this sure, between 0.5 and 1, or it is inconclusive."
+        default=None,
+        description="The verdict must be at least this sure, between 0.5 and 1, or it is inconclusive.",
     )
 
     def demanding(self, confidence: float | None) -> Limit:

@@ -23,7 +23,7 @@ from weighbridge.measure.timing.sampler import Sampler
 
 class SpeedupLimit(BenchLimit):
     against: str | None = Field(
-        None,
+        default=None,
         description="The engine that runs the baseline; the candidate's by default, since engines differ by themselves.",
     )
 

@@ -159,7 +159,7 @@ class Session:
             from weighbridge.plugin.reporting import show
 
             show(terminalreporter, list(self.rows.values()), self.settings, self.written, self.trouble)
-        if self.overlooked:
+        if self.overlooked and not self.rows:
             from weighbridge.plugin.reporting import show_overlooked
 
             show_overlooked(terminalreporter, self.overlooked, self.settings)
@@ -172,4 +172,7 @@ def _reads_like_a_case(path: Path) -> bool:
             text = file.read(MOST_LOOKED_AT)
     except OSError:
         return False
-    return bool(re.search(r"^\s*thresholds\s*:", text, re.MULTILINE) and re.search(r"^\s*-?\s*model\s*:", text, re.MULTILINE))
+    return bool(
+        re.search(r"^\s*thresholds\s*:", text, re.MULTILINE)
+        and re.search(r"^\s*-?\s*model\s*:", text, re.MULTILINE)
+    )

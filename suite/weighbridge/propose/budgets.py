@@ -30,13 +30,20 @@ class Budget:
 
     @property
     def line(self) -> str:
-        return f"  {f'{self.name}: {self.limit}':<24}# {self.why}" if self.limit else f"  # {self.name}: {self.why}"
+        return (
+            f"  {f'{self.name}: {self.limit}':<24}# {self.why}"
+            if self.limit
+            else f"  # {self.name}: {self.why}"
+        )
 
 
 def budgets(result: CaseResult) -> list[Budget]:
     """What `result` reached, each with its margin, in the order in which people read it."""
     return [
-        budget for make in (_drop, _fidelity, _size, _speed) for budget in [make(result)] if budget is not None
+        budget
+        for make in (_drop, _fidelity, _size, _speed)
+        for budget in [make(result)]
+        if budget is not None
     ]
 
 
@@ -51,11 +58,15 @@ def _drop(result: CaseResult) -> Budget | None:
         margin = SHARE_MARGIN if name != "accuracy_drop" else max(POINTS_MARGIN, samples)
         limit = math.ceil(1000 * (lost + margin) - 1e-9) / 1000
         if limit >= 1:
-            return Budget(name, "", f"measured {show(verdict.measured, verdict.unit)}: nothing is left to hold")
+            return Budget(
+                name, "", f"measured {show(verdict.measured, verdict.unit)}: nothing is left to hold"
+            )
         reason = f"{show(margin, verdict.unit)} of margin" + (
             f", {LEAST_SAMPLES} of {accuracy.details['n']} samples" if margin == samples else ""
         )
-        return Budget(name, f"{limit:g}", f"at most; measured {show(verdict.measured, verdict.unit)}, {reason}")
+        return Budget(
+            name, f"{limit:g}", f"at most; measured {show(verdict.measured, verdict.unit)}, {reason}"
+        )
     return None
 
 
@@ -66,7 +77,9 @@ def _fidelity(result: CaseResult) -> Budget | None:
     limit, measured = math.floor(found.candidate - FIDELITY_MARGIN), show(found.candidate, "dB")
     if limit <= 0:
         return Budget("fidelity", "", f"measured {measured}: the noise is as strong as the signal")
-    return Budget("fidelity", f"{limit}", f"dB, at least; measured {measured}, {FIDELITY_MARGIN:g} dB of margin")
+    return Budget(
+        "fidelity", f"{limit}", f"dB, at least; measured {measured}, {FIDELITY_MARGIN:g} dB of margin"
+    )
 
 
 def _size(result: CaseResult) -> Budget | None:
@@ -75,7 +88,9 @@ def _size(result: CaseResult) -> Budget | None:
     if ratio >= HELPS:
         limit = max(_down(ratio * (1 - SIZE_MARGIN)), 1.0)
         return Budget(
-            "size_ratio", f"{limit:g}", f"at least; measured {show(ratio, 'ratio')}, {SIZE_MARGIN:.0%} of margin"
+            "size_ratio",
+            f"{limit:g}",
+            f"at least; measured {show(ratio, 'ratio')}, {SIZE_MARGIN:.0%} of margin",
         )
     most = math.ceil(size.candidate * (1 + SIZE_MARGIN))
     return Budget(
@@ -92,7 +107,9 @@ def _speed(result: CaseResult) -> Budget | None:
     ratio, low = speed.details["ratio"], speed.details["interval"][0]
     shown = show(ratio, "ratio")
     if ratio < HELPS or low < 1:
-        return Budget("speedup", "", f"measured {shown} on this machine: not faster, so nothing to hold it to")
+        return Budget(
+            "speedup", "", f"measured {shown} on this machine: not faster, so nothing to hold it to"
+        )
     limit = max(_down(ratio * (1 - SPEED_MARGIN)), 1.0)
     reason = f"{SPEED_MARGIN:.0%} of margin" if limit > 1 else "no slower than before"
     return Budget("speedup", f"{limit:g}", f"at least, with --bench; measured {shown} here, {reason}")

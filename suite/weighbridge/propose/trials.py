@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weighbridge.case.load import load_cases
+from weighbridge.case.model import Case
 from weighbridge.case.scaffold import NO_METRIC, Subject, quoted, step_lines
 from weighbridge.contracts import METRICS
 from weighbridge.core.errors import UsageError
@@ -41,9 +42,7 @@ class Trial:
 
 def drop_threshold(metric: str) -> str:
     """A drop of right and wrong is in points; of an error or a score of another scale, only its share means something."""
-    return (
-        "accuracy_drop" if metric in METRICS and METRICS.get(metric).binary else "relative_accuracy_drop"
-    )
+    return "accuracy_drop" if metric in METRICS and METRICS.get(metric).binary else "relative_accuracy_drop"
 
 
 def prepared(subject: Subject, folder: Path) -> tuple[Subject, str | None]:
@@ -80,7 +79,9 @@ def try_recipes(
     subject.check()
     recipes = subject.format.recipes(data=subject.data is not None)
     if not recipes:
-        raise UsageError(f"there is no standard recipe for {subject.format.name} models; see weighbridge list")
+        raise UsageError(
+            f"there is no standard recipe for {subject.format.name} models; see weighbridge list"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     seen, text = prepared(subject, folder)
     if text:
@@ -91,7 +92,7 @@ def try_recipes(
         lines += [f"  - name: {_name(recipe)}", "    recipe:", *step_lines(recipe, "      ")]
         lines.append(f"    thresholds: {{{limits}}}")
     (folder / CASES).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    distinct = {}
+    distinct: dict[str, tuple[tuple[str, ...], Case]] = {}
     for recipe, case in zip(recipes, load_cases(folder / CASES), strict=True):
         distinct.setdefault(str([(ref.key, ref.options) for ref in case.recipe]), (recipe, case))
     chosen = list(distinct.values())

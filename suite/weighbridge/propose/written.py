@@ -50,7 +50,11 @@ def case_files(subject: Subject, trial: Trial, path: Path) -> CaseFile:
     lines = [
         f"# Limits measured by weighbridge on {describe()['cpu']} with {int8}; a speed is of its machine.",
         *head_lines(seen),
-        *([] if subject.data else [f"# With your data, accuracy is judged too: fill in {FILE}, and write", *_with_data()]),
+        *(
+            []
+            if subject.data
+            else [f"# With your data, accuracy is judged too: fill in {FILE}, and write", *_with_data()]
+        ),
         "recipe:",
         *step_lines(trial.recipe),
         "thresholds:",
