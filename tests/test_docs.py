@@ -130,6 +130,8 @@ def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
         assert done.returncode == block.startswith("# fails:"), f"{block}{done.stdout}{done.stderr}"
         if block == "pytest --bench\n":
             assert set(statuses(tmp_path).values()) == {"pass"}
-            assert "speedup" in {verdict["threshold"] for verdict in report_of(tmp_path)["rows"][0]["verdicts"]}
+            assert "speedup" in {
+                verdict["threshold"] for verdict in report_of(tmp_path)["rows"][0]["verdicts"]
+            }
             assert (tmp_path / "reports/latest.html").is_file()
     assert statuses(tmp_path)["dynamic::speedup"] == "fail"

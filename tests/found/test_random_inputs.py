@@ -10,7 +10,7 @@ import pytest
 from tests.found.text_model import network, texts
 from tests.projects import weigh, write_project
 
-from weighbridge.case.scaffold import scaffold
+from weighbridge.case.scaffold import Subject, scaffold
 from weighbridge.contracts import THRESHOLDS, Limit
 from weighbridge.core.results import Status
 
@@ -62,7 +62,7 @@ def test_random_needs_shapes_where_the_file_declares_none(tmp_path: Path) -> Non
 
 def test_the_first_case_is_honest_without_data_and_better_with_it(folder: Path) -> None:
     """Without data it claims no accuracy and no fidelity; both run as they are written."""
-    bare, full = scaffold("text.onnx", None), scaffold("text.onnx", "texts.npz")
+    bare, full = scaffold(Subject("text.onnx")), scaffold(Subject("text.onnx", data="texts.npz"))
     assert "inputs: random" in bare
     assert "data:" in bare.replace("# data:", "data:")
     stated = [line.strip() for line in bare.splitlines() if not line.startswith("#")]
@@ -78,7 +78,7 @@ def test_the_first_case_is_honest_without_data_and_better_with_it(folder: Path) 
 def test_every_first_case_is_a_valid_one(tmp_path: Path, model: str, data: str | None) -> None:
     from weighbridge.case.load import load_cases
 
-    (tmp_path / "case.yaml").write_text(scaffold(model, data))
+    (tmp_path / "case.yaml").write_text(scaffold(Subject(model, data=data)))
     (case,) = load_cases(tmp_path / "case.yaml")
     assert (case.data is None) == (data is None)
     assert (case.inputs is None) == (data is not None)

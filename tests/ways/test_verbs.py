@@ -115,14 +115,20 @@ def test_a_folder_of_cases_that_do_not_count_is_told(project: Project, pytester:
     pytester.runpytest_inprocess("gates/").assert_outcomes(passed=2)
 
 
-def test_cases_that_count_and_folders_that_were_not_named_are_no_news(
+def test_folders_that_were_not_named_and_those_of_tests_are_no_news(
     project: Project, pytester: pytest.Pytester
 ) -> None:
     project()
     Path("more").mkdir()
     Path("more/net.yaml").write_text(Path("cases/net.yaml").read_text())
-    for arguments in ((), ("cases", "more")):
-        assert "reads like a case" not in pytester.runpytest_inprocess(*arguments).stdout.str()
+
+    def told(*arguments: str) -> bool:
+        return "reads like a case" in pytester.runpytest_inprocess(*arguments).stdout.str()
+
+    assert not told()
+    assert told("cases", "more")
+    Path("more/test_it.py").write_text("def test(): pass\n")
+    assert not told("cases", "more")
 
 
 @pytest.mark.parametrize("flag", [["-n", "2"], ["-n2"], ["-nauto"], ["--numprocesses=2"]])

@@ -103,6 +103,14 @@ class Session:
 
             items += [item for item in collected if isinstance(item, FaultItem) and item not in items]
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """A folder that was named and holds tests is none of cases, whatever YAML lies in it."""
+        if self.overlooked:
+            tested = {folder for item in session.items for folder in item.path.parents}
+            here = self.config.invocation_params.dir
+            named = {(here / arg.partition("::")[0]).resolve() for arg in self.config.args} & tested
+            self.overlooked = [path for path in self.overlooked if named.isdisjoint(path.parents)]
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: what --fresh means to one worker it means to all."""
@@ -159,7 +167,7 @@ class Session:
             from weighbridge.plugin.reporting import show
 
             show(terminalreporter, list(self.rows.values()), self.settings, self.written, self.trouble)
-        if self.overlooked and not self.rows:
+        if self.overlooked:
             from weighbridge.plugin.reporting import show_overlooked
 
             show_overlooked(terminalreporter, self.overlooked, self.settings)
