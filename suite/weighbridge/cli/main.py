@@ -12,10 +12,12 @@ from weighbridge.cli import (
     audit,
     cache,
     check,
+    explain,
     init,
     inspect,
     names,
     new,
+    plan,
     report,
     running,
     schema,
@@ -25,7 +27,22 @@ from weighbridge.cli import (
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.report.escape import terminal
 
-VERBS = (init, trial, running, check, new, names, schema, report, cache, inspect, audit, verify)
+VERBS = (
+    init,
+    trial,
+    running,
+    explain,
+    plan,
+    check,
+    new,
+    names,
+    schema,
+    report,
+    cache,
+    inspect,
+    audit,
+    verify,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.help()
         return 0
     named = next((index for index, word in enumerate(words) if word.startswith("-")), len(words))
-    return int(pytest.main([*_case_files(words[:named] or ["cases"]), *words[named:]]))
+    return int(pytest.main([*case_files(words[:named] or ["cases"]), *words[named:]]))
 
 
-def _case_files(names: list[str]) -> list[str]:
+def case_files(names: list[str]) -> list[str]:
     """The names, with a folder's case files in its place; raises `UsageError` where there are none."""
     from weighbridge.core.errors import UsageError
 
