@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from tests.projects import report_of, statuses, write_project
-from tests.ways.made import in_folder
+from tests.ways.made import in_folder, wide
 
 from weighbridge.case.load import load_cases
 from weighbridge.cli.main import main
@@ -28,7 +31,7 @@ def test_it_prints_the_table_the_front_and_what_to_take(
 ) -> None:
     assert main(["try", "model.onnx", "--data", "samples.npz"]) == 0
     out = capsys.readouterr().out
-    assert "5 cases: " in out
+    assert "4 cases: " in out
     for name in ("static", "static-per_channel", "dynamic"):
         assert f"  {name} " in out
     assert "front " in out
@@ -62,6 +65,18 @@ def test_what_was_tried_is_a_case_file_that_pytest_runs_again(
     result.assert_outcomes(passed=3)
     (row,) = report_of(project)["rows"]
     assert all(step["cached"] for step in row["steps"]), "by the same store"
+
+
+def test_no_layers_are_sought_while_trying(project: Path) -> None:
+    """They take a minute a recipe; the command that the table names seeks them."""
+    wide(Path("model.onnx"), hidden=256)
+    x = np.random.default_rng(1).standard_normal((2000, 16)).astype("float32")
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": x})
+    np.savez("samples.npz", x=x, y=np.argmax(outputs, axis=1))
+    assert main(["try", "model.onnx", "--data", "samples.npz", "--max-drop", "1e-6", "--report", "json"]) == 1
+    rows = json.loads(Path("reports/try.json").read_text())["rows"]
+    assert {row["status"] for row in rows} == {"fail"}
+    assert all(row["layer_errors"] is None for row in rows)
 
 
 def test_a_report_of_the_trials(project: Path) -> None:
@@ -130,19 +145,22 @@ def names(weighed: object) -> list[str]:
 def test_the_front_is_what_nothing_beats() -> None:
     found = weigh(
         [
+            trial("ruined", 100, 3.0, 0.5),
             trial("small", 200, 0.5, 0.0),
             trial("fast", 300, 2.0, 0.0),
             trial("beaten", 310, 1.9, 0.001),
             trial("exact", 400, 1.0, -0.001),
         ]
     )
-    assert names(front(found)) == ["small", "fast", "exact"]
+    assert names(front(found)) == ["ruined", "small", "fast", "exact"]
     best = recommended(found)
     assert best is not None
     assert best.trial.result.name == "fast"
     shown = show_front(found)
     assert "smallest" in shown.splitlines()[1]
     assert "fastest, recommended" in shown.splitlines()[2]
+    assert "ruined" not in shown
+    assert show_front(found[:1]).splitlines()[1].endswith("loses more than it may")
 
 
 def test_between_gains_that_noise_moves_what_loses_less_is_taken() -> None:

@@ -83,7 +83,6 @@ class OnnxModel(FormatBase):
         static = (
             ("quantize: static", "per_channel: true"),
             ("quantize: static",),
-            ("quantize: static", "per_channel: true", "calibration: percentile"),
         )
         return (
             *(static if data else ()),

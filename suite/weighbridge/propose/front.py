@@ -102,14 +102,16 @@ def recommended(weighed: Sequence[Weighed]) -> Weighed | None:
 
 
 def show_front(weighed: Sequence[Weighed]) -> str:
-    """The front as a table, and what each of it is best at."""
+    """The front as a table, and what each of it is best at: of those that hold, and of all only where none does."""
     from tabulate import tabulate
 
-    shown = front(weighed)
+    held = [one for one in weighed if one.holds]
+    shown = front(held or weighed)
     names: dict[int, list[str]] = {id(one): [] for one in shown}
-    names[id(min(shown, key=lambda one: one.bytes))].append("smallest")
+    if held:
+        names[id(min(shown, key=lambda one: one.bytes))].append("smallest")
     timed = [one for one in shown if one.speedup is not None]
-    if timed:
+    if held and timed:
         names[id(max(timed, key=lambda one: one.speedup or 0.0))].append("fastest")
     best = recommended(weighed)
     if best is not None and id(best) in names:
