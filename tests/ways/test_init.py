@@ -74,6 +74,19 @@ def test_splits_of_the_users_own_are_left_alone(project: Path) -> None:
     assert load_cases(Path("cases/both/gate.yaml"))[0].data == "../../both.npz"
 
 
+def test_a_recipe_that_could_not_be_carried_out_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code that gives no calibration split leaves what needs none."""
+    Path("data.py").write_text(
+        "import numpy as np\n\ndef splits():\n    found = np.load('samples.npz')\n"
+        "    return {'test': (found['x'], found['y'])}\n"
+    )
+    assert init("--data", "data.py:splits") == 0
+    assert "note: static could not be carried out: " in capsys.readouterr().out
+    assert load_cases(Path("cases/model/gate.yaml"))[0].recipe[0].method == "dynamic"
+
+
 def test_without_data_no_accuracy_is_claimed_and_a_stub_is_written(
     project: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.propose.front import recommended, second_choice, weigh, why_nothing_holds
     from weighbridge.propose.splits import FILE, stub
     from weighbridge.propose.trials import CASES
+    from weighbridge.report.escape import terminal
 
     subject = subject_of(arguments)
     folder = arguments.into or Path("cases") / subject.name
@@ -48,6 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = best or second_choice(weighed)
     if chosen is None:
         raise UsageError(why_nothing_holds(weighed))
+    for trial in trials:
+        if trial.trouble is not None:
+            print(terminal(f"note: {trial.result.name} could not be carried out: {trial.trouble}"))
     if best is None:
         print(f"note: {why_nothing_holds(weighed)}; the case holds it to what it has")
     made = written.case_files(subject, chosen.trial, folder / CASES)

@@ -60,7 +60,7 @@ class Session:
         self.written: list[Path] = []
         self.trouble = ""
         self.overlooked: list[Path] = []
-        """In folders that were named: files that read like cases and count as none."""
+        """YAML files that count as no cases; after collection, those that read like some."""
 
     @property
     def controls(self) -> bool:
@@ -71,8 +71,7 @@ class Session:
         if file_path.suffix not in YAML:
             return None
         if not (parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)):
-            if self.config.args_source is pytest.Config.ArgsSource.ARGS and _reads_like_a_case(file_path):
-                self.overlooked.append(file_path)
+            self.overlooked.append(file_path)
             return None
         from weighbridge.plugin.items import CaseFile
         from weighbridge.plugin.runner import RUNNER, Runner
@@ -104,12 +103,16 @@ class Session:
             items += [item for item in collected if isinstance(item, FaultItem) and item not in items]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """A folder that was named and holds tests is none of cases, whatever YAML lies in it."""
+        """A folder that was named, or the whole project, is none of cases where it holds tests, whatever YAML lies in it."""
         if self.overlooked:
             tested = {folder for item in session.items for folder in item.path.parents}
             here = self.config.invocation_params.dir
             named = {(here / arg.partition("::")[0]).resolve() for arg in self.config.args} & tested
-            self.overlooked = [path for path in self.overlooked if named.isdisjoint(path.parents)]
+            self.overlooked = [
+                path
+                for path in self.overlooked
+                if named.isdisjoint(path.parents) and _reads_like_a_case(path)
+            ]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -62,9 +62,9 @@ def splitting(subject: Subject, folder: Path) -> str | None:
     if len({array.shape[:1] for array in arrays.values()}) != 1 or not next(iter(arrays.values())).ndim:
         return None
     names = {key.removeprefix("test_"): key for key in arrays}
-    if not all(key.isprintable() and '"' not in key and "\\" not in key for key in arrays):
-        return None
     path = subject.seen_from(folder).data or ""
+    if not all(text.isprintable() and not {'"', "\\"} & set(text) for text in (path, *arrays)):
+        return None  # it would have to be quoted in the code
     return _SPLIT.format(
         name=Path(path).name,
         share=SHARE,
