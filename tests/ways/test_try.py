@@ -177,6 +177,7 @@ def test_between_gains_that_noise_moves_what_loses_less_is_taken() -> None:
             trial("slow", 250, 0.2, 0.0),
             "smaller without making it slower; the best, slow: 4 times smaller, 5 times slower",
         ),
+        (trial("half", 200, 0.5, 0.0), "slower; the best, half: 5 times smaller, 2 times slower"),
         (
             trial("large", 1100, 1.5, 0.0),
             "the best, large: 1.1 times larger, 1.5 times faster, 0 points lost",

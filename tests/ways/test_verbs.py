@@ -104,6 +104,7 @@ def test_whatever_a_case_names_has_its_options_listed(name: str, capsys: pytest.
 def test_a_folder_of_cases_that_do_not_count_is_told(project: Project, pytester: pytest.Pytester) -> None:
     project().rename("gates")
     Path("gates/other.yaml").write_text("thresholds of nothing\n")
+    assert "reads like a case" in pytester.runpytest_inprocess().stdout.str()
     result = pytester.runpytest_inprocess("gates/")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(
