@@ -145,6 +145,16 @@ def test_no_file_of_the_users_is_written_over(
     assert path.read_text() == "# mine\n"
 
 
+def test_an_error_is_held_to_a_share_of_itself(project: Path, pytester: pytest.Pytester) -> None:
+    """A point of a mean squared error says nothing."""
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": samples(2, 400)[0]})
+    noise = np.random.default_rng(1).standard_normal(outputs.shape).astype("float32")
+    np.savez("samples.npz", x=samples(2, 400)[0], y=outputs + noise)
+    assert init("--data", "samples.npz", "--metric", "mse") == 0
+    assert 0.05 <= thresholds("cases/model/gate.yaml")["relative_accuracy_drop"].max < 0.2
+    pytester.runpytest_inprocess("cases/model/gate.yaml").assert_outcomes(passed=4)
+
+
 def test_a_second_model_has_its_own_folder_and_the_same_workflow(project: Path) -> None:
     assert init() == 0
     Path("model.onnx").rename("other.onnx")

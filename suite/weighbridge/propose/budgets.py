@@ -31,7 +31,7 @@ class Budget:
     @property
     def line(self) -> str:
         return (
-            f"  {f'{self.name}: {self.limit}':<24}# {self.why}"
+            f"  {f'{self.name}: {self.limit}':<23} # {self.why}"
             if self.limit
             else f"  # {self.name}: {self.why}"
         )
