@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     configured = written.has_settings(Path.cwd())
     if not configured:
         around[Path("pytest.ini")] = written.settings(folder)
-    refuse_existing({folder / CASES: "", folder / FILE: "", **around})
+    refuse_existing({folder / CASES: "", folder / FILE: ""}, "choose another folder with --into")
+    refuse_existing(around, "leave it out with --no-ci")
     trials = trials_of(arguments, subject, not arguments.no_bench, [])
     weighed = weigh(trials)
     best = recommended(weighed)

@@ -8,14 +8,14 @@ from pathlib import Path
 from weighbridge.core.errors import UsageError
 
 
-def refuse_existing(paths: Mapping[Path, str]) -> None:
+def refuse_existing(paths: Mapping[Path, str], instead: str = "choose another place") -> None:
     """Raises `UsageError` where a file is there that holds something else: nothing of a user's is written over."""
     taken = [str(path) for path, text in paths.items() if path.exists() and not _holds(path, text)]
     if taken:
         what, them = ("files are", "them") if len(taken) > 1 else ("file is", "it")
         raise UsageError(
-            f"{' and '.join(taken)}: the {what} there already, and nothing is written over; move {them} away, or choose "
-            "another place"
+            f"{' and '.join(taken)}: the {what} there already, and nothing is written over; move {them} away, or "
+            f"{instead}"
         )
 
 
