@@ -155,6 +155,20 @@ def test_an_error_is_held_to_a_share_of_itself(project: Path, pytester: pytest.P
     pytester.runpytest_inprocess("cases/model/gate.yaml").assert_outcomes(passed=4)
 
 
+def test_the_users_own_code_may_lie_where_the_case_will(project: Path) -> None:
+    own = Path("cases/model/data.py")
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "import numpy as np\n\ndef splits():\n    found = np.load('samples.npz')\n"
+        "    part = lambda rows: (found['x'][rows], found['y'][rows])\n"
+        "    return {'calibration': part(slice(50)), 'test': part(slice(50, None))}\n"
+    )
+    text = own.read_text()
+    assert init("--data", "cases/model/data.py:splits") == 0
+    assert load_cases(Path("cases/model/gate.yaml"))[0].data == "data.py:splits"
+    assert own.read_text() == text
+
+
 def test_a_second_model_has_its_own_folder_and_the_same_workflow(project: Path) -> None:
     assert init() == 0
     Path("model.onnx").rename("other.onnx")

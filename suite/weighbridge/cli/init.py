@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.errors import UsageError
     from weighbridge.propose import written
     from weighbridge.propose.front import recommended, second_choice, weigh, why_nothing_holds
-    from weighbridge.propose.splits import FILE, stub
+    from weighbridge.propose.splits import FILE, splitting, stub
     from weighbridge.propose.trials import CASES
     from weighbridge.report.escape import terminal
 
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     configured = written.has_settings(Path.cwd())
     if not configured:
         around[Path("pytest.ini")] = written.settings(folder)
-    refuse_existing({folder / CASES: "", folder / FILE: ""}, "choose another folder with --into")
+    own = [CASES, *([FILE] if subject.data is None or splitting(subject, folder) else [])]
+    refuse_existing({folder / name: "" for name in own}, "choose another folder with --into")
     refuse_existing(around, "leave it out with --no-ci")
     trials = trials_of(arguments, subject, not arguments.no_bench, [])
     weighed = weigh(trials)
