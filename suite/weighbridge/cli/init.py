@@ -11,7 +11,7 @@ from weighbridge.cli.verbs import add_verb, say
 
 if TYPE_CHECKING:
     from weighbridge.case.scaffold import Subject
-    from weighbridge.propose.trials import Trial
+    from weighbridge.propose.front import Weighed
     from weighbridge.propose.written import CaseFile
 
 _EXAMPLES = "example: weighbridge init model.onnx --data samples.npz, then: pytest --bench"
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if subject.data is None:
         files[folder / FILE] = stub(_inputs(subject))
     write_new(files)
-    _tell(files, chosen.trial, made, configured)
+    _tell(files, chosen, made, configured)
     return _check(made.case, arguments.executor)
 
 
@@ -71,12 +71,10 @@ def _inputs(subject: Subject) -> list[str]:
     return [f"{port['name']}: {port['dtype']} {port['shape']}" for port in subject.format.ports(model)[0]]
 
 
-def _tell(files: dict[Path, str], trial: Trial, made: CaseFile, configured: bool) -> None:
-    from weighbridge.propose.front import Weighed, in_words, weigh
+def _tell(files: dict[Path, str], chosen: Weighed, made: CaseFile, configured: bool) -> None:
+    from weighbridge.propose.front import in_words
 
-    (one,) = weigh([trial])
-    assert isinstance(one, Weighed)
-    print(f"{trial.result.name}: {in_words(one)}\n")
+    print(f"{chosen.trial.result.name}: {in_words(chosen)}\n")
     print("".join(f"    {line}\n" for line in made.files[made.case].splitlines()))
     print("wrote " + ", ".join(str(path) for path in files))
     if configured:
