@@ -1,13 +1,16 @@
-"""The README is executed: its files are written, its cases run, its tables compared with the registries."""
+"""The documentation is executed: README and tutorial. Their files are written, cases run, commands carried out; the
+README's tables are compared with the registries."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.projects import report_of, statuses
 
 from weighbridge.case.load import load_cases
 
@@ -69,14 +72,6 @@ def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pyt
     result.assert_outcomes(passed=2, xfailed=1)
 
 
-def test_the_onnx_case_is_what_the_command_writes(project: Path) -> None:
-    from weighbridge.case.scaffold import scaffold
-
-    written = [line.split("#")[0].rstrip() for line in scaffold("model.onnx", None).splitlines()]
-    shown = [line.split("#")[0].rstrip() for line in FILES["cases/mine/onnx.yaml"].splitlines()]
-    assert shown == written
-
-
 def test_the_extension_of_the_manual_is_caught_changing_nothing(
     project: Path, pytester: pytest.Pytester
 ) -> None:
@@ -114,3 +109,29 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
+    """Every block in its order, from an empty folder, as a reader would: with nothing edited the gate is green."""
+    tutorial = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for language, block in re.findall(r"```(python|yaml|bash)\n(.*?)```", tutorial, re.DOTALL):
+        if language != "bash":
+            name, text = re.match(r"# file: (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
+            (tmp_path / name).write_text(text)
+            continue
+        done = subprocess.run(
+            ["bash", "-e", "-c", block],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == block.startswith("# fails:"), f"{block}{done.stdout}{done.stderr}"
+        if block == "pytest --bench\n":
+            assert set(statuses(tmp_path).values()) == {"pass"}
+            assert "speedup" in {
+                verdict["threshold"] for verdict in report_of(tmp_path)["rows"][0]["verdicts"]
+            }
+            assert (tmp_path / "reports/latest.html").is_file()
+    assert statuses(tmp_path)["dynamic::speedup"] == "fail"

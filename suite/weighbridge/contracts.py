@@ -109,8 +109,9 @@ class Format(Protocol):
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
         ...
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        """The step that `weighbridge new` suggests, a line of YAML an option; without `data` nothing is calibrated."""
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        """The steps that `weighbridge try` tries, each a recipe of its own and a line of YAML an option; the first is what
+        `weighbridge new` suggests. Without `data` nothing is calibrated."""
         ...
 
     def companions(self, path: Path) -> tuple[Path, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from weighbridge.case.load import load_cases
-from weighbridge.case.scaffold import scaffold
+from weighbridge.case.scaffold import Subject, scaffold
 from weighbridge.contracts import ENGINES, FORMATS, Model
 from weighbridge.core.errors import UsageError
 from weighbridge.engines.base import EngineBase
@@ -25,7 +25,7 @@ def named(name: str) -> str:
 @pytest.mark.parametrize("data", [None, "model.py:data"])
 @pytest.mark.parametrize("name", RUNNING)
 def test_what_a_format_suggests_is_a_valid_case(name: str, data: str | None, tmp_path: Path) -> None:
-    text = scaffold(named(name), data).replace(", weights: model.safetensors", "")
+    text = scaffold(Subject(named(name), data=data)).replace(", weights: model.safetensors", "")
     (tmp_path / "case.yaml").write_text(text)
     (case,) = load_cases(tmp_path / "case.yaml")
     assert case.model.format == name
@@ -34,13 +34,13 @@ def test_what_a_format_suggests_is_a_valid_case(name: str, data: str | None, tmp
 
 @pytest.mark.parametrize("model", ["model.h6", "model", "model.ONNXX"])
 def test_a_file_of_no_format_is_refused_with_what_there_is(model: str) -> None:
-    with pytest.raises(UsageError, match=r"known: .*\.onnx.*file\.py:callable"):
-        scaffold(model, None)
+    with pytest.raises(UsageError, match=r"valid: .*\.onnx.*file\.py:callable"):
+        scaffold(Subject(model))
 
 
 def test_a_suffix_is_read_whatever_its_case() -> None:
     assert format_of(Path("NET.ONNX")) == "onnx"
-    assert scaffold("NET.ONNX", None).startswith("model: {onnx: NET.ONNX}")
+    assert scaffold(Subject("NET.ONNX")).startswith("model: {onnx: NET.ONNX}")
 
 
 class Half(FormatBase):
@@ -51,8 +51,8 @@ class Half(FormatBase):
     engine = "halves"
     declares_inputs = True
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        return ("prune: half", "amount: 0.5")
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        return (("prune: half", "amount: 0.5"),)
 
 
 class Halves(EngineBase):
@@ -65,7 +65,7 @@ def test_a_new_format_and_engine_are_a_file_each(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(FORMATS._entries, "half", Half())
     monkeypatch.setitem(ENGINES._entries, "halves", Halves())
     assert format_of(Path("a.half")) == "half"
-    assert "inputs: random" in scaffold("a.half", None)
-    assert "  - prune: half\n    amount: 0.5" in scaffold("a.half", None)
+    assert "inputs: random" in scaffold(Subject("a.half"))
+    assert "  - prune: half\n    amount: 0.5" in scaffold(Subject("a.half"))
     assert FORMATS.get("half").companions(Path("a.half")) == ()
     assert FORMATS.get("half").ports(Model("half", None)) == ([], [])

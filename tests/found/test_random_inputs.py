@@ -13,7 +13,7 @@ from tests.found.text_model import network, texts
 from tests.projects import weigh, write_project
 
 from weighbridge.case.load import load_cases
-from weighbridge.case.scaffold import scaffold
+from weighbridge.case.scaffold import Subject, scaffold
 from weighbridge.contracts import THRESHOLDS, Array, Inputs, Limit
 from weighbridge.core.batches import count
 from weighbridge.core.errors import CaseError
@@ -108,7 +108,7 @@ def test_what_a_file_leaves_open_is_named_and_drawn_of_its_types(tmp_path: Path)
     stated = "inputs: {ids: [tokens], state: [2, 4], gain: []}", "batch: {state: 1, gain: null}"
     message = weigh(tmp_path, f"{case}inputs: random\n").message
     assert f"write them, `{stated[0]}` and `{stated[1]}`" in message
-    first = scaffold(str(tmp_path / "open.onnx"), None)
+    first = scaffold(Subject(str(tmp_path / "open.onnx")))
     assert "\n".join(stated) in first
     (tmp_path / "case.yaml").write_text(first)
     with pytest.raises(CaseError, match=r"inputs\.ids\.0: should be a whole number, not 'tokens'"):
@@ -146,7 +146,7 @@ def test_the_batch_is_found_in_the_shapes_of_a_file(shapes: dict[str, Any], line
 
 def test_the_first_case_is_honest_without_data_and_better_with_it(folder: Path) -> None:
     """Without data it claims no accuracy and no fidelity; both run as they are written."""
-    bare, full = scaffold("text.onnx", None), scaffold("text.onnx", "texts.npz")
+    bare, full = scaffold(Subject("text.onnx")), scaffold(Subject("text.onnx", data="texts.npz"))
     assert "inputs: random" in bare
     assert "data:" in bare.replace("# data:", "data:")
     stated = [line.strip() for line in bare.splitlines() if not line.startswith("#")]
@@ -160,7 +160,7 @@ def test_the_first_case_is_honest_without_data_and_better_with_it(folder: Path) 
 @pytest.mark.parametrize("model", ["model.py:net", "a.onnx", "a.tflite", "a.keras", "a.pt2"])
 @pytest.mark.parametrize("data", [None, "data.py:splits"])
 def test_every_first_case_is_a_valid_one(tmp_path: Path, model: str, data: str | None) -> None:
-    (tmp_path / "case.yaml").write_text(scaffold(model, data))
+    (tmp_path / "case.yaml").write_text(scaffold(Subject(model, data=data)))
     (case,) = load_cases(tmp_path / "case.yaml")
     assert (case.data is None) == (data is None)
     assert (case.inputs is None) == (data is not None)

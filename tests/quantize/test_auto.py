@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ Project = Callable[..., Path]
 def network(*ruined: int) -> Model:
     """Four products. The first channel between two of them is a thousand times the others behind each of `ruined`."""
     random = np.random.default_rng(0)
-    pairs = zip(WIDTHS, WIDTHS[1:], strict=False)
+    pairs = itertools.pairwise(WIDTHS)
     weights = [(random.standard_normal(pair) / np.sqrt(pair[0])).astype(np.float32) for pair in pairs]
     for layer in ruined:
         weights[layer][:, 0] *= 1000

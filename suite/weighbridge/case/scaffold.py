@@ -1,44 +1,145 @@
-"""A first case file for a user's own model: ten lines to change, not a manual to read."""
+"""The text of a case for a user's own model: ten lines to change, not a manual to read."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Format
-from weighbridge.core.errors import UsageError
+from weighbridge.core.errors import UsageError, did_you_mean
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.finished import reading
 from weighbridge.formats.stated_inputs import stated_inputs
 from weighbridge.formats.suffixes import format_of
 
+NO_METRIC = "none"
+"""For samples without labels, which calibrate and compare outputs."""
 
-def scaffold(model: str, data: str | None) -> str:
-    """The text of a case for `model` (a file, or file.py:callable) and `data` (file.py:callable, .npz, or None).
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and its data as a user names them: files, or `file.py:callable`, relative to the working directory."""
+
+    model: str
+    weights: str | None = None
+    data: str | None = None
+    metric: str = "accuracy"
+    """A name or reference, or `NO_METRIC`."""
+
+    @property
+    def format(self) -> Format:
+        """Of `file.py:callable` the format that code builds, of a file that of its suffix; raises `UsageError`."""
+        if _split(self.model)[1]:
+            return next(format_ for format_ in FORMATS if not format_.whole_file)
+        try:
+            return FORMATS.get(format_of(Path(self.model)))
+        except UsageError as error:
+            raise UsageError(f"{error}; file.py:callable for a torch module") from None
+
+    @property
+    def name(self) -> str:
+        """What a folder or a file of this model is called."""
+        location, called = _split(self.model)
+        stem = called or Path(location).stem
+        return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "model"
+
+    @property
+    def judges_accuracy(self) -> bool:
+        return self.data is not None and self.metric != NO_METRIC
+
+    def check(self) -> None:
+        """Raises `UsageError` where a file is not there, or where nothing can be run for want of data."""
+        format_ = self.format
+        for reference in filter(None, (self.model, self.weights, self.data)):
+            path = Path(_split(reference)[0])
+            if not path.exists() and not _is_module(reference):
+                siblings = [file.name for file in path.parent.glob("*")] if path.parent.is_dir() else []
+                close = [name for name in siblings if Path(name).suffix == path.suffix]
+                raise UsageError(f"no file {path}{did_you_mean(path.name, close)}")
+        if self.data is not None and not (self.data.endswith(".npz") or _split(self.data)[1]):
+            raise UsageError(
+                f"--data {self.data}: expected an .npz, or file.py:callable that gives the splits"
+            )
+        if self.data is None and not format_.declares_inputs:
+            raise UsageError(
+                f"a {format_.name} model does not say what inputs it takes, so it needs --data (an .npz, or file.py:callable)"
+            )
+
+    def seen_from(self, folder: Path) -> Subject:
+        """The same with references that hold in a file that lies in `folder`."""
+
+        def moved(reference: str | None) -> str | None:
+            if reference is None or _is_module(reference):
+                return reference
+            location, name = _split(reference)
+            path = Path(os.path.relpath(location, folder)).as_posix()
+            return f"{path}:{name}" if name else path
+
+        return replace(
+            self,
+            model=moved(self.model) or "",
+            weights=moved(self.weights),
+            data=moved(self.data),
+            metric=moved(self.metric) or "" if ":" in self.metric else self.metric,
+        )
+
+    def model_line(self) -> str:
+        weights = f", weights: {quoted(self.weights)}" if self.weights else ""
+        return f"model: {{{self.format.name}: {quoted(self.model)}{weights}}}"
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """The file, and the callable in it (empty for a file alone)."""
+    found = re.fullmatch(r"(.+):([^\W\d][\w.]*)", reference)
+    return (found[1], found[2]) if found else (reference, "")
+
+
+def _is_module(reference: str) -> bool:
+    """`package.module:callable`, which no folder matters to."""
+    location, name = _split(reference)
+    return bool(name) and not location.endswith(".py")
+
+
+def quoted(text: str) -> str:
+    """`text` as a YAML scalar, in quotes where it could be read otherwise."""
+    return text if re.fullmatch(r"[\w./][\w./:+@-]*", text) and not text.endswith(":") else json.dumps(text)
+
+
+def scaffold(subject: Subject, folder: Path | None = None) -> str:
+    """The text of a first case for `subject`, whose limits are what is usual and nothing measured.
+
+    Where the case is to lie in `folder`, its references hold from there.
 
     Without data nothing is calibrated and no accuracy is claimed: the case holds what random inputs can tell, and says
     what to write when there is data. Raises `UsageError` for a file of no known format, `StageError` for one that cannot
     be read.
     """
-    format_ = _format_of(model)
-    weights = "" if format_.whole_file else ", weights: model.safetensors"
-    lines = [f"model: {{{format_.name}: {model}{weights}}}"]
-    if data:
+    format_ = subject.format
+    seen = subject if folder is None else subject.seen_from(folder)
+    if not (seen.weights or format_.whole_file):
+        seen = replace(seen, weights="model.safetensors")
+    lines = [seen.model_line()]
+    if seen.data:
         lines += [
-            f"data: {data}    # gives the splits test and calibration, each (inputs, targets)",
+            f"data: {quoted(seen.data)}    # gives the splits test and calibration, each (inputs, targets)",
             "metric: accuracy",
             "recipe:",
-            *_step(format_.first_recipe(data=True)),
+            *step_lines(format_.recipes(data=True)[0]),
             "thresholds:",
             "  accuracy_drop: 0.01     # at most, absolute",
         ]
     else:
         lines += [
-            *_inputs(format_, Path(model)),
+            *_inputs(format_, Path(subject.model)),
             "# with data, better: accuracy is judged, and activations can be calibrated",
             "# data: data.py:splits",
             "recipe:",
-            *_step(format_.first_recipe(data=False)),
-            *_step(format_.first_recipe(data=True), "# "),
+            *step_lines(format_.recipes(data=False)[0]),
+            *step_lines(format_.recipes(data=True)[0], "# "),
             "thresholds:",
             "# accuracy_drop: 0.01     # at most, absolute",
         ]
@@ -47,17 +148,6 @@ def scaffold(model: str, data: str | None) -> str:
         "  speedup: 1.2            # at least, with --bench",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _format_of(model: str) -> Format:
-    """Of `file.py:callable` the format that code builds, of a file that of its suffix; raises `UsageError`."""
-    path, _, name = model.rpartition(":")
-    if path and name:
-        return next(format_ for format_ in FORMATS if not format_.whole_file)
-    try:
-        return FORMATS.get(format_of(Path(model)))
-    except UsageError as error:
-        raise UsageError(f"{error}; file.py:callable for a torch module") from None
 
 
 def _inputs(format_: Format, path: Path) -> tuple[str, ...]:
@@ -77,6 +167,6 @@ def _inputs(format_: Format, path: Path) -> tuple[str, ...]:
     return ("inputs: random",)
 
 
-def _step(lines: tuple[str, ...], indent: str = "  ") -> list[str]:
+def step_lines(step: Sequence[str], indent: str = "  ") -> list[str]:
     """The lines of one step as an item of the list `recipe`."""
-    return [f"{indent}{'-' if index == 0 else ' '} {line}" for index, line in enumerate(lines)]
+    return [f"{indent}{'-' if index == 0 else ' '} {line}" for index, line in enumerate(step)]

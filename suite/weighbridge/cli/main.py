@@ -6,19 +6,54 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from weighbridge.cli import audit, cache, check, inspect, names, new, report, schema, verify
+from weighbridge.cli import (
+    audit,
+    cache,
+    check,
+    explain,
+    init,
+    inspect,
+    names,
+    new,
+    plan,
+    report,
+    running,
+    schema,
+    trial,
+    verify,
+)
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.report.escape import terminal
 
-VERBS = (check, new, names, schema, report, cache, inspect, audit, verify)
+VERBS = (
+    init,
+    trial,
+    running,
+    explain,
+    plan,
+    check,
+    new,
+    names,
+    schema,
+    report,
+    cache,
+    inspect,
+    audit,
+    verify,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file, 141 where nobody reads the output to its end."""
     parser = argparse.ArgumentParser(
-        prog="weighbridge", description="The gate for pruned and quantized models."
+        prog="weighbridge",
+        description="The gate for pruned and quantized models.",
+        epilog="start with: weighbridge init model.onnx --data samples.npz",
     )
+    parser.add_argument("--version", action=_Version, help="print the version, and those of what it runs on")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in VERBS:
         verb.register(verbs)
@@ -33,6 +68,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WeighbridgeError as error:
         print(terminal(f"weighbridge: {error}", lines=True), file=sys.stderr)
         return 2
+
+
+class _Version(argparse.Action):
+    """Reads the versions when they are asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        found = {
+            name: _version(name) for name in ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow")
+        }
+        beside = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+        python = sys.version.split()[0]
+        print(f"weighbridge {_version('weighbridge')} (Python {python}{beside and f', {beside}'})")
+        parser.exit()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

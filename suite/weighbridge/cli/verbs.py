@@ -12,10 +12,17 @@ CODES = """exit codes: 0 within the budget; 1 over it, or refused; 2 wrong use, 
 
 
 def add_verb(
-    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str = ""
+    verbs: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    epilog: str = "",
+    **options: Any,
 ) -> argparse.ArgumentParser:
-    """A subparser; `run` gives the exit code."""
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=epilog)
+    """A subparser; `run` gives the exit code, `options` are argparse's."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=text, description=text, epilog=epilog, **options
+    )
     parser.set_defaults(run=run)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,8 @@ def read_npz(path: Path) -> dict[str, Array]:
     if not path.is_file():
         siblings = [file.name for file in path.parent.glob("*.npz")] if path.parent.is_dir() else []
         raise StageError("data", f"no file {path}{did_you_mean(path.name, siblings)}")
+    if not zipfile.is_zipfile(path):
+        raise StageError("data", f"{path.name} is no .npz, or a damaged one; numpy.savez writes them")
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

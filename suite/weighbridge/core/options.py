@@ -33,17 +33,19 @@ def read_confidence(text: str) -> float:
 class EngineOptions(Options):
     """Options that every engine takes. One thread unless the case says otherwise: see ARCHITECTURE.md."""
 
-    threads: int = Field(default=1, ge=1, le=1024)
+    threads: int = Field(default=1, ge=1, le=1024, description="How many threads it computes with.")
 
 
 class Limit(Options):
     """A threshold as the case states it. At least one of `min`, `max`, `equals`."""
 
-    min: float | None = None
-    max: float | None = None
-    equals: float | None = None
-    confidence: float | None = None
-    """Given: the verdict must be at least this sure, between 0.5 and 1, or it is inconclusive."""
+    min: float | None = Field(default=None, description="At least.")
+    max: float | None = Field(default=None, description="At most.")
+    equals: float | None = Field(default=None, description="Exactly.")
+    confidence: float | None = Field(
+        default=None,
+        description="The verdict must be at least this sure, between 0.5 and 1, or it is inconclusive.",
+    )
 
     def demanding(self, confidence: float | None) -> Limit:
         """The same limit, with the `confidence` of the whole run where it states none itself."""

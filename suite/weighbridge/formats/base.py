@@ -15,7 +15,7 @@ class FormatBase:
     whole_file = True
     declares_inputs = False
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         return ()
 
     def companions(self, path: Path) -> tuple[Path, ...]:

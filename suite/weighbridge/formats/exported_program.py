@@ -65,10 +65,13 @@ class ExportedProgram(FormatBase):
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        if data:
-            return "quantize: static", "engine: onnxruntime", "per_channel: true"
-        return "quantize: dynamic", "engine: onnxruntime"
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        engine = "engine: onnxruntime"
+        static = (
+            ("quantize: static", engine, "per_channel: true"),
+            ("quantize: static", engine),
+        )
+        return (*(static if data else ()), ("quantize: dynamic", engine))
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         values = {node.name: node.meta.get("val") for node in model.value.graph.nodes}

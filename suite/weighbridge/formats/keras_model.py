@@ -93,8 +93,9 @@ class KerasModel(FormatBase):
         dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.value.inputs)
         return (shapes if known else None), dict(zip(names, dtypes, strict=True))
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        return "quantize: tflite", f"mode: {'full_integer' if data else 'dynamic_range'}"
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        modes = (*(("full_integer",) if data else ()), "dynamic_range", "float16")
+        return tuple(("quantize: tflite", f"mode: {mode}") for mode in modes)
 
     def _read(self, path: Path) -> Model:
         if path.is_dir():

@@ -80,8 +80,16 @@ class OnnxModel(FormatBase):
         # Of two inputs with unlike first sizes not both begin with the batch: a recurrent state begins with its layers.
         return (shapes if known and len(batches) < 2 else None), dtypes
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        return ("quantize: static", "per_channel: true") if data else ("quantize: dynamic",)
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        static = (
+            ("quantize: static", "per_channel: true"),
+            ("quantize: static",),
+        )
+        return (
+            *(static if data else ()),
+            ("quantize: dynamic",),
+            ("quantize: dynamic", "per_channel: true"),
+        )
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files of external data."""

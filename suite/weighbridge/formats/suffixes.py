@@ -17,8 +17,5 @@ def format_of(path: Path) -> str:
     """The format of a file, whatever the case of its suffix; raises `UsageError` for one that is none's."""
     known = formats_by_suffix()
     if path.suffix.lower() not in known:
-        raise UsageError(
-            f"{path}: unknown kind of file '{path.suffix}'{did_you_mean(path.suffix, known)}"
-            f" (known: {', '.join(sorted(known))})"
-        )
+        raise UsageError(f"{path}: unknown kind of file '{path.suffix}'{did_you_mean(path.suffix, known)}")
     return known[path.suffix.lower()]

@@ -56,8 +56,9 @@ class TFLite(FormatBase):
             {name: dtype for name, (_, dtype) in declared.items()},
         )
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
-        return "quantize: litert", f"mode: {'static' if data else 'dynamic'}"
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
+        modes = (*(("static",) if data else ()), "dynamic", "weight_only")
+        return tuple(("quantize: litert", f"mode: {mode}") for mode in modes)
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         file = TFLiteFile(model.value)

@@ -109,9 +109,17 @@ class TorchModule(FormatBase):
         leaves = (module for module in model.value.modules() if not any(True for _ in module.children()))
         return dict(Counter(_qualified(module) for module in leaves))
 
-    def first_recipe(self, data: bool) -> tuple[str, ...]:
+    def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         engine = "engine: onnxruntime    # exports to ONNX by itself"
-        return ("quantize: static", engine, "per_channel: true") if data else ("quantize: dynamic", engine)
+        static = (
+            ("quantize: static", engine, "per_channel: true"),
+            ("quantize: static", engine),
+        )
+        return (
+            *(static if data else ()),
+            ("quantize: dynamic", engine),
+            ("quantize: dynamic", "engine: torch"),
+        )
 
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}

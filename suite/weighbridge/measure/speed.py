@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import Field
+
 from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.errors import StageError
 from weighbridge.core.loads import in_words
@@ -20,8 +22,10 @@ from weighbridge.measure.timing.sampler import Sampler
 
 
 class SpeedupLimit(BenchLimit):
-    against: str | None = None
-    """The engine that runs the baseline; the candidate's by default, since engines differ by themselves."""
+    against: str | None = Field(
+        default=None,
+        description="The engine that runs the baseline; the candidate's by default, since engines differ by themselves.",
+    )
 
 
 def measure(weighing: Weighing) -> Measurement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Generator
@@ -13,11 +14,21 @@ import pytest
 from weighbridge.plugin.options import YAML, Settings, add_options
 
 NAME = "weighbridge-session"
+MOST_LOOKED_AT = 64_000
+"""Characters of a YAML file that is no case file by its place."""
 _INTERRUPTED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> None:
+    """Where nobody knows `-n`, pytest would only call it unrecognized."""
+    _, unknown = parser.parse_known_and_unknown_args(args)
+    if any(re.fullmatch(r"-n\w*|--numprocesses(=.*)?", arg) for arg in unknown):
+        raise pytest.UsageError("-n runs cases side by side, by pytest-xdist: pip install pytest-xdist")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,6 +59,8 @@ class Session:
         self.rows: dict[str, dict[str, Any]] = {}
         self.written: list[Path] = []
         self.trouble = ""
+        self.overlooked: list[Path] = []
+        """YAML files that count as no cases; after collection, those that read like some."""
 
     @property
     def controls(self) -> bool:
@@ -55,9 +68,10 @@ class Session:
         return not hasattr(self.config, "workerinput")
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-        if file_path.suffix not in YAML or not (
-            parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)
-        ):
+        if file_path.suffix not in YAML:
+            return None
+        if not (parent.session.isinitpath(file_path) or self.settings.is_case_file(file_path)):
+            self.overlooked.append(file_path)
             return None
         from weighbridge.plugin.items import CaseFile
         from weighbridge.plugin.runner import RUNNER, Runner
@@ -87,6 +101,18 @@ class Session:
             from weighbridge.plugin.items import FaultItem
 
             items += [item for item in collected if isinstance(item, FaultItem) and item not in items]
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """A folder that was named, or the whole project, is none of cases where it holds tests, whatever YAML lies in it."""
+        if self.overlooked:
+            tested = {folder for item in session.items for folder in item.path.parents}
+            here = self.config.invocation_params.dir
+            named = {(here / arg.partition("::")[0]).resolve() for arg in self.config.args} & tested
+            self.overlooked = [
+                path
+                for path in self.overlooked
+                if named.isdisjoint(path.parents) and _reads_like_a_case(path)
+            ]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -144,3 +170,20 @@ class Session:
             from weighbridge.plugin.reporting import show
 
             show(terminalreporter, list(self.rows.values()), self.settings, self.written, self.trouble)
+        if self.overlooked:
+            from weighbridge.plugin.reporting import show_overlooked
+
+            show_overlooked(terminalreporter, self.overlooked, self.settings)
+
+
+def _reads_like_a_case(path: Path) -> bool:
+    """Whether a YAML file has a case's own keys, as far as its beginning tells."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MOST_LOOKED_AT)
+    except OSError:
+        return False
+    return bool(
+        re.search(r"^\s*thresholds\s*:", text, re.MULTILINE)
+        and re.search(r"^\s*-?\s*model\s*:", text, re.MULTILINE)
+    )

@@ -137,3 +137,17 @@ def show(
         reporter.line(terminal(trouble), red=True)
     if "github" in settings.formats:
         announce(report, reporter.write, os.environ)
+
+
+def show_overlooked(reporter: Any, paths: Sequence[Path], settings: Settings) -> None:
+    """That files of a folder that was named read like cases and did not count, and how they would."""
+    root, patterns = settings.root, " ".join(settings.case_patterns)
+    first = paths[0].relative_to(root) if paths[0].is_relative_to(root) else paths[0]
+    others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    what = "read like cases" if others else "reads like a case"
+    text = (
+        f"{first}{others} {what}, but `weighbridge_cases` ({patterns}) has no place for it: name the file, or "
+        f"`weighbridge run {first.parent}`, or write into pytest's settings: weighbridge_cases = {patterns} "
+        f"{(first.parent / '*.yaml').as_posix()}"
+    )
+    reporter.line(terminal(text), yellow=True)

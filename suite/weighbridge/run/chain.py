@@ -127,6 +127,11 @@ class Chain:
         return self._keys[-1]
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """What the original and the model after each stage are called in the store."""
+        return tuple(self._keys)
+
+    @property
     def format(self) -> str:
         """What the last model is."""
         return self._formats[-1]

@@ -36,6 +36,8 @@ class RunOptions:
     hypothesis_profile: str = "default"
     limits: Limits = field(default_factory=Limits)
     """Of a case that states none itself."""
+    seek_layers: bool = True
+    """Whether the layers behind a missed threshold are looked for, which may take a minute a case."""
     confidence: float | None = None
     """How sure a verdict must be where its limit does not say so itself; None asks for nothing more than it did."""
 

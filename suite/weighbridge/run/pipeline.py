@@ -182,6 +182,8 @@ def _layer_errors(
     job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict], patience: float
 ) -> tuple[LayerErrors | None, tuple[str, ...]]:
     """The layers behind a missed threshold, or a note why they were not found: advice never changes a verdict."""
+    if not job.options.seek_layers:
+        return None, ()
     try:
         deadline = time.monotonic() + patience
         return find_layer_errors(job.plan, shop, scales.weighing, verdicts, deadline), ()

@@ -13,14 +13,18 @@ CONFIDENCE = 0.99
 
 
 class RunLimit(Limit):
-    batch: int = Field(default=1, ge=1)
-    threads: int | None = Field(default=None, ge=1)
-    """Of the engine; without it the case's engine options, which say one."""
+    batch: int = Field(default=1, ge=1, description="Samples a call.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Of the engine; without it the case's engine options, which say one."
+    )
 
 
 class BenchLimit(RunLimit):
-    budget: float = Field(default=10.0, gt=0)
-    """Seconds to reach a verdict in; what is plain takes a fraction of one."""
+    budget: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds to reach a verdict in; what is plain takes a fraction of them.",
+    )
 
 
 def with_threads(weighing: Weighing, threads: int | None) -> Weighing:

@@ -1,0 +1,256 @@
+"""`weighbridge init`: from a model and its samples to a gate that is green, can fail, and says what it cannot do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from tests.projects import report_of, samples, statuses
+from tests.ways.made import in_folder, wide
+
+from weighbridge.case.load import load_cases
+from weighbridge.cli.main import main
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return in_folder(pytester.path, monkeypatch)
+
+
+def init(*arguments: str) -> int:
+    """Without speed: the tutorial's test has it."""
+    return main(["init", "model.onnx", *arguments, "--no-bench"])
+
+
+def thresholds(path: str) -> dict[str, Any]:
+    (case,) = load_cases(Path(path))
+    return {ref.name: ref.limit for ref in case.thresholds}
+
+
+def test_limits_are_what_was_measured_plus_a_margin(project: Path, pytester: pytest.Pytester) -> None:
+    assert init("--data", "samples.npz") == 0
+    (case,) = load_cases(Path("cases/model/gate.yaml"))
+    pytester.runpytest_inprocess("cases/model/gate.yaml").assert_outcomes(passed=4)
+    (row,) = report_of(project)["rows"]
+    measured = {one["threshold"]: one["measured"] for one in row["verdicts"]}
+    limits = thresholds("cases/model/gate.yaml")
+    assert limits["accuracy_drop"].max == pytest.approx(max(measured["accuracy_drop"], 0) + 0.01, abs=0.001)
+    assert limits["size_ratio"].min == pytest.approx(measured["size_ratio"] * 0.95, abs=0.01)
+    assert measured["fidelity"] - 4 <= limits["fidelity"].min <= measured["fidelity"] - 3
+    assert case.recipe[0].kind == "quantize"
+
+
+def test_the_gate_fails_for_a_recipe_that_is_worse(project: Path, pytester: pytest.Pytester) -> None:
+    """The largest layer left in float."""
+    assert init("--data", "samples.npz") == 0
+    path = Path("cases/model/gate.yaml")
+    path.write_text(re.sub(r"(quantize: \w+)\n", r"\1\n    exclude: ['2']\n", path.read_text(), count=1))
+    pytester.runpytest_inprocess(str(path))
+    assert statuses(project)["gate::size_ratio"] == "fail"
+
+
+def test_samples_without_a_calibration_split_are_split(project: Path) -> None:
+    assert init("--data", "samples.npz") == 0
+    text = Path("cases/model/data.py").read_text()
+    found: dict[str, Any] = {"__file__": str(project / "cases/model/data.py")}
+    exec(text, found)
+    splits = found["splits"]()
+    counts = {name: len(targets) for name, (_, targets) in splits.items()}
+    assert counts == {"calibration": 80, "test": 320}
+    rows = np.concatenate([inputs for inputs, _ in splits.values()])
+    assert len(np.unique(rows, axis=0)) == 400
+
+
+def test_splits_of_the_users_own_are_left_alone(project: Path) -> None:
+    (test_x, test_y), (x, _) = samples(2, 200), samples(1, 50)
+    np.savez("both.npz", test_x=test_x, test_y=test_y, calibration_x=x)
+    assert init("--data", "both.npz", "--into", "cases/both") == 0
+    assert not Path("cases/both/data.py").exists()
+    assert load_cases(Path("cases/both/gate.yaml"))[0].data == "../../both.npz"
+
+
+def test_a_recipe_that_could_not_be_carried_out_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code that gives no calibration split leaves what needs none."""
+    Path("data.py").write_text(
+        "import numpy as np\n\ndef splits():\n    found = np.load('samples.npz')\n"
+        "    return {'test': (found['x'], found['y'])}\n"
+    )
+    assert init("--data", "data.py:splits") == 0
+    assert "note: static could not be carried out: " in capsys.readouterr().out
+    assert load_cases(Path("cases/model/gate.yaml"))[0].recipe[0].method == "dynamic"
+
+
+def test_without_data_no_accuracy_is_claimed_and_a_stub_is_written(
+    project: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init() == 0
+    assert "accuracy_drop" not in thresholds("cases/model/gate.yaml")
+    stub = Path("cases/model/data.py").read_text()
+    assert "# x: float ['n', 16]" in stub
+    compile(stub, "data.py", "exec")
+    pytester.runpytest_inprocess("cases").assert_outcomes(passed=3)
+
+
+def test_a_model_that_no_recipe_makes_smaller_says_so_and_holds_what_there_is(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model of a few weights is mostly graph, and grows."""
+    wide(Path("model.onnx"), hidden=2)
+    assert init() == 0
+    assert "no standard recipe makes this model smaller" in capsys.readouterr().out
+    limits = thresholds("cases/model/gate.yaml")
+    assert "size_ratio" not in limits
+    assert limits["size"].max > Path("model.onnx").stat().st_size
+    assert "No smaller: 0." in Path("cases/model/gate.yaml").read_text()
+
+
+def test_accuracy_that_is_lost_is_told_and_held_to_what_is_left(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels that are the model's own answers on noise: many stand near a boundary, and some flip."""
+    wide(Path("model.onnx"), hidden=256)
+    x = np.random.default_rng(1).standard_normal((2000, 16)).astype("float32")
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": x})
+    np.savez("samples.npz", x=x, y=np.argmax(outputs, axis=1))
+    assert init("--data", "samples.npz", "--max-drop", "1e-6") == 0
+    assert "note: every standard recipe loses more than it may; the best, " in capsys.readouterr().out
+    assert 0.01 < thresholds("cases/model/gate.yaml")["accuracy_drop"].max < 0.1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cases/model/gate.yaml", "cases/model/data.py", "pytest.ini", ".github/workflows/weighbridge.yml"],
+)
+def test_no_file_of_the_users_is_written_over(
+    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# mine\n")
+    code = init("--data", "samples.npz")
+    if name == "pytest.ini":  # pytest's own settings are no obstacle
+        assert code == 0
+        assert "which are left alone" in capsys.readouterr().out
+    else:
+        assert code == 2
+        assert f"{name}: the file is there already, and nothing is written over" in capsys.readouterr().err
+        assert not Path(".weighbridge").exists(), "it says so before it begins to measure"
+    assert path.read_text() == "# mine\n"
+
+
+def test_an_error_is_held_to_a_share_of_itself(project: Path, pytester: pytest.Pytester) -> None:
+    """A point of a mean squared error says nothing."""
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": samples(2, 400)[0]})
+    noise = np.random.default_rng(1).standard_normal(outputs.shape).astype("float32")
+    np.savez("samples.npz", x=samples(2, 400)[0], y=outputs + noise)
+    assert init("--data", "samples.npz", "--metric", "mse") == 0
+    assert 0.05 <= thresholds("cases/model/gate.yaml")["relative_accuracy_drop"].max < 0.2
+    pytester.runpytest_inprocess("cases/model/gate.yaml").assert_outcomes(passed=4)
+
+
+def test_the_users_own_code_may_lie_where_the_case_will(project: Path) -> None:
+    own = Path("cases/model/data.py")
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "import numpy as np\n\ndef splits():\n    found = np.load('samples.npz')\n"
+        "    part = lambda rows: (found['x'][rows], found['y'][rows])\n"
+        "    return {'calibration': part(slice(50)), 'test': part(slice(50, None))}\n"
+    )
+    text = own.read_text()
+    assert init("--data", "cases/model/data.py:splits") == 0
+    assert load_cases(Path("cases/model/gate.yaml"))[0].data == "data.py:splits"
+    assert own.read_text() == text
+
+
+def test_a_second_model_has_its_own_folder_and_the_same_workflow(project: Path) -> None:
+    assert init() == 0
+    Path("model.onnx").rename("other.onnx")
+    assert main(["init", "other.onnx", "--no-bench"]) == 0
+    assert Path("cases/other/gate.yaml").is_file()
+
+
+def test_a_folder_that_pytest_would_pass_by_is_named_in_its_settings(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    assert init("--into", "gates/net") == 0
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
+    "no such file": (lambda: None, ["modle.onnx"], "no file modle.onnx; did you mean 'model.onnx'?"),
+    "no model": (
+        lambda: Path("text.onnx").write_text("hello"),
+        ["text.onnx"],
+        "load: text.onnx cannot be read, it is truncated or no ONNX file",
+    ),
+    "no kind of model": (
+        lambda: Path("model.h6").write_text("x"),
+        ["model.h6"],
+        "unknown kind of file '.h6' (valid: ",
+    ),
+    "no such data": (lambda: None, ["model.onnx", "--data", "sample.npz"], "did you mean 'samples.npz'?"),
+    "no npz": (
+        lambda: Path("text.npz").write_text("hello"),
+        ["model.onnx", "--data", "text.npz"],
+        "text.npz is no .npz, or a damaged one; numpy.savez writes them",
+    ),
+    "a folder of pictures": (
+        lambda: Path("pictures").mkdir(),
+        ["model.onnx", "--data", "pictures"],
+        "--data pictures: expected an .npz, or file.py:callable that gives the splits",
+    ),
+    "another shape": (
+        lambda: np.savez("w.npz", x=np.zeros((300, 15), "float32"), y=np.arange(300) % 4),
+        ["model.onnx", "--data", "w.npz"],
+        "the model's input 'x' float32 [n, 16] does not take the data's float32",
+    ),
+    "another name": (
+        lambda: np.savez("w.npz", pixels=samples(2, 90)[0], y=samples(2, 90)[1]),
+        ["model.onnx", "--data", "w.npz"],
+        "the model has no input 'pixels' (valid: x)",
+    ),
+    "no labels": (
+        lambda: np.savez("w.npz", x=samples(2, 90)[0]),
+        ["model.onnx", "--data", "w.npz"],
+        "has no targets, so there is no accuracy to measure; `--metric none` compares outputs only",
+    ),
+    "labels of another set": (
+        lambda: np.savez("w.npz", x=samples(2, 300)[0], y=samples(3, 300)[1]),
+        ["model.onnx", "--data", "w.npz"],
+        "the baseline is no better than guessing",
+    ),
+    "a percentage": (lambda: None, ["model.onnx", "--max-drop", "1"], "did you mean 0.01?"),
+    "no metric": (lambda: None, ["model.onnx", "--metric", "acuracy"], "did you mean 'accuracy'?"),
+    "code without data": (
+        lambda: Path("net.py").write_text("def net(): ..."),
+        ["net.py:net"],
+        "a torch model does not say what inputs it takes, so it needs --data",
+    ),
+    "code that raises": (
+        lambda: Path("net.py").write_text("def net(): return 1 / 0"),
+        ["net.py:net", "--data", "samples.npz"],
+        "net.py:net() raised ZeroDivisionError: division by zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["init", "try"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_sentence(
+    mistake: str, verb: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, arguments, sentence = MISTAKES[mistake]
+    make()
+    assert main([verb, *arguments, *(["--no-bench"] if verb == "init" else [])]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert ".weighbridge/" not in said
+    assert not Path("cases").exists()
