@@ -31,8 +31,8 @@ def test_it_prints_the_table_the_front_and_what_to_take(
 ) -> None:
     assert main(["try", "model.onnx", "--data", "samples.npz"]) == 0
     out = capsys.readouterr().out
-    assert "4 cases: " in out
-    for name in ("static", "static-per_channel", "dynamic"):
+    assert "3 cases: " in out
+    for name in ("static", "auto", "dynamic"):
         assert f"  {name} " in out
     assert "front " in out
     assert "recommended: " in out

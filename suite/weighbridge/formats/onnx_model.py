@@ -81,15 +81,8 @@ class OnnxModel(FormatBase):
         return (shapes if known and len(batches) < 2 else None), dtypes
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
-        static = (
-            ("quantize: static", "per_channel: true"),
-            ("quantize: static",),
-        )
-        return (
-            *(static if data else ()),
-            ("quantize: dynamic",),
-            ("quantize: dynamic", "per_channel: true"),
-        )
+        calibrated = (("quantize: static",), ("quantize: auto",))
+        return (*(calibrated if data else ()), ("quantize: dynamic",))
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files of external data."""

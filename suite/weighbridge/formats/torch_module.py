@@ -111,12 +111,9 @@ class TorchModule(FormatBase):
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         engine = "engine: onnxruntime    # exports to ONNX by itself"
-        static = (
-            ("quantize: static", engine, "per_channel: true"),
-            ("quantize: static", engine),
-        )
+        calibrated = (("quantize: static", engine), ("quantize: auto", engine))
         return (
-            *(static if data else ()),
+            *(calibrated if data else ()),
             ("quantize: dynamic", engine),
             ("quantize: dynamic", "engine: torch"),
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, get_args
 
 from weighbridge.case.model import Case, StepRef
 from weighbridge.contracts import STEPS, Options
 from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.core.layer_errors import BIT, LayerError, LayerErrors
 from weighbridge.core.results import Measurement, Verdict
 from weighbridge.run.blame import is_missed, trains
@@ -125,15 +127,27 @@ def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
             f"{_OVERFLOW}: `reduce_range: true` keeps weights to 7 bits, and the file then computes the same on every "
             "processor"
         )
-    found = ["`per_channel: true`"] if _takes(options, "per_channel", True) else []
+    found = ["`per_channel: true`"] if getattr(options, "per_channel", None) is False else []
     others = get_args(known["calibration"].annotation) if "calibration" in known else ()
     found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]
     if "calibration" in STEPS.get(ref.key).splits and _takes(options, "samples", 2**20):
         length = data.split("calibration").length
         have = options.samples if length is None else min(options.samples, length)
         found.append(f"more calibration samples than {have}")
+    found += [f"`{step}`, which searches within the case's limits" for step in _searching(ref, data)]
     if found:
         yield f"in {ref}, line {ref.line}: {', or '.join(found)}"
+
+
+def _searching(ref: StepRef, data: Data) -> Iterator[str]:
+    """The steps of the same kind for the same engine that work towards the case's thresholds, where the data serves them."""
+    mine = STEPS.get(ref.key)
+    for step in STEPS:
+        if step.aims and not mine.aims and (step.kind, step.engine) == (mine.kind, mine.engine):
+            with suppress(StageError):
+                for split in step.splits:
+                    data.split(split)
+                yield f"{step.kind}: {step.method}"
 
 
 def _takes(options: Options, name: str, value: Any) -> bool:
