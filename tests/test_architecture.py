@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "suite" / "weighbridge"
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+DOORS = (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path not in DOORS)
 HEAVY = (
     "torch",
     "onnx",

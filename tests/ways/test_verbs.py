@@ -75,6 +75,8 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out.startswith("weighbridge 0.")
+    done = subprocess.run([sys.executable, "-m", "weighbridge", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("weighbridge 0."), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ class StaticOptions(WeightOptions):
     activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
         "uint8", description="uint8 is the fast one on x86."
     )
-    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    calibration: Literal["minmax", "entropy", "percentile"] = Field(
+        "minmax", description="How a range is taken of the activations that were seen."
+    )
     samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
-    symmetric_activations: bool = False
+    symmetric_activations: bool = Field(False, description="Ranges around zero, for int8 activations.")
     float_share: float = Field(
         LIGHT,
         ge=0,

@@ -46,7 +46,9 @@ class WeightOptions(Options):
     per_channel: bool | None = Field(
         None, description="A scale for each channel; by default wherever ONNX Runtime's kernels take one."
     )
-    weights: Literal["int8", "uint8"] = "int8"
+    weights: Literal["int8", "uint8"] = Field(
+        "int8", description="Of the codes: int8 are symmetric, uint8 have a zero point."
+    )
     reduce_range: bool = Field(
         default_factory=overflows_here,
         description="7-bit weights: by default where this processor needs them, an x86 one without VNNI.",
