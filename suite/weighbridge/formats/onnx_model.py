@@ -12,8 +12,7 @@ from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
-
-_PROTOBUF_LIMIT = 2**31 - 1
+from weighbridge.formats.onnx_file import write_onnx
 
 
 class OnnxModel(FormatBase):
@@ -39,13 +38,8 @@ class OnnxModel(FormatBase):
         )
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
-        import onnx
-
-        path, data = folder / f"{stem}.onnx", folder / f"{stem}.onnx.data"
-        large = model.value.ByteSize() > _PROTOBUF_LIMIT
-        data.unlink(missing_ok=True)
-        onnx.save(model.value, path, save_as_external_data=large, location=data.name)
-        return Artifact("onnx", path, (path, data) if large else (path,), model.source)
+        files = write_onnx(model.value, folder / f"{stem}.onnx")
+        return Artifact("onnx", files[0], files, model.source)
 
     def open(self, artifact: Artifact) -> Model:
         return Model("onnx", read_onnx(artifact.path), artifact.source)

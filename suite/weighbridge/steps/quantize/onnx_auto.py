@@ -22,6 +22,7 @@ from weighbridge.contracts import STEPS, Array, Context, Inputs, Model, Session,
 from weighbridge.core.batches import count, take
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import SteppedSession
+from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_layers import onnx_layers
 from weighbridge.steps.quantize.onnx_placement import fused_into, place
 from weighbridge.steps.quantize.onnx_preparation import (
@@ -189,10 +190,8 @@ class _Search:
         return folder
 
     def _session(self, graph: Any, name: str) -> Session:
-        import onnx
-
         path = self._folder / f"{name}.onnx"
-        onnx.save(graph, path)
+        write_onnx(graph, path)
         session = OnnxRuntimeSession(str(path))
         return SteppedSession(session) if self._context.data.layout.sequence else session
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import Array, Context
+from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.calibration import Calibration
 
 
@@ -53,14 +54,12 @@ class CalibrationReader:
 
 def try_samples(proto: Any, context: Context) -> None:
     """Raise `StageError` where the samples do not go through the float model either."""
-    import onnx
-
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
     from weighbridge.engines.sequences import SteppedSession
 
     with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
         path = Path(folder) / "float.onnx"
-        onnx.save(proto, path)
+        write_onnx(proto, path)
         step = OnnxRuntimeSession(str(path))
     layout = context.data.layout
     session = SteppedSession(step) if layout.sequence else step

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.contracts import STEPS, Context, Model, Step
+from weighbridge.formats.onnx_file import data_file
 from weighbridge.steps.quantize.onnx_graph import gemms_to_matmuls
 from weighbridge.steps.quantize.onnx_placement import DYNAMIC
 from weighbridge.steps.quantize.onnx_preparation import DYNAMIC_WAYS, Prepared
@@ -35,6 +36,7 @@ class _Dynamic:
             reduce_range=self.options.reduce_range,
             weight_type=QuantType[TYPES[self.options.weights]],
             nodes_to_quantize=list(nodes),
+            use_external_data_format=data_file(source).exists(),
         )
 
 

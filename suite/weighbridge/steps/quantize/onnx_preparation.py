@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.onnx_file import needs_data_file, write_onnx
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.quantize.onnx_edits import name_nodes
 from weighbridge.steps.quantize.onnx_fold import constants_to_initializers, fold
@@ -174,8 +175,15 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
         copy.CopyFrom(basis.model)
         return Prepared(copy, dict(basis.origins))
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
-    onnx.save(basis.model, raw)
-    quant_pre_process(raw, prepared, skip_optimization=not way.optimize, skip_symbolic_shape=not way.symbolic)
+    write_onnx(basis.model, raw)
+    quant_pre_process(
+        raw,
+        prepared,
+        skip_optimization=not way.optimize,
+        skip_symbolic_shape=not way.symbolic,
+        save_as_external_data=needs_data_file(basis.model),
+        all_tensors_to_one_file=True,
+    )
     model = onnx.load(prepared)
     name_nodes(model)  # optimization makes nodes without names
     return Prepared(model, dict(basis.origins))

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
+from weighbridge.formats.onnx_file import data_file
 from weighbridge.steps.quantize.onnx_calibration import CalibrationReader, try_samples
 from weighbridge.steps.quantize.onnx_graph import flatten_biases, part_grouped_biases
 from weighbridge.steps.quantize.onnx_infinite import infinite
@@ -73,6 +74,7 @@ class Static:
             activation_type=QuantType[TYPES[options.activations]],
             weight_type=QuantType[TYPES[options.weights]],
             nodes_to_quantize=list(nodes),
+            use_external_data_format=data_file(source).exists(),
             calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
             extra_options=extra,
             calibration_cache_path=self.ranges,

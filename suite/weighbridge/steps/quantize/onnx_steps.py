@@ -14,6 +14,7 @@ from weighbridge.contracts import Context, Model, Options, Promise
 from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
+from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_graph import separate
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
@@ -171,13 +172,11 @@ def written(
     folder: Path,
 ) -> tuple[Any, dict[str, list[str]]]:
     """The graph with `nodes` quantized, and the weights that are stored twice for it, with their float readers."""
-    import onnx
-
     copied = separate(prepared.model, {each.layer.name for each in layers} - set(nodes))
     unfit = quantizer.fit(prepared)
     there = {node.name for node in prepared.model.graph.node}
     source = folder / "source.onnx"
-    onnx.save(prepared.model, source)
+    write_onnx(prepared.model, source)
     quantizer.write(source, folder / "quantized.onnx", sorted((set(nodes) & there) - set(unfit)))
     return loaded(folder / "quantized.onnx"), copied
 
@@ -194,7 +193,7 @@ def loaded(path: Path) -> Any:
     del model.opset_import[:]
     model.opset_import.extend(needed)
     keep_in_float(model)
-    onnx.save(model, path)
+    write_onnx(model, path)
     try:
         OnnxRuntimeSession(str(path))
     except StageError as error:

@@ -1,0 +1,64 @@
+"""Models too large for one protobuf file, with the limit lowered: tests have no room for two gigabytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from tests.found.onnx_graphs import model, node, quantize, weight
+
+from weighbridge.contracts import FORMATS, Model
+from weighbridge.formats import onnx_file
+
+SIDE = 48
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "LIMIT", SIDE * SIDE)
+
+
+def network() -> Model:
+    nodes = [
+        node("MatMul", "x a.weight", "h", "a"),
+        node("Relu", "h", "r"),
+        node("MatMul", "r b.weight", "y", "b"),
+    ]
+    return model(nodes, {f"{name}.weight": weight(SIDE, SIDE) for name in "ab"}, ["n", SIDE])
+
+
+def numbers(made: Any) -> dict[str, bytes]:
+    return {tensor.name: onnx.numpy_helper.to_array(tensor).tobytes() for tensor in made.graph.initializer}
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_its_numbers_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    before = network()
+    held = numbers(before.value)
+    format_ = FORMATS.get("onnx")
+    artifact = format_.save(before, tmp_path, "model")
+    assert [path.name for path in artifact.files] == ["model.onnx", "model.onnx.data"]
+    assert artifact.path.stat().st_size < SIDE * SIDE
+    assert numbers(before.value) == held  # writing takes nothing away
+    assert numbers(format_.open(artifact).value) == held
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_it_is_quantized_like_a_small_one(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = network()
+    small = quantize(tmp_path, before, mode)
+    monkeypatch.setattr(onnx_file, "LIMIT", SIDE * SIDE)
+    assert onnx_file.needs_data_file(before.value)
+    large = quantize(tmp_path, before, mode)
+    assert numbers(large.value) == numbers(small.value)
+    assert [each.op_type for each in large.value.graph.node] == [
+        each.op_type for each in small.value.graph.node
+    ]
+
+
+def test_a_small_one_is_one_file(tmp_path: Path) -> None:
+    assert [path.name for path in FORMATS.get("onnx").save(network(), tmp_path, "model").files] == [
+        "model.onnx"
+    ]
