@@ -112,7 +112,8 @@ def ours(source: Path, target: Path, method: str, n: int) -> None:
 def once(way: str, folder: str, method: str, n: str) -> None:
     """In its own process: seconds, MB, and every scale by the tensor that it is of."""
     import onnx
-    import onnxruntime.quantization  # noqa: F401 (what importing takes is not what calibrating takes)
+    import onnxruntime.quantization.shape_inference  # what importing takes is not what calibrating takes
+    import onnxruntime.tools.symbolic_shape_infer  # noqa: F401
     import psutil
 
     from weighbridge.steps.quantize import onnx_static  # noqa: F401
