@@ -204,3 +204,57 @@ def test_json_has_a_line_a_row_and_reads_back(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 7
     report["rows"][0]["measurements"]["accuracy"]["candidate"] = None
     assert json.loads(path.read_text()) == report
+
+
+def test_sarif_has_what_did_not_pass_on_its_line() -> None:
+    report = made.report(8)
+    (run,) = json.loads(REPORTS.get("sarif").render(report))["runs"]
+    wanted = [
+        (row["path"], verdict["line"], verdict["threshold"])
+        for row in report["rows"]
+        for verdict in row["verdicts"]
+        if verdict["status"] in ("fail", "error", "inconclusive")
+    ]
+    places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+    found = {
+        (place["artifactLocation"]["uri"], place["region"]["startLine"], result["ruleId"])
+        for place, result in zip(places, run["results"], strict=True)
+    }
+    assert wanted
+    assert set(wanted) <= found
+    errors = [row for row in report["rows"] if row["status"] == "error" and not row["verdicts"]]
+    assert len(run["results"]) == len(wanted) + len(errors)
+    assert {rule["id"] for rule in run["tool"]["driver"]["rules"]} == {
+        each["ruleId"] for each in run["results"]
+    }
+    levels = {result["ruleId"]: result["level"] for result in run["results"]}
+    assert set(levels.values()) <= {"error", "warning"}
+
+
+def test_sarif_knows_a_finding_again_on_another_line() -> None:
+    report = made.report(8)
+    before = json.loads(REPORTS.get("sarif").render(report))["runs"][0]["results"]
+    for row in report["rows"]:
+        row["line"] += 10
+        for verdict in row["verdicts"]:
+            verdict["line"] += 10
+    after = json.loads(REPORTS.get("sarif").render(report))["runs"][0]["results"]
+    assert before != after
+    assert [each["partialFingerprints"] for each in before] == [each["partialFingerprints"] for each in after]
+    assert len({str(each["partialFingerprints"]) for each in before}) == len(before)
+
+
+def test_ctrf_counts_what_it_lists() -> None:
+    report = made.report(8)
+    results = json.loads(REPORTS.get("ctrf").render(report))["results"]
+    summary, tests = results["summary"], results["tests"]
+    assert summary["tests"] == len(tests) == 20
+    for status in ("passed", "failed", "pending", "skipped", "other"):
+        assert summary[status] == sum(test["status"] == status for test in tests)
+    assert summary["failed"]
+    total = sum(test["duration"] for test in tests)
+    assert total == pytest.approx(1000 * sum(row["seconds"] for row in report["rows"]), abs=8)
+    assert summary["stop"] - summary["start"] == total
+    failed = next(test for test in tests if test["status"] == "failed")
+    assert failed["message"]
+    assert failed["extra"]["status"] in ("fail", "inconclusive")
