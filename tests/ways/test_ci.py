@@ -25,7 +25,7 @@ def test_the_action_runs_what_there_is(pytestconfig: pytest.Config) -> None:
     assert words[:3] == ["python", "-m", "pytest"]
     assert set(words[words.index("--report") + 1].split(",")) <= set(REPORTS.names())
     helped = subprocess.run([sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True).stdout
-    for word in ("--strict-requirements", "--report", "--bench", "--junitxml"):
+    for word in ("--strict-requirements", "--report", "--bench"):
         assert word in weigh["run"] + weigh["env"]["SPEED"]
         assert re.search(rf"^\s+{word}[ ,=\n]", helped, re.M)
     # What a user states goes through the environment: in the script itself it could be a command.
