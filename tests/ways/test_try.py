@@ -13,12 +13,14 @@ from tests.projects import report_of, statuses, write_project
 from tests.ways.made import in_folder, wide
 
 from weighbridge.case.load import load_cases
+from weighbridge.case.scaffold import Subject
 from weighbridge.cli.main import main
 from weighbridge.contracts import FORMATS
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.propose.budgets import budgets
 from weighbridge.propose.front import front, recommended, show_front, weigh, why_nothing_holds
-from weighbridge.propose.trials import Trial
+from weighbridge.propose.trials import Trial, try_recipes
+from weighbridge.run.job import RunOptions
 
 
 @pytest.fixture
@@ -217,3 +219,12 @@ def test_limits_leave_a_margin_and_none_is_set_where_there_is_none() -> None:
     accuracy = replace(few.result.measurements["accuracy"], details={"n": 50})
     result = replace(few.result, measurements={**few.result.measurements, "accuracy": accuracy})
     assert limits(replace(few, result=result))["accuracy_drop"] == "0.04", "two of fifty samples"
+
+
+@pytest.mark.usefixtures("project")
+def test_recipes_that_make_the_same_file_count_once() -> None:
+    """Where nothing is lost, `auto` is `static`, and the plainer of two recipes is the one to take."""
+    subject = Subject("model.onnx", data="samples.npz")
+    trials = try_recipes(subject, Path("tried"), 0.1, RunOptions(), lambda text: None, "inline")
+    assert [trial.result.name for trial in trials] == ["static", "auto", "dynamic"]
+    assert [one.trial.result.name for one in weigh(trials)] == ["static", "dynamic"]

@@ -51,8 +51,14 @@ class Weighed:
 
 
 def weigh(trials: Sequence[Trial]) -> list[Weighed]:
-    """Those of the trials of which size and quality are known."""
-    return [_weighed(trial) for trial in trials if trial.trouble is None]
+    """Those of the trials of which size and quality are known; of several that make the same file, the first."""
+    found: dict[object, Weighed] = {}
+    for number, trial in enumerate(trials):
+        if trial.trouble is None:
+            candidate = trial.result.artifacts.get("candidate")
+            file = tuple(each.sha256 for each in candidate.files) if candidate else number
+            found.setdefault(file, _weighed(trial))
+    return list(found.values())
 
 
 def _weighed(trial: Trial) -> Weighed:
