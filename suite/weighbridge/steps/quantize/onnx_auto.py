@@ -164,7 +164,7 @@ class _Search:
         for number, each in enumerate(there, 1):
             self._context.say(f"auto: layer {number} of {len(there)}")
             nodes = {each.layer.name, *fused_into(self._prepared.model, each.layer.name, placed.nodes)}
-            graph, _ = written(self._copy(), layers, nodes, self._quantizer(options), self._own())
+            graph, *_ = written(self._copy(), layers, nodes, self._quantizer(options), self._own())
             weights = sum(sizes[name] for name in each.weights)
             noise = self._judge.noise(self._session(graph, "layer"))
             noises.append((noise / weights, each.layer.name, weights))

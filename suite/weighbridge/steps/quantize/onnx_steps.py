@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -80,8 +80,8 @@ class Mode:
 class Quantizer(Protocol):
     """One of ONNX Runtime's quantizers with its options."""
 
-    def fit(self, prepared: Prepared) -> Collection[str]:
-        """Edit the graph to what the quantizer takes; gives the names of nodes that have to stay in float."""
+    def fit(self, prepared: Prepared) -> Mapping[str, str]:
+        """Edit the graph to what the quantizer takes; gives the names of nodes that have to stay in float, and why."""
         ...
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
@@ -135,8 +135,8 @@ def converted(
     kinds = mode.known if options.layers else mode.kinds
     share = 0.0 if options.layers else mode.float_share
     placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
-    _refuse_nothing(mode, layers, placed)
-    result, copied = written(prepared, layers, placed.nodes, quantizer, folder)
+    _refuse_nothing(mode, layers, chosen, options.operators, placed)
+    result, copied, unfit = written(prepared, layers, placed.nodes, quantizer, folder)
     now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
     layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
     left = "`layers` does not name it" if options.layers else "`exclude` names it"
@@ -157,7 +157,7 @@ def converted(
         f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
     ]
     notes += [] if options.reduce_range else saturating(result)
-    covered = coverage(layers, {**placed.reasons, **reasons}, mode.known, mode.name, result)
+    covered = coverage(layers, {**placed.reasons, **reasons}, unfit, mode.known, mode.name, result)
     return Converted(result, covered, tuple(notes))
 
 
@@ -167,17 +167,22 @@ def written(
     nodes: Collection[str],
     quantizer: Quantizer,
     folder: Path,
-) -> tuple[Any, dict[str, list[str]]]:
-    """The graph with `nodes` quantized, and the weights that are stored twice for it, with their float readers."""
+) -> tuple[Any, dict[str, list[str]], Mapping[str, str]]:
+    """The graph with `nodes` quantized, the weights that are stored twice for it, with their float readers, and which
+    nodes had to stay in float, with the reason.
+    """
     import onnx
 
     copied = separate(prepared.model, {each.layer.name for each in layers} - set(nodes))
     unfit = quantizer.fit(prepared)
     there = {node.name for node in prepared.model.graph.node}
+    left = sorted((set(nodes) & there) - unfit.keys())
+    if not left:  # to ONNX Runtime, no names are all of them
+        return prepared.model, copied, unfit
     source = folder / "source.onnx"
     onnx.save(prepared.model, source)
-    quantizer.write(source, folder / "quantized.onnx", sorted((set(nodes) & there) - set(unfit)))
-    return loaded(folder / "quantized.onnx"), copied
+    quantizer.write(source, folder / "quantized.onnx", left)
+    return loaded(folder / "quantized.onnx"), copied, unfit
 
 
 def loaded(path: Path) -> Any:
@@ -201,17 +206,29 @@ def loaded(path: Path) -> Any:
     return model
 
 
-def _refuse_nothing(mode: Mode, layers: Sequence[OnnxLayer], placed: Placement) -> None:
-    """Raise `StageError` where the placement took none of the layers, though others of them could be quantized."""
+def _refuse_nothing(
+    mode: Mode,
+    layers: Sequence[OnnxLayer],
+    chosen: Collection[str],
+    operators: Operators,
+    placed: Placement,
+) -> None:
+    """Raise `StageError` where the placement took none of the nodes, with what there is to ask for."""
     if placed.nodes:
         return
-    left = sorted({each.layer.kind for each in layers if each.weights} & mode.known)
-    if left:
+    here = [each for each in layers if each.weights and each.layer.name in chosen]
+    slow = sorted({each.layer.kind for each in here} & (mode.known - {*mode.kinds}))
+    if operators == "auto" and slow:
         raise StageError(
             "quantize",
-            f"nothing to convert but {', '.join(left)}, whose {mode.name} integer kernels are slower than float; use "
-            f"`quantize: static`, or ask for them: `operators: [{', '.join(left)}]`",
+            f"nothing to convert but {', '.join(slow)}, whose {mode.name} integer kernels are slower than float; use "
+            f"`quantize: static`, or ask for them: `operators: [{', '.join(slow)}]`",
         )
+    raise StageError(
+        "quantize",
+        f"nothing to convert: of the types that {mode.name} quantization converts ({', '.join(mode.kinds)}), `operators`, "
+        "`layers` and `exclude` leave no layer with float32 weights",
+    )
 
 
 def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) -> tuple[set[str], list[str]]:
