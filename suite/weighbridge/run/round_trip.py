@@ -86,7 +86,7 @@ def check_round_trip(
 ) -> tuple[str, ...]:
     """Hold one quantize step to its promise; what could not be compared is returned, a line each.
 
-    `left` are the layers that the step says it left in float, with a reason that stands in the row.
+    `left` are the layers that the step says it was not to convert or could not, with a reason that stands in the row.
 
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
     breaks, the smallest tensor that shows it, and the code to reproduce it.
@@ -112,8 +112,10 @@ def check_round_trip(
 
 
 def _left_on_purpose(chain: Chain, number: int) -> list[str]:
+    """The layers that the step was not to convert, or could not."""
     coverage = chain.records()[number].coverage
-    return [layer["name"] for layer in coverage["layers"] if not layer["asked"]] if coverage else []
+    layers = coverage["layers"] if coverage else []
+    return [layer["name"] for layer in layers if not (layer["asked"] and layer["convertible"])]
 
 
 def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt) -> Iterator[str]:

@@ -129,6 +129,39 @@ def converted(
 
     Raises `StageError` where the options fit nothing.
     """
+    choice = choose(mode, prepared, options, original)
+    result, copied, unfit = written(prepared, choice.layers, choice.nodes, quantizer, folder)
+    now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
+    layers = [replace(each, weights=now.get(each.layer.name, ())) for each in choice.layers]
+    notes = [
+        f"{weight} is stored twice: {', '.join(readers)} keeps it in float, and others read its codes"
+        for weight, readers in copied.items()
+    ]
+    notes += stored_again(prepared.model, prepared.origins)
+    notes += turned_at_run_time(prepared.model) if mode.name == "dynamic" else []
+    notes += [
+        f"exclude: '{pattern}' fits only what was folded or fused away in preparation"
+        for pattern in choice.gone
+    ]
+    notes += [] if options.reduce_range else saturating(result)
+    covered = coverage(layers, choice.reasons, unfit, mode.known, mode.name, result)
+    return Converted(result, covered, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The nodes of a prepared graph to quantize, by name, and why others are not among them."""
+
+    layers: list[OnnxLayer]
+    """Every node of the graph."""
+    nodes: frozenset[str]
+    reasons: dict[str, str]
+    gone: list[str]
+    """Patterns of `exclude` that fit nodes of the original only."""
+
+
+def choose(mode: Mode, prepared: Prepared, options: WeightOptions, original: Any) -> Choice:
+    """What the options choose of `prepared`. Raises `StageError` where they fit nothing."""
     layers = onnx_layers(prepared.model, prepared.origins)
     chosen, gone = _chosen(layers, options, original)
     check_operators(options.operators, layers, mode.known)
@@ -136,9 +169,6 @@ def converted(
     share = 0.0 if options.layers else mode.float_share
     placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
     _refuse_nothing(mode, layers, chosen, options.operators, placed)
-    result, copied, unfit = written(prepared, layers, placed.nodes, quantizer, folder)
-    now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
-    layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
     left = "`layers` does not name it" if options.layers else "`exclude` names it"
     reasons = {each.layer.name: left for each in layers if each.layer.name not in chosen}
     if options.operators == "auto":
@@ -147,18 +177,7 @@ def converted(
             for kind in mode.known - {*kinds}
         }
         reasons |= {each.layer.name: slow[each.layer.kind] for each in layers if each.layer.kind in slow}
-    notes = [
-        f"{weight} is stored twice: {', '.join(readers)} keeps it in float, and others read its codes"
-        for weight, readers in copied.items()
-    ]
-    notes += stored_again(prepared.model, prepared.origins)
-    notes += turned_at_run_time(prepared.model) if mode.name == "dynamic" else []
-    notes += [
-        f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
-    ]
-    notes += [] if options.reduce_range else saturating(result)
-    covered = coverage(layers, {**placed.reasons, **reasons}, unfit, mode.known, mode.name, result)
-    return Converted(result, covered, tuple(notes))
+    return Choice(layers, placed.nodes, {**placed.reasons, **reasons}, gone)
 
 
 def written(
