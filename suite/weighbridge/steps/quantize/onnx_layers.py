@@ -90,7 +90,9 @@ def coverage(
         passed = "passed it over" if convertible else f"has no integer kernel for {kind}"
         reason = reasons.get(name, f"ONNX Runtime's {mode} quantization {passed}")
         told.append(
-            LayerCoverage(_label(each), kind, asked, convertible, converted, "" if converted else reason)
+            LayerCoverage(
+                _label(each), kind, asked, convertible, converted, "" if converted else reason, each.weights
+            )
         )
     return Coverage((*told, *_in_bodies(result)))
 
@@ -144,7 +146,7 @@ def _in_bodies(model: Any) -> list[LayerCoverage]:
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     reason = "ONNX Runtime quantizes nothing inside If, Loop and Scan"
     return [
-        LayerCoverage(tensor.name, "weight in a body", True, False, False, reason)
+        LayerCoverage(tensor.name, "weight in a body", True, False, False, reason, (tensor.name,))
         for body in bodies(model)
         for tensor in body.initializer
         if tensor.data_type in kinds and len(tensor.dims) > 1
