@@ -81,6 +81,7 @@ def test_the_layers_that_cost_the_accuracy_stay_in_float(tmp_path: Path) -> None
     assert kept(after) > 0.96
     assert quantized(after) == {"fc0": False, "fc1": False, "fc2": True, "fc3": True}
     assert "accuracy on 256 samples of the calibration split 1 before and " in said
+    assert any("fc0 (Gemm), fc1 (Gemm) left in float: the search left it" in note for note in after.notes)
 
 
 def test_the_recipe_it_names_gives_the_same_file(tmp_path: Path) -> None:

@@ -120,3 +120,25 @@ def test_a_layer_that_infinity_reaches_says_so(tmp_path: Path) -> None:
     mask[0] = -np.inf
     after = quantize(tmp_path, model(nodes, {"w": weight(16, 16), "mask": mask}, ["n", 16]), "static")
     assert any("two (MatMul) left in float: infinity reaches it" in note for note in after.notes)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 6), (-6, -0.5)])
+@pytest.mark.parametrize("behind", ["Conv", "Log"])
+def test_a_clip_that_lets_no_zero_through(tmp_path: Path, low: float, high: float, behind: str) -> None:
+    """The range of what is quantized always holds zero, so it cannot take the place of such a Clip."""
+    last = (
+        [node("Conv", "b w1", "y", "two", pads=[1] * 4)]
+        if behind == "Conv"
+        else [node("Abs", "b", "c"), node("Log", "c", "y")]
+    )
+    nodes = [node("Conv", "x w0", "a", "one", pads=[1] * 4), node("Clip", "a low high", "b", "clip"), *last]
+    weights = {
+        "w0": weight(8, 3, 3, 3),
+        "w1": weight(8, 8, 3, 3),
+        "low": np.float32(low),
+        "high": np.float32(high),
+    }
+    made = model(nodes, weights, ["n", 3, 8, 8])
+    after = quantize(tmp_path, made, "static", **ALL)
+    assert all(quantized(after).values())
+    assert decibel(made, after) > 20

@@ -19,9 +19,11 @@ from typing import Any
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Session, Step
+from weighbridge.core.coverage import Coverage
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import SteppedSession
 from weighbridge.steps.quantize.onnx_judge import Judge
+from weighbridge.steps.quantize.onnx_layers import OnnxLayer
 from weighbridge.steps.quantize.onnx_placement import fused_into
 from weighbridge.steps.quantize.onnx_preparation import (
     STATIC_WAYS,
@@ -108,17 +110,19 @@ class _Search:
         }
         return f"{said}; the same by hand: {{quantize: static{_as_yaml(pasted)}}}"
 
-    def _fewest(self, start: _Tried, ranked: Sequence[tuple[str, int]]) -> _Tried:
+    def _fewest(self, start: _Tried, ranked: Sequence[tuple[OnnxLayer, int]]) -> _Tried:
         """Twice as many layers in float each time until the limit holds, then halfway back."""
         total = sum(size for _, size in ranked)
         tried = {0: start}
 
         def at(number: int) -> _Tried:
             if number not in tried:
-                names = [escape(name) for name, _ in ranked[:number]]
+                left = [each for each, _ in ranked[:number]]
                 in_float = sum(size for _, size in ranked[:number]) / total
-                exclude = [*start.options.exclude, *names]
-                tried[number] = self._try(start.options.model_copy(update={"exclude": exclude}), in_float)
+                exclude = [*start.options.exclude, *(escape(each.layer.name) for each in left)]
+                tried[number] = self._try(
+                    start.options.model_copy(update={"exclude": exclude}), in_float, left
+                )
             return tried[number]
 
         most = 0
@@ -134,7 +138,7 @@ class _Search:
             low, high = (low, middle) if self._judge.holds(at(middle).loss) else (middle, high)
         return at(high)
 
-    def _try(self, options: StaticOptions, in_float: float) -> _Tried:
+    def _try(self, options: StaticOptions, in_float: float, left: Sequence[OnnxLayer] = ()) -> _Tried:
         self._tried += 1
         self._context.say(f"auto: artifact {self._tried}, {in_float:.0%} of the weights in float")
         found = converted(
@@ -145,9 +149,10 @@ class _Search:
             self._quantizer(options),
             self._own(),
         )
+        found = replace(found, coverage=_told(found.coverage, left))
         return _Tried(options, found, self._judge.loss(self._session(found.graph, "tried")), in_float)
 
-    def _ranked(self, options: StaticOptions) -> list[tuple[str, int]]:
+    def _ranked(self, options: StaticOptions) -> list[tuple[OnnxLayer, int]]:
         """The quantized layers with their number of weights, from the most noise for each weight on."""
         choice = choose(static_mode(options), self._prepared, options, self._model.value)
         sizes = {tensor.name: math.prod(tensor.dims) for tensor in self._prepared.model.graph.initializer}
@@ -159,8 +164,8 @@ class _Search:
             graph, *_ = written(self._copy(), choice.layers, nodes, self._quantizer(options), self._own())
             weights = sum(sizes[name] for name in each.weights)
             noise = self._judge.noise(self._session(graph, "layer"))
-            noises.append((noise / weights, each.layer.name, weights))
-        return [(name, weights) for _, name, weights in sorted(noises, key=lambda each: -each[0])]
+            noises.append((noise / weights, each, weights))
+        return [(each, weights) for _, each, weights in sorted(noises, key=lambda found: -found[0])]
 
     def _quantizer(self, options: StaticOptions) -> Static:
         """Ranges are those of the first artifact of the method, in which most is quantized."""
@@ -187,6 +192,17 @@ class _Search:
         onnx.save(graph, path)
         session = OnnxRuntimeSession(str(path))
         return SteppedSession(session) if self._context.data.layout.sequence else session
+
+
+def _told(coverage: Coverage, left: Sequence[OnnxLayer]) -> Coverage:
+    """The coverage, in which the layers that the search left in float say so: the case excludes none of them."""
+    weights = {each.weights for each in left}
+    reason = "the search left it in float, for what it costs"
+    return Coverage(
+        tuple(
+            replace(layer, reason=reason) if layer.weights in weights else layer for layer in coverage.layers
+        )
+    )
 
 
 def _as_yaml(options: dict[str, Any]) -> str:

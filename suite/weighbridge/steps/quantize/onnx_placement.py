@@ -69,7 +69,11 @@ def place(
     if operators != "auto":
         return Placement(
             frozenset(each.layer.name for each in layers if each.layer.kind in operators) & frozenset(chosen),
-            {each.layer.name: f"`operators` has no {each.layer.kind}" for each in layers},
+            {
+                each.layer.name: f"`operators` has no {each.layer.kind}"
+                for each in layers
+                if each.layer.kind not in operators
+            },
         )
     products = {
         each.layer.name: each

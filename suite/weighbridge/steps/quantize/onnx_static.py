@@ -16,7 +16,7 @@ from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, pa
 from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
 from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
 from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
-from weighbridge.steps.quantize.onnx_unfit import infinite, stacked, watched
+from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, watched
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
@@ -49,10 +49,11 @@ class Static:
         model = prepared.model
         flatten_biases(model)
         own_biases(model)
+        unfit = clipped(model) | watched(model) | infinite(model)
         if self.options.per_channel is False:
-            return watched(model) | infinite(model)
+            return unfit
         part_grouped_biases(model)
-        return stacked(model) | watched(model) | infinite(model)
+        return stacked(model) | unfit
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static

@@ -31,7 +31,7 @@ from weighbridge.steps.quantize.onnx_preparation import (
     refuse_without_floats,
 )
 from weighbridge.steps.quantize.onnx_saturation import saturating
-from weighbridge.steps.selection import matching, select
+from weighbridge.steps.selection import Layer, matching, select
 
 TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
 """Our names of ONNX Runtime's `QuantType`s."""
@@ -169,8 +169,13 @@ def choose(mode: Mode, prepared: Prepared, options: WeightOptions, original: Any
     share = 0.0 if options.layers else mode.float_share
     placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
     _refuse_nothing(mode, layers, chosen, options.operators, placed)
-    left = "`layers` does not name it" if options.layers else "`exclude` names it"
-    reasons = {each.layer.name: left for each in layers if each.layer.name not in chosen}
+    reasons = {
+        each.layer.name: "`exclude` names it"
+        if any(_fits(pattern, each.layer) for pattern in options.exclude)
+        else "`layers` does not name it"
+        for each in layers
+        if each.layer.name not in chosen
+    }
     if options.operators == "auto":
         slow = {
             kind: f"no faster in integers; `operators: [{kind}]` quantizes it"
@@ -257,17 +262,17 @@ def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) 
     that fit nothing.
     """
     what, every = "no node, weight or layer", [each.layer for each in layers]
-    there = [
-        pattern
-        for pattern in options.exclude
-        if any(each.goes_by(pattern) or each.kind == pattern for each in every)
-    ]
+    there = [pattern for pattern in options.exclude if any(_fits(pattern, each) for each in every)]
     gone = [pattern for pattern in options.exclude if pattern not in there]
     if gone:
         before = [each.layer for each in onnx_layers(original, {})]
         matching("quantize", "exclude", what, [*every, *before], gone)
     chosen = {layer.name for layer in select("quantize", what, every, options.layers, there)}
     return chosen, gone
+
+
+def _fits(pattern: str, layer: Layer) -> bool:
+    return layer.goes_by(pattern) or layer.kind == pattern
 
 
 def scheme(options: WeightOptions, by_default: Literal["channel"] | None = None) -> Promise:

@@ -55,6 +55,31 @@ def watched(model: Any) -> dict[str, str]:
     }
 
 
+def clipped(model: Any) -> dict[str, str]:
+    """Clips between bounds that are not known to have zero between them.
+
+    ONNX Runtime replaces a Clip by the range of its output, which it widens to zero: a logarithm behind one gets zeros.
+    """
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def holds(node: Any) -> bool:
+        given = {name: each.f for each in node.attribute if (name := each.name) in ("min", "max")}
+        for side, name in zip(("min", "max"), node.input[1:], strict=False):
+            if name and name not in stored:
+                return False
+            if name:
+                given[side] = float(numpy_helper.to_array(stored[name]).item())
+        return bool(given.get("min", 0.0) <= 0 <= given.get("max", 0.0))
+
+    return {
+        node.name: "zero is not between its bounds"
+        for node in model.graph.node
+        if node.op_type == "Clip" and not holds(node)
+    }
+
+
 def _constants(model: Any) -> Iterator[tuple[str, Any]]:
     from onnx import numpy_helper
 
