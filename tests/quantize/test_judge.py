@@ -102,6 +102,13 @@ def test_a_metric_that_raises_is_named(tmp_path: Path) -> None:
         judge(tmp_path, X.argmax(1), Broken())
 
 
+def test_a_limit_on_the_metric_that_no_target_serves_is_said(tmp_path: Path) -> None:
+    made = judge(tmp_path, None, "accuracy", accuracy_drop=Limit(max=0.02))
+    assert "100 samples of the calibration split, which have no targets: 200.0 dB" in made.said(
+        made.loss(SAME)
+    )
+
+
 def test_what_is_not_finite_holds_no_limit(tmp_path: Path) -> None:
     broken = Function(lambda x: x * np.nan)
     for made in (judge(tmp_path), judge(tmp_path, X, "mse")):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tests.found.onnx_graphs import BOTH, decibel, model, node, quantize, quantized, weight
 
 from weighbridge.contracts import Model
@@ -74,6 +74,11 @@ def two(*more: Any, outputs: tuple[str, ...] = ("y",)) -> Model:
     return model(nodes, weights, ["n", 3, 8, 8], outputs)
 
 
+def branch(kind: str, inputs: str, *more: Any) -> Any:
+    output = helper.make_tensor_value_info(kind, TensorProto.FLOAT, None)
+    return helper.make_graph([*more, helper.make_node(kind, inputs.split(), [kind])], kind, [], [output])
+
+
 def test_what_goes_into_an_activation_and_out_of_the_model_is_not_cut_off(tmp_path: Path) -> None:
     made = two(outputs=("a", "c"))
     after = quantize(tmp_path, made, "static", **ALL)
@@ -82,15 +87,16 @@ def test_what_goes_into_an_activation_and_out_of_the_model_is_not_cut_off(tmp_pa
 
 
 def test_what_goes_into_an_activation_and_into_a_branch_keeps_its_name(tmp_path: Path) -> None:
-    def branch(kind: str) -> Any:
-        output = helper.make_tensor_value_info(kind, TensorProto.FLOAT, None)
-        return helper.make_graph([helper.make_node(kind, ["a"], [kind])], kind, [], [output])
-
     made = two(
         node("ReduceSum", "x", "total", keepdims=0),
         node("Greater", "total zero", "positive"),
         helper.make_node(
-            "If", ["positive"], ["d"], name="if", then_branch=branch("Exp"), else_branch=branch("Neg")
+            "If",
+            ["positive"],
+            ["d"],
+            name="if",
+            then_branch=branch("Exp", "a"),
+            else_branch=branch("Neg", "a"),
         ),
         node("Add", "c d", "y", "sum"),
     )
@@ -142,3 +148,28 @@ def test_a_clip_that_lets_no_zero_through(tmp_path: Path, low: float, high: floa
     after = quantize(tmp_path, made, "static", **ALL)
     assert all(quantized(after).values())
     assert decibel(made, after) > 20
+
+
+@pytest.mark.parametrize("options", [{}, {"exclude": ["MaxPool"]}])
+def test_a_branch_that_reads_pooled_codes(tmp_path: Path, options: dict[str, Any]) -> None:
+    """ONNX Runtime ended the process while loading such a model. The branch's own weights are told, Constant nodes too."""
+    constant = node("Constant", "", "inner", value=numpy_helper.from_array(weight(8, 8, 1, 1)))
+    made = two(
+        node("MaxPool", "c", "pooled", "pool", kernel_shape=[1, 1]),
+        node("ReduceSum", "x", "total", keepdims=0),
+        node("Greater", "total zero", "positive"),
+        helper.make_node(
+            "If",
+            ["positive"],
+            ["d"],
+            name="if",
+            then_branch=branch("Conv", "pooled inner", constant),
+            else_branch=branch("Neg", "pooled"),
+        ),
+        node("Exp", "pooled", "e"),
+        node("Add", "d e", "y"),
+    )
+    after = quantize(tmp_path, made, "static", **ALL, **options)
+    assert quantized(after) == {"one": True, "two": True, "inner": False}
+    assert any("inner (weight in a body) left in float" in note for note in after.notes)
+    assert decibel(made, after) > 25

@@ -45,6 +45,7 @@ class Judge:
         least = context.limits[_FIDELITY].min if _FIDELITY in context.limits else None
         labelled = all(batch.targets is not None for batch in self._batches)
         by_outputs = least is not None and not most
+        self._lacking = ", which have no targets:" if most and not labelled else ""
         self._metric = context.metric if labelled and not by_outputs else None
         if self._metric is None:
             self._limit = 10 * math.log10(drop) if least is None else -(least + _MARGIN_DB)
@@ -68,7 +69,7 @@ class Judge:
     def said(self, loss: float) -> str:
         samples = f"{sum(count(batch.inputs) for batch in self._batches)} samples of the calibration split"
         if self._metric is None:
-            return f"{_FIDELITY} on {samples} {-loss:.1f} dB"
+            return f"{_FIDELITY} on {samples}{self._lacking} {-loss:.1f} dB"
         after = self._value - loss if self._metric.higher_is_better else self._value + loss
         return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after"
 

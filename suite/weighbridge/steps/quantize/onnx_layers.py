@@ -146,8 +146,16 @@ def _in_bodies(model: Any) -> list[LayerCoverage]:
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     reason = "ONNX Runtime quantizes nothing inside If, Loop and Scan"
     return [
-        LayerCoverage(tensor.name, "weight in a body", True, False, False, reason, (tensor.name,))
+        LayerCoverage(name, "weight in a body", True, False, False, reason, (name,))
         for body in bodies(model)
-        for tensor in body.initializer
+        for name, tensor in (
+            *((tensor.name, tensor) for tensor in body.initializer),
+            *(
+                (node.output[0], each.t)
+                for node in body.node
+                for each in node.attribute
+                if each.HasField("t")
+            ),
+        )
         if tensor.data_type in kinds and len(tensor.dims) > 1
     ]

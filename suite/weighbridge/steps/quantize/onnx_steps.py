@@ -14,6 +14,7 @@ from weighbridge.contracts import Context, Model, Options, Promise
 from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
+from weighbridge.steps.quantize.onnx_branches import set_branches_apart
 from weighbridge.steps.quantize.onnx_graph import separate
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
@@ -221,6 +222,7 @@ def loaded(path: Path) -> Any:
     del model.opset_import[:]
     model.opset_import.extend(needed)
     keep_in_float(model)
+    set_branches_apart(model)
     onnx.save(model, path)
     try:
         OnnxRuntimeSession(str(path))
@@ -250,8 +252,8 @@ def _refuse_nothing(
         )
     raise StageError(
         "quantize",
-        f"nothing to convert: of the types that {mode.name} quantization converts ({', '.join(mode.kinds)}), `operators`, "
-        "`layers` and `exclude` leave no layer with float32 weights",
+        f"nothing to convert: of the types that {mode.name} quantization converts ({', '.join(mode.kinds)}; none inside "
+        "If, Loop and Scan), `operators`, `layers` and `exclude` leave no layer with float32 weights",
     )
 
 
