@@ -81,6 +81,7 @@ def test_the_layers_that_cost_the_accuracy_stay_in_float(tmp_path: Path) -> None
     assert kept(after) > 0.96
     assert quantized(after) == {"fc0": False, "fc1": False, "fc2": True, "fc3": True}
     assert "accuracy on 256 samples of the calibration split 1 before and " in said
+    assert any("fc0 (Gemm), fc1 (Gemm) left in float: the search left it" in note for note in after.notes)
 
 
 def test_the_recipe_it_names_gives_the_same_file(tmp_path: Path) -> None:
@@ -115,16 +116,16 @@ def test_without_labels_the_outputs_are_judged(tmp_path: Path) -> None:
 
 
 def test_a_channel_of_small_numbers_counts_as_much_as_one_of_large_ones() -> None:
-    from weighbridge.steps.quantize.onnx_auto import _noise
+    from weighbridge.steps.quantize.onnx_judge import noise_share
 
     random = np.random.default_rng(0)
     boxes, scores = random.normal(size=(50, 4)) * 500, random.normal(size=(50, 4))
     before = np.concatenate([boxes, scores], 1)
     ruined = np.concatenate([boxes, random.normal(size=(50, 4))], 1)
-    assert _noise([before], [before]) == 0
-    assert _noise([before], [ruined]) > 0.2
-    assert _noise([before], [before[:, :3]]) == 1
-    assert _noise([before], [np.full_like(before, np.nan)]) == 1
+    assert noise_share([before], [before]) == 0
+    assert noise_share([before], [ruined]) > 0.2
+    assert noise_share([before], [before[:, :3]]) == 1
+    assert noise_share([before], [np.full_like(before, np.nan)]) == 1
 
 
 def test_the_test_split_is_out_of_its_reach() -> None:
@@ -153,3 +154,17 @@ def test_another_threshold_is_another_search_and_no_other_static_model(
     assert cached("0.02") == {"auto": False, "static": False}
     assert cached("0.02") == {"auto": True, "static": True}
     assert cached("0.05") == {"auto": False, "static": True}
+
+
+def test_names_that_read_as_patterns_and_what_is_excluded_already(tmp_path: Path) -> None:
+    made = network(0)
+    for each in made.value.graph.node:
+        each.name = each.name.replace("fc", "fc[") + "]"
+    after = auto(
+        made, AutoOptions(exclude=["fc3.weight"], **OPTIONS), context(tmp_path, made, fidelity=Limit(min=25))
+    )
+    (said,) = [note for note in after.notes if note.startswith("auto:")]
+    pasted = yaml.safe_load(said.partition("the same by hand: ")[2])
+    assert pasted["exclude"][0] == "fc3.weight"
+    assert len(pasted["exclude"]) > 1
+    assert "fc[[]3]" not in pasted["exclude"]

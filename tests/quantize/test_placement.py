@@ -90,9 +90,16 @@ def test_types_and_layers_can_be_asked_for(tmp_path: Path) -> None:
     only = quantize(tmp_path, before, "static", operators=["Gemm"])
     assert [name for name, done in quantized(only).items() if done] == ["head"]
     assert any("`operators` has no Conv" in note for note in only.notes)
+    assert only.coverage is not None
+    assert [layer.name for layer in only.coverage.layers if layer.asked] == ["head"]
     named = quantize(tmp_path, before, "static", layers=["stem", "deep"])
     assert [name for name, done in quantized(named).items() if done] == ["stem", "deep"]
     assert any("`layers` does not name it" in note for note in named.notes)
+    both = quantize(tmp_path, before, "static", layers=["Conv"], exclude=["deep"])
+    assert {layer.name: layer.reason for layer in both.coverage.left} == {
+        "deep": "`exclude` names it",
+        "head": "`layers` does not name it",
+    }
 
 
 @pytest.mark.parametrize(

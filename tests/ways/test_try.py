@@ -225,6 +225,8 @@ def test_limits_leave_a_margin_and_none_is_set_where_there_is_none() -> None:
 def test_recipes_that_make_the_same_file_count_once() -> None:
     """Where nothing is lost, `auto` is `static`, and the plainer of two recipes is the one to take."""
     subject = Subject("model.onnx", data="samples.npz")
-    trials = try_recipes(subject, Path("tried"), 0.1, RunOptions(Path(), Path("store")), lambda text: None, "inline")
+    trials = try_recipes(
+        subject, Path("tried"), 0.1, RunOptions(Path(), Path("store")), lambda text: None, "inline"
+    )
     assert [trial.result.name for trial in trials] == ["static", "auto", "dynamic"]
     assert [one.trial.result.name for one in weigh(trials)] == ["static", "dynamic"]

@@ -20,6 +20,8 @@ class LayerCoverage:
     """Whether the quantizer has something to convert such a layer to."""
     converted: bool
     reason: str = ""
+    weights: tuple[str, ...] = ()
+    """Its weights as the artifact calls those in float, where the step knows."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Coverage:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Coverage:
         """The reverse of `to_json`."""
-        return cls(tuple(LayerCoverage(**layer) for layer in value["layers"]))
+        return cls(
+            tuple(LayerCoverage(**{**layer, "weights": tuple(layer["weights"])}) for layer in value["layers"])
+        )
 
     def sentences(self) -> tuple[str, ...]:
         """One sentence a reason, with the layers it holds for; nothing where every layer was converted."""

@@ -8,7 +8,7 @@ from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshol
 from weighbridge.core.batches import count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
-from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
+from weighbridge.core.signal_to_noise import SignalToNoise, batches_of
 
 SAMPLES = 256
 

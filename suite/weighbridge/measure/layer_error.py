@@ -19,7 +19,7 @@ from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.layer_errors import LayerError, LayerErrors
 from weighbridge.core.results import Artifact
-from weighbridge.measure.signal_to_noise import SignalToNoise, batches_of
+from weighbridge.core.signal_to_noise import SignalToNoise, batches_of
 
 SAMPLES, LOOKED_AT = 64, 256
 """Those that lost most, of so many: an activation past its range may ruin a few samples and no other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -57,10 +57,15 @@ class Weight:
 
 
 def left_in_float(
-    plain: Sequence[StoredTensor], weights: Sequence[Weight], asked: str, exclude: Sequence[str]
+    plain: Sequence[StoredTensor],
+    weights: Sequence[Weight],
+    asked: str,
+    exclude: Sequence[str],
+    left: Collection[str] = (),
 ) -> Iterator[Finding]:
     """Weights that stayed in float where others that the same operator reads did not, and nobody asked for it.
 
+    `exclude` holds patterns of what was to stay, and `left` names of weights.
     A pattern that fits no weight and no layer is of a node's name, which is not known here: then nothing is said.
     """
     done = {family(weight.stored.operator) for weight in weights}
@@ -72,7 +77,7 @@ def left_in_float(
     if any(not any(fnmatchcase(name, pattern) for name in names) for pattern in exclude):
         return
     for tensor in plain:
-        excluded = any(
+        excluded = tensor.name in left or any(
             fnmatchcase(name, pattern) for name in (tensor.name, tensor.layer) for pattern in exclude
         )
         eligible = tensor.use.role == "weight" and not tensor.use.inner and tensor.dtype == "float32"

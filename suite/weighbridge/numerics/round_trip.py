@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,13 +39,15 @@ def read_back(
     partial: bool = False,
     layouts: Mapping[str, str] | None = None,
     exclude: Sequence[str] | None = (),
+    left: Collection[str] = (),
 ) -> ReadBack:
     """Compare the quantized matrices and filters of an artifact with `promise` and with the weights they came from.
 
     `floats` are the weights before quantization and `layouts` their `Use.layout`, by any names: where names differ, a
     stored weight is matched with the one that it approximates. What `promise` leaves open is not
     checked. With `partial` the promise is about the weights among `floats` only: another step made the others. `exclude`
-    holds the patterns that were to stay in float; None where what stayed is not to be judged.
+    holds the patterns that were to stay in float, and `left` the names of further weights; None where what stayed is not
+    to be judged.
 
     The promise is about weights (`Use.role`): tables, biases and operands are quantized as activations are, or not at
     all. Their numbers are compared all the same.
@@ -66,7 +68,7 @@ def read_back(
     findings += [finding for weight in coded for finding in misplaced(weight, promise)]
     plain = [tensor for tensor in tensors if tensor.quantization is None and tensor.array.dtype.kind == "f"]
     if exclude is not None and not partial:
-        findings += left_in_float(plain, weights, asked, exclude)
+        findings += left_in_float(plain, weights, asked, exclude, left)
     lost = [weight.layer for weight in weights if weight.original is None]
     notes = []
     if lost:

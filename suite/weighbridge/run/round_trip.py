@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from glob import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from weighbridge.case.model import StepRef
 from weighbridge.case.steps import promising
 from weighbridge.contracts import FORMATS, STEPS, Array, Model, Promise, Step, StoredTensor
+from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import ThresholdMissed
 from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.environment.requirements import missing
@@ -70,8 +70,9 @@ def _stored_round_trip(
     if entry is None:
         try:
             hunt = _stored_hunt(shop, job.options.hypothesis_profile)
-            floats, left = _floats(chain, recipe, ref), _left_on_purpose(chain, recipe.index(ref))
-            notes = check_round_trip(ref, floats, candidate.artifact, hunt, left)
+            covered = chain.records()[recipe.index(ref)].coverage
+            coverage = Coverage.from_json(covered) if covered else None
+            notes = check_round_trip(ref, _floats(chain, recipe, ref), candidate.artifact, hunt, coverage)
             facts: dict[str, Any] = {"status": Status.PASS, "message": "", "notes": notes}
         except PromiseBroken as broken:
             facts = {"status": Status.FAIL, "message": str(broken), "notes": ()}
@@ -82,11 +83,12 @@ def _stored_round_trip(
 
 
 def check_round_trip(
-    ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hunt, left: Sequence[str] = ()
+    ref: StepRef, floats: Floats, artifact: Artifact, hunt: Hunt, coverage: Coverage | None = None
 ) -> tuple[str, ...]:
     """Hold one quantize step to its promise; what could not be compared is returned, a line each.
 
-    `left` are the layers that the step says it left in float, with a reason that stands in the row.
+    What the step's `coverage` says it was not to convert, or could not, may be in float: the reason stands in the row. A
+    step that tells none has its `exclude`.
 
     Raises `PromiseBroken` with every finding of the read-back, or with the property that the engine's arithmetic
     breaks, the smallest tensor that shows it, and the code to reproduce it.
@@ -97,10 +99,17 @@ def check_round_trip(
     assert step.scheme is not None
     promise = step.scheme(ref.options)
     format_ = FORMATS.get(artifact.format)
-    said = [*getattr(ref.options, "exclude", []), *map(escape, left)]
-    exclude = said if artifact.format == "onnx" else None
+    patterns = [] if coverage else getattr(ref.options, "exclude", [])
+    exclude = patterns if artifact.format == "onnx" else None
+    left = _left_on_purpose(coverage) if coverage else ()
     result = read_back(
-        format_.tensors(opened(artifact)), floats.weights, promise, floats.partial, floats.layouts, exclude
+        format_.tensors(opened(artifact)),
+        floats.weights,
+        promise,
+        floats.partial,
+        floats.layouts,
+        exclude,
+        left,
     )
     if result.findings:
         lines = [
@@ -111,9 +120,10 @@ def check_round_trip(
     return (*result.notes, *_check_properties(step, promise, result, hunt))
 
 
-def _left_on_purpose(chain: Chain, number: int) -> list[str]:
-    coverage = chain.records()[number].coverage
-    return [layer["name"] for layer in coverage["layers"] if not layer["asked"]] if coverage else []
+def _left_on_purpose(coverage: Coverage) -> set[str]:
+    """The weights of the layers that the step was not to convert, or could not."""
+    layers = (layer for layer in coverage.layers if not (layer.asked and layer.convertible))
+    return {weight for layer in layers for weight in layer.weights}
 
 
 def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt) -> Iterator[str]:

@@ -10,21 +10,22 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Array, Context, Inputs, Model, Session, Step
-from weighbridge.core.batches import count, take
+from weighbridge.contracts import STEPS, Context, Model, Session, Step
+from weighbridge.core.coverage import Coverage
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import SteppedSession
 from weighbridge.formats.onnx_file import write_onnx
-from weighbridge.steps.quantize.onnx_layers import onnx_layers
-from weighbridge.steps.quantize.onnx_placement import fused_into, place
+from weighbridge.steps.quantize.onnx_judge import Judge
+from weighbridge.steps.quantize.onnx_layers import OnnxLayer
+from weighbridge.steps.quantize.onnx_placement import fused_into
 from weighbridge.steps.quantize.onnx_preparation import (
     STATIC_WAYS,
     Prepared,
@@ -32,23 +33,19 @@ from weighbridge.steps.quantize.onnx_preparation import (
     refuse_without_floats,
 )
 from weighbridge.steps.quantize.onnx_static import Static, StaticOptions, static_mode, static_scheme
-from weighbridge.steps.quantize.onnx_steps import Converted, as_model, converted, written
+from weighbridge.steps.quantize.onnx_steps import Converted, as_model, choose, converted, written
 
-JUDGED, RANKED = 256, 8
-"""Samples that an artifact is judged on, and that layers are ranked on."""
 MOST_IN_FLOAT = 0.5
 """Of the weights: with more of them in float, it is no int8 artifact any more."""
 _METHODS = ("minmax", "percentile")
-_DROP, _FIDELITY = "accuracy_drop", "fidelity"
-_MARGIN_DB = 1.0
-"""Above the case's `fidelity`, since its samples are others."""
 
 
 class AutoOptions(StaticOptions):
     accuracy_drop: float = Field(
         0.01,
         gt=0,
-        description="What may be lost on the calibration split; half the case's own `accuracy_drop` where it has one.",
+        description="What may be lost on the calibration split, of a metric that is no share of right answers as a part of "
+        "it; half the case's own `accuracy_drop` or `relative_accuracy_drop` where it has one.",
     )
 
 
@@ -84,7 +81,7 @@ class _Search:
         self._model, self._context, self._prepared, self._folder = model, context, prepared, folder
         own = options.model_dump(exclude={"accuracy_drop"}, exclude_unset=True)
         self._options = StaticOptions.model_validate({**own, "reduce_range": options.reduce_range})
-        self._judge = _Judge(context, self._session(model.value, "float"), options.accuracy_drop)
+        self._judge = Judge(context, self._session(model.value, "float"), options.accuracy_drop)
         self._tried = 0
 
     def best(self) -> _Tried:
@@ -114,17 +111,19 @@ class _Search:
         }
         return f"{said}; the same by hand: {{quantize: static{_as_yaml(pasted)}}}"
 
-    def _fewest(self, start: _Tried, ranked: Sequence[tuple[str, int]]) -> _Tried:
+    def _fewest(self, start: _Tried, ranked: Sequence[tuple[OnnxLayer, int]]) -> _Tried:
         """Twice as many layers in float each time until the limit holds, then halfway back."""
         total = sum(size for _, size in ranked)
         tried = {0: start}
 
         def at(number: int) -> _Tried:
             if number not in tried:
-                names = [name for name, _ in ranked[:number]]
+                left = [each for each, _ in ranked[:number]]
                 in_float = sum(size for _, size in ranked[:number]) / total
-                exclude = [*start.options.exclude, *names]
-                tried[number] = self._try(start.options.model_copy(update={"exclude": exclude}), in_float)
+                exclude = [*start.options.exclude, *(escape(each.layer.name) for each in left)]
+                tried[number] = self._try(
+                    start.options.model_copy(update={"exclude": exclude}), in_float, left
+                )
             return tried[number]
 
         most = 0
@@ -140,7 +139,7 @@ class _Search:
             low, high = (low, middle) if self._judge.holds(at(middle).loss) else (middle, high)
         return at(high)
 
-    def _try(self, options: StaticOptions, in_float: float) -> _Tried:
+    def _try(self, options: StaticOptions, in_float: float, left: Sequence[OnnxLayer] = ()) -> _Tried:
         self._tried += 1
         self._context.say(f"auto: artifact {self._tried}, {in_float:.0%} of the weights in float")
         found = converted(
@@ -151,25 +150,23 @@ class _Search:
             self._quantizer(options),
             self._own(),
         )
+        found = replace(found, coverage=_told(found.coverage, left))
         return _Tried(options, found, self._judge.loss(self._session(found.graph, "tried")), in_float)
 
-    def _ranked(self, options: StaticOptions) -> list[tuple[str, int]]:
+    def _ranked(self, options: StaticOptions) -> list[tuple[OnnxLayer, int]]:
         """The quantized layers with their number of weights, from the most noise for each weight on."""
-        layers = onnx_layers(self._prepared.model, self._prepared.origins)
-        mode = static_mode(options)
-        chosen = {each.layer.name for each in layers}
-        placed = place(self._prepared.model, layers, chosen, options.operators, mode.kinds, mode.float_share)
+        choice = choose(static_mode(options), self._prepared, options, self._model.value)
         sizes = {tensor.name: math.prod(tensor.dims) for tensor in self._prepared.model.graph.initializer}
-        there = [each for each in layers if each.weights and each.layer.name in placed.nodes]
+        there = [each for each in choice.layers if each.weights and each.layer.name in choice.nodes]
         noises = []
         for number, each in enumerate(there, 1):
             self._context.say(f"auto: layer {number} of {len(there)}")
-            nodes = {each.layer.name, *fused_into(self._prepared.model, each.layer.name, placed.nodes)}
-            graph, _ = written(self._copy(), layers, nodes, self._quantizer(options), self._own())
+            nodes = {each.layer.name, *fused_into(self._prepared.model, each.layer.name, choice.nodes)}
+            graph, *_ = written(self._copy(), choice.layers, nodes, self._quantizer(options), self._own())
             weights = sum(sizes[name] for name in each.weights)
             noise = self._judge.noise(self._session(graph, "layer"))
-            noises.append((noise / weights, each.layer.name, weights))
-        return [(name, weights) for _, name, weights in sorted(noises, key=lambda each: -each[0])]
+            noises.append((noise / weights, each, weights))
+        return [(each, weights) for _, each, weights in sorted(noises, key=lambda found: -found[0])]
 
     def _quantizer(self, options: StaticOptions) -> Static:
         """Ranges are those of the first artifact of the method, in which most is quantized."""
@@ -196,118 +193,21 @@ class _Search:
         return SteppedSession(session) if self._context.data.layout.sequence else session
 
 
-class _Judge:
-    """What an artifact loses on samples of the calibration split: of the metric where they are labelled, else of the outputs."""
-
-    def __init__(self, context: Context, original: Session, drop: float) -> None:
-        self._batches = list(_first(context, JUDGED))
-        limits = {name: limit.max if name == _DROP else limit.min for name, limit in context.limits.items()}
-        labelled = all(targets is not None for _, targets in self._batches)
-        by_outputs = limits.get(_FIDELITY) is not None and limits.get(_DROP) is None
-        self._metric = context.metric if labelled and not by_outputs else None
-        outputs = [original.run(inputs) for inputs, _ in self._batches]
-        if self._metric:
-            stated = limits.get(_DROP)
-            self._limit = stated / 2 if stated else drop
-            self._value = self._score(outputs)
-        else:
-            stated = limits.get(_FIDELITY)
-            self._limit = drop if stated is None else 10 ** (-(stated + _MARGIN_DB) / 10)
-            self._all = outputs
-        first = self._batches[0][0]
-        self._few = take(first, slice(0, RANKED)) if count(first) > RANKED else first
-        self._outputs = original.run(self._few)
-
-    @property
-    def limit(self) -> str:
-        return f"{_DROP} {self._limit:g}" if self._metric else f"{_FIDELITY} {_decibels(self._limit):.1f} dB"
-
-    def holds(self, loss: float) -> bool:
-        return loss <= self._limit
-
-    def said(self, loss: float) -> str:
-        samples = f"{sum(count(inputs) for inputs, _ in self._batches)} samples of the calibration split"
-        if self._metric:
-            return f"{self._metric.name} on {samples} {self._value:.4g} before and {self._value - loss:.4g} after"
-        return f"{_FIDELITY} on {samples} {_decibels(loss):.1f} dB"
-
-    def loss(self, session: Session) -> float:
-        """How much worse than the original; of the metric, or the noise as a share of the output that loses most."""
-        outputs = [session.run(inputs) for inputs, _ in self._batches]
-        if self._metric is None:
-            return _whole_noise(self._all, outputs)
-        found = self._score(outputs)
-        return self._value - found if self._metric.higher_is_better else found - self._value
-
-    def noise(self, session: Session) -> float:
-        """For the ranking of layers, on few samples."""
-        return _noise(self._outputs, session.run(self._few))
-
-    def _score(self, outputs: Sequence[tuple[Array, ...]]) -> float:
-        assert self._metric is not None
-        targets = [np.asarray(target) for _, target in self._batches]
-        scores = [self._metric.per_sample(out, target) for out, target in zip(outputs, targets, strict=True)]
-        known = [score for score in scores if score is not None]
-        if len(known) == len(scores):
-            return float(np.concatenate(known).mean())
-        whole = tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
-        return float(self._metric.whole(whole, np.concatenate(targets)))
-
-
-def _first(context: Context, most: int) -> Iterator[tuple[Inputs, Array | None]]:
-    """The first `most` samples of the calibration split, in batches."""
-    left = most
-    for inputs, targets in context.data.split("calibration").batches(32):
-        n = min(count(inputs), left)
-        yield take(inputs, slice(0, n)), None if targets is None else targets[:n]
-        left -= n
-        if not left:
-            return
-
-
-def _noise(before: Sequence[Array], after: Sequence[Array]) -> float:
-    """How much of the outputs is lost, from 0 to 1; of the output that loses most.
-
-    Each channel counts alike, however small its numbers: a detector gives coordinates of hundreds beside scores of less
-    than one, in one tensor.
-    """
-    worst = 0.0
-    for a, b in zip(before, after, strict=True):
-        if a.dtype.kind != "f":
-            continue
-        if a.shape != b.shape:
-            return 1.0
-        for axis in {min(1, a.ndim - 1), a.ndim - 1}:
-            others = tuple(index for index in range(a.ndim) if index != axis)
-            error = np.square(a.astype(np.float64) - b).sum(others)
-            spread = np.square(a - a.mean(others, keepdims=True), dtype=np.float64).sum(others)
-            with np.errstate(invalid="ignore"):
-                lost = np.nan_to_num(np.where(error == 0, 0.0, error / (error + spread)), nan=1.0)
-            worst = max(worst, float(lost.mean()))
-    return worst
-
-
-def _whole_noise(before: Sequence[Sequence[Array]], after: Sequence[Sequence[Array]]) -> float:
-    """Noise over signal of the output that loses most, over all batches: what `fidelity` is in dB."""
-    noise: dict[int, float] = {}
-    signal: dict[int, float] = {}
-    for one, other in zip(before, after, strict=True):
-        for index, (a, b) in enumerate(zip(one, other, strict=True)):
-            if a.dtype.kind == "f":
-                error = np.square(a.astype(np.float64) - b).sum() if a.shape == b.shape else math.inf
-                noise[index] = noise.get(index, 0.0) + float(error)
-                signal[index] = signal.get(index, 0.0) + float(np.square(a, dtype=np.float64).sum())
-    return max((noise[index] / signal[index] for index in noise if noise[index]), default=0.0)
-
-
-def _decibels(noise: float) -> float:
-    return -10 * math.log10(noise) if noise else math.inf
+def _told(coverage: Coverage, left: Sequence[OnnxLayer]) -> Coverage:
+    """The coverage, in which the layers that the search left in float say so: the case excludes none of them."""
+    weights = {each.weights for each in left}
+    reason = "the search left it in float, for what it costs"
+    return Coverage(
+        tuple(
+            replace(layer, reason=reason) if layer.weights in weights else layer for layer in coverage.layers
+        )
+    )
 
 
 def _as_yaml(options: dict[str, Any]) -> str:
     import json
 
-    return "".join(f", {name}: {json.dumps(value)}" for name, value in options.items())
+    return "".join(f", {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in options.items())
 
 
 STEPS.add(

@@ -12,6 +12,7 @@ from weighbridge.steps.quantize.onnx_graph import gemms_to_matmuls
 from weighbridge.steps.quantize.onnx_placement import DYNAMIC
 from weighbridge.steps.quantize.onnx_preparation import DYNAMIC_WAYS, Prepared
 from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
+from weighbridge.steps.quantize.onnx_unfit import stacked
 
 
 class DynamicOptions(WeightOptions):
@@ -22,9 +23,9 @@ class DynamicOptions(WeightOptions):
 class _Dynamic:
     options: DynamicOptions
 
-    def fit(self, prepared: Prepared) -> tuple[str, ...]:
+    def fit(self, prepared: Prepared) -> dict[str, str]:
         prepared.origins.update(gemms_to_matmuls(prepared.model))
-        return ()
+        return stacked(prepared.model) if self.options.per_channel is not False else {}
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -14,7 +14,7 @@ def flatten_biases(model: Any) -> list[str]:
     """Make the constant C of each Gemm a vector, one number an output, as per-channel quantization needs it.
 
     C may be of any shape that broadcasts to [M, N]: [1, N] and single numbers become [N]; what differs by row is
-    added by a node of its own. Returns the names of these nodes.
+    added by a node of its own. It is multiplied by beta, which ONNX Runtime loses. Returns the names of these nodes.
     """
     import numpy as np
     import onnx
@@ -30,8 +30,12 @@ def flatten_biases(model: Any) -> list[str]:
         if outputs is None or len(node.input) < 3 or node.input[2] not in stored:
             continue
         bias = onnx.numpy_helper.to_array(stored[node.input[2]])
-        if bias.shape == (outputs,):
+        beta = next((each for each in node.attribute if each.name == "beta"), None)
+        if bias.shape == (outputs,) and beta is None:
             continue
+        if beta is not None:
+            bias = (bias * beta.f).astype(bias.dtype)
+            node.attribute.remove(beta)
         by_row = bias.ndim == 2 and bias.shape[0] > 1
         name = free_name(f"{node.input[2]}_{node.name}", taken)
         if not by_row:
@@ -39,8 +43,7 @@ def flatten_biases(model: Any) -> list[str]:
             graph.initializer.append(onnx.numpy_helper.from_array(flat, name))
             node.input[2] = name
             continue
-        beta = next((each.f for each in node.attribute if each.name == "beta"), 1.0)
-        graph.initializer.append(onnx.numpy_helper.from_array((bias * beta).astype(bias.dtype), name))
+        graph.initializer.append(onnx.numpy_helper.from_array(bias, name))
         product = free_name(f"{node.output[0]}_product", taken)
         add = onnx.helper.make_node(
             "Add", [product, name], [node.output[0]], name=free_name(f"{node.name}_bias", taken)
@@ -52,6 +55,28 @@ def flatten_biases(model: Any) -> list[str]:
     set_nodes(graph, nodes)
     drop_unused(model)
     return added
+
+
+def own_biases(model: Any) -> None:
+    """Give each product a bias of its own, since its scale is the product's.
+
+    ONNX Runtime copies a bias that several read, by names of its own that other tensors may have.
+    """
+    import onnx
+
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    taken = set(stored) | {name for node in graph.node for name in (*node.input, *node.output)}
+    met = set()
+    for node in graph.node:
+        products = ("Conv", "ConvTranspose", "Gemm")
+        name = node.input[2] if node.op_type in products and len(node.input) > 2 else ""
+        if name in met:
+            tensor = onnx.TensorProto.FromString(stored[name].SerializeToString())
+            tensor.name = node.input[2] = free_name(f"{name}_{node.name}", taken)
+            graph.initializer.append(tensor)
+        elif name in stored:
+            met.add(name)
 
 
 def _gemm_outputs(node: Any, stored: dict[str, Any]) -> int | None:

@@ -66,17 +66,19 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
 def coverage(
     layers: list[OnnxLayer],
     passed_over: Mapping[str, str],
+    unfit: Mapping[str, str],
     quantizable: Collection[str],
     mode: str,
     result: Any,
 ) -> Coverage:
     """What became of each layer with weights, read from the quantized model `result`.
 
-    ONNX Runtime keeps the codes of a weight `w` as `w_quantized`. `passed_over` says why a
-    node was not asked for; `quantizable` are the operator types that ONNX Runtime quantizes in this `mode`.
+    ONNX Runtime keeps the codes of a weight `w` as `w_quantized`. `passed_over` says why a node was not asked for, and
+    `unfit` why it cannot be converted; `quantizable` are the operator types that ONNX Runtime quantizes in this `mode`.
     """
     stored = {tensor.name for tensor in result.graph.initializer}
     reads = {node.name: set(node.input) for node in result.graph.node}
+    reasons = {**unfit, **passed_over}
     told = []
     for each in layers:
         if not each.weights:
@@ -84,17 +86,14 @@ def coverage(
         name, kind = each.layer.name, each.layer.kind
         codes = all(f"{weight}_quantized" in stored for weight in each.weights)
         converted = codes and not reads.get(name, set()) & set(each.weights)
-        asked, convertible = name not in passed_over, kind in quantizable
-        reason = ""
-        if not converted:
-            reason = (
-                passed_over[name]
-                if not asked
-                else f"ONNX Runtime's {mode} quantization has no integer kernel for {kind}"
-                if not convertible
-                else f"ONNX Runtime's {mode} quantization passed it over"
+        asked, convertible = name not in passed_over, kind in quantizable and name not in unfit
+        passed = "passed it over" if convertible else f"has no integer kernel for {kind}"
+        reason = reasons.get(name, f"ONNX Runtime's {mode} quantization {passed}")
+        told.append(
+            LayerCoverage(
+                _label(each), kind, asked, convertible, converted, "" if converted else reason, each.weights
             )
-        told.append(LayerCoverage(_label(each), kind, asked, convertible, converted, reason))
+        )
     return Coverage((*told, *_in_bodies(result)))
 
 
@@ -147,8 +146,16 @@ def _in_bodies(model: Any) -> list[LayerCoverage]:
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     reason = "ONNX Runtime quantizes nothing inside If, Loop and Scan"
     return [
-        LayerCoverage(tensor.name, "weight in a body", True, False, False, reason)
+        LayerCoverage(name, "weight in a body", True, False, False, reason, (name,))
         for body in bodies(model)
-        for tensor in body.initializer
+        for name, tensor in (
+            *((tensor.name, tensor) for tensor in body.initializer),
+            *(
+                (node.output[0], each.t)
+                for node in body.node
+                for each in node.attribute
+                if each.HasField("t")
+            ),
+        )
         if tensor.data_type in kinds and len(tensor.dims) > 1
     ]

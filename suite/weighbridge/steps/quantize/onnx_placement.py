@@ -26,7 +26,7 @@ _JOINS = (
     "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """What works on codes as they are, or has an integer kernel as fast: worth it where codes come in and are wanted behind."""
-_FUSED = ("Relu", "Clip")
+FUSED = ("Relu", "Clip")
 """What the quantizer fuses into the operator before: the range is then that of what it lets through."""
 _SETTINGS = {
     "Clip": 1,
@@ -69,7 +69,11 @@ def place(
     if operators != "auto":
         return Placement(
             frozenset(each.layer.name for each in layers if each.layer.kind in operators) & frozenset(chosen),
-            {each.layer.name: f"`operators` has no {each.layer.kind}" for each in layers},
+            {
+                each.layer.name: f"`operators` has no {each.layer.kind}"
+                for each in layers
+                if each.layer.kind not in operators
+            },
         )
     products = {
         each.layer.name: each
@@ -90,8 +94,7 @@ def check_operators(operators: Operators, layers: Sequence[OnnxLayer], known: Co
         if kind not in known:
             raise StageError(
                 "quantize",
-                f"operators: ONNX Runtime does not quantize '{kind}'{did_you_mean(kind, sorted(known))} "
-                f"(valid: {', '.join(sorted(known))}; or `all`, or `auto`)",
+                f"operators: ONNX Runtime does not quantize '{kind}'{did_you_mean(kind, known)}; or `all`, or `auto`",
             )
         if kind not in there:
             raise StageError(
@@ -135,7 +138,7 @@ def _joined(model: Any, products: Collection[str], chosen: Collection[str]) -> s
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node.name)
-    between = [node for node in graph.node if node.op_type in (*_JOINS, *_FUSED) and node.name in chosen]
+    between = [node for node in graph.node if node.op_type in (*_JOINS, *FUSED) and node.name in chosen]
     kept = {*products, *(node.name for node in between)}
 
     def holds(node: Any) -> bool:
@@ -149,7 +152,7 @@ def _joined(model: Any, products: Collection[str], chosen: Collection[str]) -> s
             name not in outputs and all(reader in kept for reader in readers.get(name, ()))
             for name in node.output
         )
-        return node.op_type in _FUSED or wanted
+        return node.op_type in FUSED or wanted
 
     while lost := [node for node in between if node.name in kept and not holds(node)]:
         kept -= {node.name for node in lost}
@@ -162,5 +165,5 @@ def fused_into(model: Any, name: str, nodes: Collection[str]) -> set[str]:
     return {
         node.name
         for node in model.graph.node
-        if node.op_type in _FUSED and node.name in nodes and node.input[0] in made
+        if node.op_type in FUSED and node.name in nodes and node.input[0] in made
     }

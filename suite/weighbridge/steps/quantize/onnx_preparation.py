@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,16 +175,18 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
         copy = onnx.ModelProto()
         copy.CopyFrom(basis.model)
         return Prepared(copy, dict(basis.origins))
+    folder = folder.resolve()
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
     write_onnx(basis.model, raw)
-    quant_pre_process(
-        raw,
-        prepared,
-        skip_optimization=not way.optimize,
-        skip_symbolic_shape=not way.symbolic,
-        save_as_external_data=needs_data_file(basis.model),
-        all_tensors_to_one_file=True,
-    )
+    with chdir(folder):  # symbolic inference that fails leaves what it has in the working directory
+        quant_pre_process(
+            raw,
+            prepared,
+            skip_optimization=not way.optimize,
+            skip_symbolic_shape=not way.symbolic,
+            save_as_external_data=needs_data_file(basis.model),
+            all_tensors_to_one_file=True,
+        )
     model = onnx.load(prepared)
     name_nodes(model)  # optimization makes nodes without names
     return Prepared(model, dict(basis.origins))

@@ -13,11 +13,11 @@ from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import data_file
 from weighbridge.steps.quantize.onnx_calibration import CalibrationReader, try_samples
-from weighbridge.steps.quantize.onnx_graph import flatten_biases, part_grouped_biases
-from weighbridge.steps.quantize.onnx_infinite import infinite
+from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, part_grouped_biases
 from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
 from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
 from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
+from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, watched
 
 _METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
@@ -48,11 +48,15 @@ class Static:
     context: Context
     ranges: Path | None = None
 
-    def fit(self, prepared: Prepared) -> list[str]:
-        flatten_biases(prepared.model)
-        if self.options.per_channel is not False:
-            part_grouped_biases(prepared.model)
-        return infinite(prepared.model)
+    def fit(self, prepared: Prepared) -> dict[str, str]:
+        model = prepared.model
+        flatten_biases(model)
+        own_biases(model)
+        unfit = clipped(model) | watched(model) | infinite(model)
+        if self.options.per_channel is False:
+            return unfit
+        part_grouped_biases(model)
+        return stacked(model) | unfit
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static

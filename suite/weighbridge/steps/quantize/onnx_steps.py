@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +15,7 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.quantize.onnx_branches import set_branches_apart
 from weighbridge.steps.quantize.onnx_graph import separate
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
@@ -32,7 +33,7 @@ from weighbridge.steps.quantize.onnx_preparation import (
     refuse_without_floats,
 )
 from weighbridge.steps.quantize.onnx_saturation import saturating
-from weighbridge.steps.selection import matching, select
+from weighbridge.steps.selection import Layer, matching, select
 
 TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
 """Our names of ONNX Runtime's `QuantType`s."""
@@ -83,8 +84,8 @@ class Mode:
 class Quantizer(Protocol):
     """One of ONNX Runtime's quantizers with its options."""
 
-    def fit(self, prepared: Prepared) -> Collection[str]:
-        """Edit the graph to what the quantizer takes; gives the names of nodes that have to stay in float."""
+    def fit(self, prepared: Prepared) -> Mapping[str, str]:
+        """Edit the graph to what the quantizer takes; gives the names of nodes that have to stay in float, and why."""
         ...
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
@@ -132,24 +133,10 @@ def converted(
 
     Raises `StageError` where the options fit nothing.
     """
-    layers = onnx_layers(prepared.model, prepared.origins)
-    chosen, gone = _chosen(layers, options, original)
-    check_operators(options.operators, layers, mode.known)
-    kinds = mode.known if options.layers else mode.kinds
-    share = 0.0 if options.layers else mode.float_share
-    placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
-    _refuse_nothing(mode, layers, placed)
-    result, copied = written(prepared, layers, placed.nodes, quantizer, folder)
+    choice = choose(mode, prepared, options, original)
+    result, copied, unfit = written(prepared, choice.layers, choice.nodes, quantizer, folder)
     now = {each.layer.name: each.weights for each in onnx_layers(prepared.model, {})}
-    layers = [replace(each, weights=now.get(each.layer.name, ())) for each in layers]
-    left = "`layers` does not name it" if options.layers else "`exclude` names it"
-    reasons = {each.layer.name: left for each in layers if each.layer.name not in chosen}
-    if options.operators == "auto":
-        slow = {
-            kind: f"no faster in integers; `operators: [{kind}]` quantizes it"
-            for kind in mode.known - {*kinds}
-        }
-        reasons |= {each.layer.name: slow[each.layer.kind] for each in layers if each.layer.kind in slow}
+    layers = [replace(each, weights=now.get(each.layer.name, ())) for each in choice.layers]
     notes = [
         f"{weight} is stored twice: {', '.join(readers)} keeps it in float, and others read its codes"
         for weight, readers in copied.items()
@@ -157,11 +144,49 @@ def converted(
     notes += stored_again(prepared.model, prepared.origins)
     notes += turned_at_run_time(prepared.model) if mode.name == "dynamic" else []
     notes += [
-        f"exclude: '{pattern}' fits only what was folded or fused away in preparation" for pattern in gone
+        f"exclude: '{pattern}' fits only what was folded or fused away in preparation"
+        for pattern in choice.gone
     ]
     notes += [] if options.reduce_range else saturating(result)
-    covered = coverage(layers, {**placed.reasons, **reasons}, mode.known, mode.name, result)
+    covered = coverage(layers, choice.reasons, unfit, mode.known, mode.name, result)
     return Converted(result, covered, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The nodes of a prepared graph to quantize, by name, and why others are not among them."""
+
+    layers: list[OnnxLayer]
+    """Every node of the graph."""
+    nodes: frozenset[str]
+    reasons: dict[str, str]
+    gone: list[str]
+    """Patterns of `exclude` that fit nodes of the original only."""
+
+
+def choose(mode: Mode, prepared: Prepared, options: WeightOptions, original: Any) -> Choice:
+    """What the options choose of `prepared`. Raises `StageError` where they fit nothing."""
+    layers = onnx_layers(prepared.model, prepared.origins)
+    chosen, gone = _chosen(layers, options, original)
+    check_operators(options.operators, layers, mode.known)
+    kinds = mode.known if options.layers else mode.kinds
+    share = 0.0 if options.layers else mode.float_share
+    placed = place(prepared.model, layers, chosen, options.operators, kinds, share)
+    _refuse_nothing(mode, layers, chosen, options.operators, placed)
+    reasons = {
+        each.layer.name: "`exclude` names it"
+        if any(_fits(pattern, each.layer) for pattern in options.exclude)
+        else "`layers` does not name it"
+        for each in layers
+        if each.layer.name not in chosen
+    }
+    if options.operators == "auto":
+        slow = {
+            kind: f"no faster in integers; `operators: [{kind}]` quantizes it"
+            for kind in mode.known - {*kinds}
+        }
+        reasons |= {each.layer.name: slow[each.layer.kind] for each in layers if each.layer.kind in slow}
+    return Choice(layers, placed.nodes, {**placed.reasons, **reasons}, gone)
 
 
 def written(
@@ -170,15 +195,20 @@ def written(
     nodes: Collection[str],
     quantizer: Quantizer,
     folder: Path,
-) -> tuple[Any, dict[str, list[str]]]:
-    """The graph with `nodes` quantized, and the weights that are stored twice for it, with their float readers."""
+) -> tuple[Any, dict[str, list[str]], Mapping[str, str]]:
+    """The graph with `nodes` quantized, the weights that are stored twice for it, with their float readers, and which
+    nodes had to stay in float, with the reason.
+    """
     copied = separate(prepared.model, {each.layer.name for each in layers} - set(nodes))
     unfit = quantizer.fit(prepared)
     there = {node.name for node in prepared.model.graph.node}
+    left = sorted((set(nodes) & there) - unfit.keys())
+    if not left:  # to ONNX Runtime, no names are all of them
+        return prepared.model, copied, unfit
     source = folder / "source.onnx"
     write_onnx(prepared.model, source)
-    quantizer.write(source, folder / "quantized.onnx", sorted((set(nodes) & there) - set(unfit)))
-    return loaded(folder / "quantized.onnx"), copied
+    quantizer.write(source, folder / "quantized.onnx", left)
+    return loaded(folder / "quantized.onnx"), copied, unfit
 
 
 def loaded(path: Path) -> Any:
@@ -193,6 +223,7 @@ def loaded(path: Path) -> Any:
     del model.opset_import[:]
     model.opset_import.extend(needed)
     keep_in_float(model)
+    set_branches_apart(model)
     write_onnx(model, path)
     try:
         OnnxRuntimeSession(str(path))
@@ -202,17 +233,29 @@ def loaded(path: Path) -> Any:
     return model
 
 
-def _refuse_nothing(mode: Mode, layers: Sequence[OnnxLayer], placed: Placement) -> None:
-    """Raise `StageError` where the placement took none of the layers, though others of them could be quantized."""
+def _refuse_nothing(
+    mode: Mode,
+    layers: Sequence[OnnxLayer],
+    chosen: Collection[str],
+    operators: Operators,
+    placed: Placement,
+) -> None:
+    """Raise `StageError` where the placement took none of the nodes, with what there is to ask for."""
     if placed.nodes:
         return
-    left = sorted({each.layer.kind for each in layers if each.weights} & mode.known)
-    if left:
+    here = [each for each in layers if each.weights and each.layer.name in chosen]
+    slow = sorted({each.layer.kind for each in here} & (mode.known - {*mode.kinds}))
+    if operators == "auto" and slow:
         raise StageError(
             "quantize",
-            f"nothing to convert but {', '.join(left)}, whose {mode.name} integer kernels are slower than float; use "
-            f"`quantize: static`, or ask for them: `operators: [{', '.join(left)}]`",
+            f"nothing to convert but {', '.join(slow)}, whose {mode.name} integer kernels are slower than float; use "
+            f"`quantize: static`, or ask for them: `operators: [{', '.join(slow)}]`",
         )
+    raise StageError(
+        "quantize",
+        f"nothing to convert: of the types that {mode.name} quantization converts ({', '.join(mode.kinds)}; none inside "
+        "If, Loop and Scan), `operators`, `layers` and `exclude` leave no layer with float32 weights",
+    )
 
 
 def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) -> tuple[set[str], list[str]]:
@@ -222,17 +265,17 @@ def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) 
     that fit nothing.
     """
     what, every = "no node, weight or layer", [each.layer for each in layers]
-    there = [
-        pattern
-        for pattern in options.exclude
-        if any(each.goes_by(pattern) or each.kind == pattern for each in every)
-    ]
+    there = [pattern for pattern in options.exclude if any(_fits(pattern, each) for each in every)]
     gone = [pattern for pattern in options.exclude if pattern not in there]
     if gone:
         before = [each.layer for each in onnx_layers(original, {})]
         matching("quantize", "exclude", what, [*every, *before], gone)
     chosen = {layer.name for layer in select("quantize", what, every, options.layers, there)}
     return chosen, gone
+
+
+def _fits(pattern: str, layer: Layer) -> bool:
+    return layer.goes_by(pattern) or layer.kind == pattern
 
 
 def scheme(options: WeightOptions, by_default: Literal["channel"] | None = None) -> Promise:

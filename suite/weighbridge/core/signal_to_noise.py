@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.contracts import Array, Inputs
+from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError

@@ -1,0 +1,169 @@
+"""What a quantized artifact loses on samples of the calibration split, and what it may lose by the case's own limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weighbridge.contracts import Array, Context, Inputs, Metric, Session
+from weighbridge.core.batches import count, nbytes, take
+from weighbridge.core.errors import StageError
+from weighbridge.core.signal_to_noise import SignalToNoise
+from weighbridge.steps.calibration import BYTES, MOST
+
+JUDGED, RANKED = 256, 8
+"""Samples that an artifact is judged on, and that layers are ranked on."""
+ROOM = 2**29
+"""Bytes that the judged samples may take with the original's outputs; then they are fewer."""
+_DROP, _RELATIVE, _FIDELITY = "accuracy_drop", "relative_accuracy_drop", "fidelity"
+_MARGIN_DB = 1.0
+"""Above the case's `fidelity`, since its samples are others."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    inputs: Inputs
+    targets: Array | None
+    outputs: tuple[Array, ...]
+    """The original's."""
+
+
+class Judge:
+    """Judges by the metric where samples are labelled, unless the case limits `fidelity` alone; else by the outputs.
+
+    A loss is how much worse the metric is than the original's, or the noise of the outputs in dB: less is better.
+    Raises `StageError` where the metric raises, or where the original's outputs are no signal.
+    """
+
+    def __init__(self, context: Context, original: Session, drop: float) -> None:
+        self._batches = list(_judged(context, original))
+        self._few = list(_first(self._batches, original))
+        most = {name: context.limits[name].max for name in (_DROP, _RELATIVE) if name in context.limits}
+        least = context.limits[_FIDELITY].min if _FIDELITY in context.limits else None
+        labelled = all(batch.targets is not None for batch in self._batches)
+        by_outputs = least is not None and not most
+        self._lacking = ", which have no targets:" if most and not labelled else ""
+        self._metric = context.metric if labelled and not by_outputs else None
+        if self._metric is None:
+            self._limit = 10 * math.log10(drop) if least is None else -(least + _MARGIN_DB)
+            return
+        self._value = self._score(self._metric, [batch.outputs for batch in self._batches])
+        scale = 1.0 if self._metric.binary else abs(self._value) or 1.0
+        stated = [
+            limit / 2 * (abs(self._value) if name == _RELATIVE else 1)
+            for name, limit in most.items()
+            if limit is not None
+        ]
+        self._limit = min(stated, default=drop * scale)
+
+    @property
+    def limit(self) -> str:
+        return f"{_DROP} {self._limit:.3g}" if self._metric else f"{_FIDELITY} {-self._limit:.1f} dB"
+
+    def holds(self, loss: float) -> bool:
+        return loss <= self._limit
+
+    def said(self, loss: float) -> str:
+        samples = f"{sum(count(batch.inputs) for batch in self._batches)} samples of the calibration split"
+        if self._metric is None:
+            return f"{_FIDELITY} on {samples}{self._lacking} {-loss:.1f} dB"
+        after = self._value - loss if self._metric.higher_is_better else self._value + loss
+        return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after"
+
+    def loss(self, session: Session) -> float:
+        """Infinity where outputs have other shapes, or the metric has no value."""
+        outputs = (session.run(batch.inputs) for batch in self._batches)
+        if self._metric is not None:
+            change = self._score(self._metric, outputs) - self._value
+            loss = -change if self._metric.higher_is_better else change
+            return math.inf if math.isnan(loss) else loss
+        noise = SignalToNoise()
+        for batch, found in zip(self._batches, outputs, strict=True):
+            if [each.shape for each in batch.outputs] != [each.shape for each in found]:
+                return math.inf
+            noise.add(batch.outputs, found)
+        return -noise.worst()
+
+    def noise(self, session: Session) -> float:
+        """Share of the outputs that is lost on few samples, from 0 to 1, for the ranking of layers."""
+        shares = [noise_share(batch.outputs, session.run(batch.inputs)) for batch in self._few]
+        return sum(shares) / len(shares)
+
+    def _score(self, metric: Metric, outputs: Iterable[tuple[Array, ...]]) -> float:
+        """The metric over all batches, of which only those outputs are kept that it needs as a whole."""
+        scores, kept, targets = [], [], []
+        try:
+            for batch, found in zip(self._batches, outputs, strict=True):
+                target = np.asarray(batch.targets)
+                # An output without the batch at axis 0, such as a state, is no answer.
+                answers = tuple(each for each in found if each.shape[:1] == target.shape[:1])
+                score = metric.per_sample(answers, target)
+                if score is not None:
+                    scores.append(score)
+                else:
+                    kept.append(answers)
+                    targets.append(target)
+            if scores:
+                return float(np.concatenate(scores).mean())
+            whole = tuple(np.concatenate(parts) for parts in zip(*kept, strict=True))
+            return float(metric.whole(whole, np.concatenate(targets)))
+        except StageError:
+            raise
+        except Exception as error:  # the user's own code
+            raise StageError(
+                "quantize", f"metric {metric.name} raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _judged(context: Context, original: Session) -> Iterator[_Batch]:
+    """The first samples of the calibration split, in batches of few bytes as calibration has them."""
+    left, room = JUDGED, ROOM
+    for inputs, targets in context.data.split("calibration").batches(MOST):
+        n = count(inputs)
+        size = max(1, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n, start + left))
+            some = take(inputs, rows)
+            outputs = original.run(some)
+            yield _Batch(some, None if targets is None else targets[rows], outputs)
+            left -= count(some)
+            room -= nbytes(some, None) + sum(each.nbytes for each in outputs)
+            if left <= 0 or room <= 0:
+                return
+
+
+def _first(batches: Sequence[_Batch], original: Session) -> Iterator[_Batch]:
+    """The first `RANKED` samples of `batches`."""
+    left = RANKED
+    for batch in batches:
+        few = take(batch.inputs, slice(0, left))
+        yield _Batch(few, None, original.run(few))
+        left -= count(few)
+        if left <= 0:
+            return
+
+
+def noise_share(before: Sequence[Array], after: Sequence[Array]) -> float:
+    """How much of the outputs is lost, from 0 to 1; of the output that loses most.
+
+    Each channel counts alike, however small its numbers: a detector gives coordinates of hundreds beside scores of less
+    than one, in one tensor. Of whole numbers, it is the share that changed.
+    """
+    worst = 0.0
+    for a, b in zip(before, after, strict=True):
+        if a.shape != b.shape:
+            return 1.0
+        if a.dtype.kind != "f":
+            worst = max(worst, float((a != b).mean()) if a.size else 0.0)
+            continue
+        for axis in {min(1, a.ndim - 1), a.ndim - 1}:
+            others = tuple(index for index in range(a.ndim) if index != axis)
+            error = np.square(a.astype(np.float64) - b).sum(others)
+            spread = np.square(a - a.mean(others, keepdims=True), dtype=np.float64).sum(others)
+            with np.errstate(invalid="ignore"):
+                lost = np.nan_to_num(np.where(error == 0, 0.0, error / (error + spread)), nan=1.0)
+            worst = max(worst, float(lost.mean()) if lost.size else 0.0)
+    return worst

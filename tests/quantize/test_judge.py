@@ -1,0 +1,135 @@
+"""What `quantize: auto` judges an artifact by: the case's own limits, on metrics and outputs of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from weighbridge.contracts import METRICS, Context, Limit
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.steps.quantize import onnx_judge
+from weighbridge.steps.quantize.onnx_judge import Judge, noise_share
+
+X = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+
+
+class Function:
+    """A session that computes with numpy."""
+
+    def __init__(self, *functions: Callable[[Any], Any]) -> None:
+        self.functions = functions
+        self.seen = 0
+
+    def run(self, inputs: Any) -> tuple[Any, ...]:
+        self.seen += len(inputs[0])
+        return tuple(np.asarray(each(inputs[0])) for each in self.functions)
+
+    def bind(self, inputs: Any) -> Callable[[], object]:
+        return lambda: self.run(inputs)
+
+
+SAME = Function(lambda x: x)
+
+
+def judge(
+    folder: Path, targets: Any = None, metric: Any = None, original: Function = SAME, **limits: Limit
+) -> Judge:
+    data = Data(splits={"calibration": (X, targets)})
+    named = METRICS.get(metric) if isinstance(metric, str) else metric
+    return Judge(Context(folder, folder, 0, data, metric=named, limits=limits), original, 0.01)
+
+
+class Whole:
+    """A metric that does not decompose: the share of right answers, once they are all there."""
+
+    name, higher_is_better, binary = "whole", True, False
+
+    def per_sample(self, outputs: Any, targets: Any) -> None:
+        return None
+
+    def whole(self, outputs: Any, targets: Any) -> float:
+        return float((outputs[0].argmax(1) == targets).mean())
+
+    def tally(self) -> Any:
+        raise NotImplementedError
+
+
+def test_a_limit_of_zero_allows_nothing(tmp_path: Path) -> None:
+    made = judge(tmp_path, X.argmax(1), "accuracy", accuracy_drop=Limit(max=0.0))
+    assert made.holds(made.loss(SAME))
+    assert not made.holds(made.loss(Function(lambda x: np.where(x == x[3], -x, x))))
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_an_error_of_any_scale(tmp_path: Path, scale: float) -> None:
+    """The original's mean squared error is the square of `scale`; a rise of 1 % of that is allowed by itself."""
+    targets = (X + scale).astype(np.float64)
+    original = Function(lambda x: x.astype(np.float64))
+    little, much = (
+        Function(lambda x, part=part: x.astype(np.float64) - part * scale) for part in (0.001, 0.05)
+    )
+    by_default = judge(tmp_path, targets, "mse", original)
+    assert by_default.holds(by_default.loss(little))
+    assert not by_default.holds(by_default.loss(much))
+    stated = judge(tmp_path, targets, "mse", original, relative_accuracy_drop=Limit(max=0.5))
+    assert stated.holds(stated.loss(much))
+
+
+def test_an_error_that_rises_is_said_to_rise(tmp_path: Path) -> None:
+    made = judge(tmp_path, X + 1, "mse")
+    said = made.said(made.loss(Function(lambda x: x - 1)))
+    assert said == "mse on 100 samples of the calibration split 1 before and 4 after"
+
+
+def test_a_metric_of_the_whole_beside_an_output_without_samples(tmp_path: Path) -> None:
+    two = Function(lambda x: x, lambda x: x.sum())
+    made = judge(tmp_path, X.argmax(1), Whole(), two)
+    assert made.loss(two) == 0
+    assert made.loss(Function(lambda x: -x, lambda x: x.sum())) > 0.5
+
+
+def test_a_metric_that_raises_is_named(tmp_path: Path) -> None:
+    class Broken(Whole):
+        def per_sample(self, outputs: Any, targets: Any) -> None:
+            raise KeyError("boxes")
+
+    with pytest.raises(StageError, match="metric whole raised KeyError: 'boxes'"):
+        judge(tmp_path, X.argmax(1), Broken())
+
+
+def test_a_limit_on_the_metric_that_no_target_serves_is_said(tmp_path: Path) -> None:
+    made = judge(tmp_path, None, "accuracy", accuracy_drop=Limit(max=0.02))
+    assert "100 samples of the calibration split, which have no targets: 200.0 dB" in made.said(
+        made.loss(SAME)
+    )
+
+
+def test_what_is_not_finite_holds_no_limit(tmp_path: Path) -> None:
+    broken = Function(lambda x: x * np.nan)
+    for made in (judge(tmp_path), judge(tmp_path, X, "mse")):
+        assert made.holds(made.loss(SAME))
+        assert not made.holds(made.loss(broken))
+
+
+def test_an_output_that_was_all_zero_and_is_not(tmp_path: Path) -> None:
+    made = judge(tmp_path, original=Function(lambda x: x, lambda x: x * 0))
+    assert not made.holds(made.loss(Function(lambda x: x, lambda x: x * 0 + 1)))
+
+
+def test_whole_numbers_are_outputs_too(tmp_path: Path) -> None:
+    made = judge(tmp_path, original=Function(lambda x: x.argmax(1)))
+    assert made.holds(made.loss(Function(lambda x: x.argmax(1))))
+    assert not made.holds(made.loss(Function(lambda x: x.argmin(1))))
+    assert noise_share([np.arange(4)], [np.array([0, 1, 2, 9])]) == 0.25
+
+
+def test_large_outputs_are_judged_on_fewer_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_judge, "ROOM", 40 * X[0].nbytes)
+    candidate = Function(lambda x: x)
+    judge(tmp_path).loss(candidate)
+    assert 20 <= candidate.seen < 100
