@@ -133,3 +133,22 @@ def test_large_outputs_are_judged_on_fewer_samples(tmp_path: Path, monkeypatch: 
     candidate = Function(lambda x: x)
     judge(tmp_path).loss(candidate)
     assert 20 <= candidate.seen < 100
+
+
+@pytest.mark.parametrize("n", [300, 1000, 2049])
+def test_a_split_that_is_sorted_by_class_is_judged_whole(tmp_path: Path, n: int) -> None:
+    """An artifact that answers the last classes wrong loses what it loses on all samples."""
+    targets = np.arange(n) * 4 // n
+    x = np.eye(4, dtype=np.float32)[targets]
+    context = Context(
+        tmp_path, tmp_path, 0, Data(splits={"calibration": (x, targets)}), metric=METRICS.get("accuracy")
+    )
+    found = Judge(context, SAME, 0.01)
+    ruined = Function(lambda x: np.where(x[:, 3:] > 0, np.roll(x, 1, axis=1), x))
+    assert found.loss(ruined) == pytest.approx(0.25, abs=0.05)
+
+
+def test_of_one_sample_a_small_error_is_little_noise() -> None:
+    one = X[:1]
+    assert noise_share([one], [one + np.float32(1e-3)]) < 0.01
+    assert noise_share([one], [-one]) > 0.5

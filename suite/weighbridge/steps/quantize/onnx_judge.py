@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from weighbridge.contracts import Array, Context, Inputs, Metric, Session
-from weighbridge.core.batches import count, nbytes, take
+from weighbridge.core.batches import count, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.signal_to_noise import SignalToNoise
 from weighbridge.steps.calibration import BYTES, MOST
@@ -40,7 +41,7 @@ class Judge:
 
     def __init__(self, context: Context, original: Session, drop: float) -> None:
         self._batches = list(_judged(context, original))
-        self._few = list(_first(self._batches, original))
+        self._few = list(_few(self._batches, original))
         most = {name: context.limits[name].max for name in (_DROP, _RELATIVE) if name in context.limits}
         least = context.limits[_FIDELITY].min if _FIDELITY in context.limits else None
         labelled = all(batch.targets is not None for batch in self._batches)
@@ -119,13 +120,20 @@ class Judge:
 
 
 def _judged(context: Context, original: Session) -> Iterator[_Batch]:
-    """The first samples of the calibration split, in batches of few bytes as calibration has them."""
+    """Samples of the whole calibration split, which is often sorted by class, in batches of few bytes as calibration has them.
+
+    Of a split that does not tell its length, the first.
+    """
     left, room = JUDGED, ROOM
-    for inputs, targets in context.data.split("calibration").batches(MOST):
+    split = context.data.split("calibration")
+    step, seen = max(1, -(-(split.length or 0) // JUDGED)), 0
+    for inputs, targets in split.batches(MOST):
         n = count(inputs)
+        chosen = np.arange(-seen % step, n, step)
+        seen += n
         size = max(1, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
-        for start in range(0, n, size):
-            rows = slice(start, min(start + size, n, start + left))
+        for start in range(0, len(chosen), size):
+            rows = chosen[start : start + min(size, left)]
             some = take(inputs, rows)
             outputs = original.run(some)
             yield _Batch(some, None if targets is None else targets[rows], outputs)
@@ -135,15 +143,13 @@ def _judged(context: Context, original: Session) -> Iterator[_Batch]:
                 return
 
 
-def _first(batches: Sequence[_Batch], original: Session) -> Iterator[_Batch]:
-    """The first `RANKED` samples of `batches`."""
-    left = RANKED
-    for batch in batches:
-        few = take(batch.inputs, slice(0, left))
-        yield _Batch(few, None, original.run(few))
-        left -= count(few)
-        if left <= 0:
-            return
+def _few(batches: Sequence[_Batch], original: Session) -> Iterator[_Batch]:
+    """About `RANKED` samples, spread over the batches; those of one shape in one batch, in which a channel varies."""
+    spread = batches[:: max(1, len(batches) // RANKED)][:RANKED]
+    pieces = [take(batch.inputs, slice(0, -(-RANKED // len(spread)))) for batch in spread]
+    for _, alike in groupby(pieces, shapes):
+        some = join(list(alike))
+        yield _Batch(some, None, original.run(some))
 
 
 def noise_share(before: Sequence[Array], after: Sequence[Array]) -> float:
@@ -162,7 +168,9 @@ def noise_share(before: Sequence[Array], after: Sequence[Array]) -> float:
         for axis in {min(1, a.ndim - 1), a.ndim - 1}:
             others = tuple(index for index in range(a.ndim) if index != axis)
             error = np.square(a.astype(np.float64) - b).sum(others)
-            spread = np.square(a - a.mean(others, keepdims=True), dtype=np.float64).sum(others)
+            alone = a.size == a.shape[axis]  # a number a channel varies with nothing
+            centre = 0.0 if alone else a.mean(others, keepdims=True)
+            spread = np.square(a - centre, dtype=np.float64).sum(others)
             with np.errstate(invalid="ignore"):
                 lost = np.nan_to_num(np.where(error == 0, 0.0, error / (error + spread)), nan=1.0)
             worst = max(worst, float(lost.mean()) if lost.size else 0.0)
