@@ -93,6 +93,7 @@ def _run(folder: Path, timeout: float, *arguments: str) -> tuple[list[Cell], str
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "wild_process.py"), *arguments],
         cwd=folder,  # quant_pre_process leaves files there
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "suite"), *sys.path[1:]])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -132,20 +133,19 @@ def report(found: dict[str, dict[str, Cell]], routes: Sequence[str]) -> str:
     counts = [sum(usable(cells[route]) for cells in found.values()) for route in routes]
     rows.append(["**usable**", f"of {len(found)}", *counts])
     heads = ["model", "by chance, of telling samples", *routes]
+    behind = [line for name, cells in found.items() if (line := _behind(name, cells))]
     parts = [
         "Agreement, times smaller, times faster; seconds, peak memory. Bold: usable.",
         tabulate(rows, heads, tablefmt="github", disable_numparse=True),
+        f"Ours without options is not usable and a stock route is:\n\n{_listed(behind or ['none'])}",
     ]
-    if behind := [line for name, cells in found.items() if (line := _behind(name, cells))]:
-        parts.append(f"Ours without options is not usable and a stock route is:\n\n{_listed(behind)}")
-    failures = [
-        f"{name}, {route}: {' '.join(cell['failed'].split())[:400]}"
-        for name, cells in found.items()
-        for route, cell in cells.items()
-        if "failed" in cell
-    ]
-    if failures:
-        parts.append(f"No artifact, or one that does not run:\n\n{_listed(failures)}")
+    failures: dict[str, list[str]] = {}
+    for name, cells in found.items():
+        for route, cell in cells.items():
+            if "failed" in cell:
+                failures.setdefault(" ".join(cell["failed"].split())[:300], []).append(f"{name}, {route}")
+    if reasons := [f"{'; '.join(where)}: {reason}" for reason, where in failures.items()]:
+        parts.append(f"No artifact, or one that does not run:\n\n{_listed(reasons)}")
     return "\n\n".join(parts)
 
 
