@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from weighbridge.contracts import Context, Model
-from weighbridge.core.data import Data
+from weighbridge.core.data import Data, Layout
 from weighbridge.core.errors import StageError
 from weighbridge.steps.calibration import BYTES, MOST, Calibration
 from weighbridge.steps.quantize.onnx_static import StaticOptions, static
@@ -141,3 +141,11 @@ def test_sequences_of_varying_length(tmp_path: Path) -> None:
 def test_an_empty_split_is_said(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"calibrat|empty"):
         list(Calibration(context(tmp_path, iter([])), 10))
+
+
+def test_samples_without_a_batch_axis_are_each_read(tmp_path: Path) -> None:
+    """A recurrent model may take no batch at all: a sample is then one call."""
+    samples = [{"x": np.full((3, 8), index, np.float32)} for index in range(5)]
+    data = Data(splits={"calibration": samples}, layout=Layout(axes={"x": None}))
+    seen = list(Calibration(Context(tmp_path, tmp_path, 0, data), 100))
+    assert [float(np.asarray(inputs["x"]).max()) for inputs in seen] == [0, 1, 2, 3, 4]

@@ -152,3 +152,9 @@ def test_of_one_sample_a_small_error_is_little_noise() -> None:
     one = X[:1]
     assert noise_share([one], [one + np.float32(1e-3)]) < 0.01
     assert noise_share([one], [-one]) > 0.5
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.01, True), (0.1, False)])
+def test_too_few_samples_for_the_limit_are_told(tmp_path: Path, limit: float, told: bool) -> None:
+    found = judge(tmp_path, X.argmax(1), "accuracy", accuracy_drop=Limit(max=limit))
+    assert ("so few cannot tell a loss of" in found.said(0.0)) is told

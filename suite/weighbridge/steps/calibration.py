@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weighbridge.core.batches import count, join, nbytes, not_finite, shapes, take
+from weighbridge.core.batches import count, items, join, nbytes, not_finite, shapes, take
 from weighbridge.core.errors import StageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ class Calibration:
         pending: list[Inputs] = []
         empty = True
         for piece in self._pieces():
-            pending, ready = self._gather(pending, piece)
+            if all(
+                axis is None for _, _, axis in items(piece)
+            ):  # what has no batch is one, each sample its own
+                pending, ready = [], [piece]
+            else:
+                pending, ready = self._gather(pending, piece)
             for batch in ready:
                 empty = False
                 yield batch

@@ -68,11 +68,17 @@ class Judge:
         return loss <= self._limit
 
     def said(self, loss: float) -> str:
-        samples = f"{sum(count(batch.inputs) for batch in self._batches)} samples of the calibration split"
+        n = sum(count(batch.inputs) for batch in self._batches)
+        samples = f"{n} samples of the calibration split"
         if self._metric is None:
             return f"{_FIDELITY} on {samples}{self._lacking} {-loss:.1f} dB"
         after = self._value - loss if self._metric.higher_is_better else self._value + loss
-        return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after"
+        few = (
+            f" (so few cannot tell a loss of {self._limit:.3g})"
+            if self._metric.binary and self._limit * n < 1
+            else ""
+        )
+        return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after{few}"
 
     def loss(self, session: Session) -> float:
         """Infinity where outputs have other shapes, or the metric has no value."""
