@@ -76,4 +76,4 @@ def _lines(case: Case, bench: bool, folder: Path) -> Iterator[str]:
     for one in foresee(plan, Store(folder.resolve()), Path.cwd()):
         state = "stored" if one.stored else "to do"
         yield f"{one.stage:<32}{state}{f', took {one.seconds:.2g} s' if one.seconds is not None else ''}"
-    yield f"measured by {plan.engine}: {', '.join(plan.measures)}"
+    yield f"measured by {plan.engine}: {', '.join(sorted(plan.measures))}"
