@@ -97,7 +97,7 @@ def test_a_model_that_loses_nothing_is_quantized_whole(tmp_path: Path) -> None:
     sound = network()
     after, said = searched(tmp_path, sound, accuracy_drop=Limit(max=0.1))
     assert all(quantized(after).values())
-    assert said.startswith("auto: 1 artifacts tried")
+    assert said.startswith("auto: 1 artifact tried")
     assert "exclude" not in said
 
 

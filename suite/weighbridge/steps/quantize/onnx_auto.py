@@ -2,7 +2,8 @@
 
 Each layer alone is quantized, and the noise that it leaves in the outputs is held against the bytes that it saves. From
 the dearest on, layers are left in float until the accuracy on labelled samples holds: never those of `test`. The source
-of the ranking is mixed precision by sensitivity (Dong et al., HAWQ, 2019; Wu et al., arXiv 2004.09602, section 5).
+of the ranking is mixed precision by sensitivity (Dong et al., HAWQ, 2019; partial quantization in Wu et al., arXiv
+2004.09602).
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class _Search:
 
     def told(self, best: _Tried) -> str:
         """What was tried and what came of it, with the recipe to paste."""
-        said = f"auto: {self._tried} artifacts tried, {self._judge.said(best.loss)}"
+        artifacts = "1 artifact" if self._tried == 1 else f"{self._tried} artifacts"
+        said = f"auto: {artifacts} tried, {self._judge.said(best.loss)}"
         if not self._judge.holds(best.loss):
             said += (
                 f"; none with at most {MOST_IN_FLOAT:.0%} of the weights in float holds {self._judge.limit}"
