@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.projects import CASE, report_of
 
 from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data, Layout
@@ -149,3 +150,49 @@ def test_samples_without_a_batch_axis_are_each_read(tmp_path: Path) -> None:
     data = Data(splits={"calibration": samples}, layout=Layout(axes={"x": None}))
     seen = list(Calibration(Context(tmp_path, tmp_path, 0, data), 100))
     assert [float(np.asarray(inputs["x"]).max()) for inputs in seen] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (1.0, ""),
+        (0.4, ""),
+        (2.0, ""),
+        (16.0, "16x larger"),
+        (1 / 255, "255x smaller"),
+        (0.0, ""),
+        (np.inf, ""),
+    ],
+)
+def test_a_calibration_split_that_was_prepared_otherwise_is_told(factor: float, told: str) -> None:
+    x = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        data = Data(splits={"calibration": (x * np.float32(factor), None), "test": (x, None)})
+    said = [note for note in data.notes() if "prepared alike" in note]
+    assert len(said) == bool(told)
+    assert told in "".join(said)
+
+
+def test_what_was_prepared_otherwise_is_the_advice_of_the_miss(
+    pytester: pytest.Pytester, project: Callable[..., Path]
+) -> None:
+    folder = project(net=as_static(CASE))
+    path = folder / "data.npz"
+    held = dict(np.load(path))
+    np.savez(path, **held, calibration_x=held["train_x"] / 255)
+    code = (folder / "model.py").read_text()
+    (folder / "model.py").write_text(
+        code.replace(
+            '"train": part("train")}', '"train": part("train"), "calibration": (data["calibration_x"], None)}'
+        )
+    )
+    pytester.runpytest_inprocess()
+    (row,) = report_of(pytester.path)["rows"]
+    (missed,) = [verdict for verdict in row["verdicts"] if verdict["status"] == "fail"]
+    assert any("smaller in the split 'calibration' than in 'test'" in advice for advice in missed["advice"])
+
+
+def as_static(case: str) -> str:
+    return case.replace(
+        "prune: l1_unstructured\n    amount: 0.5", "quantize: static\n    engine: onnxruntime"
+    )

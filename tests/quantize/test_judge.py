@@ -158,3 +158,15 @@ def test_of_one_sample_a_small_error_is_little_noise() -> None:
 def test_too_few_samples_for_the_limit_are_told(tmp_path: Path, limit: float, told: bool) -> None:
     found = judge(tmp_path, X.argmax(1), "accuracy", accuracy_drop=Limit(max=limit))
     assert ("so few cannot tell a loss of" in found.said(0.0)) is told
+
+
+def test_labels_of_other_samples_are_no_judge(tmp_path: Path) -> None:
+    """Of answers that are all wrong an artifact loses none."""
+    with pytest.raises(
+        StageError, match=r"the float model itself has accuracy .* are its targets those of its inputs"
+    ):
+        judge(tmp_path, (X.argmax(1) + 1) % 4, "accuracy")
+    assert judge(tmp_path, X.argmax(1), "accuracy").holds(0.0)
+    assert judge(tmp_path, np.zeros(100, np.int64), "accuracy").holds(
+        0.0
+    )  # one class tells nothing of guessing

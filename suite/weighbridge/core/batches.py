@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -151,6 +152,7 @@ class Fingerprint:
         """The groups that the samples belong to, where the data names them."""
         self._sha = hashlib.sha256()
         self._rows: list[bytes] = []
+        self._energy: dict[str, tuple[float, int]] = {}
 
     def add(self, inputs: Inputs, targets: Array | None, groups: Array | None = None) -> None:
         self.not_finite += int(not_finite(inputs).sum())
@@ -158,6 +160,10 @@ class Fingerprint:
             self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
             if axis is None:
                 self._sha.update(_bytes(array))
+            if array.dtype.kind in "fiu":
+                flat = array.astype(np.float32).ravel()
+                energy, size = self._energy.get(name, (0.0, 0))
+                self._energy[name] = energy + float(np.dot(flat, flat)), size + flat.size
         columns = [np.moveaxis(array, axis, 0) for _, array, axis in items(inputs) if axis is not None]
         for row in range(count(inputs)):
             of_row = hashlib.sha256()
@@ -175,6 +181,10 @@ class Fingerprint:
 
     def hexdigest(self) -> str:
         return self._sha.hexdigest()
+
+    def sizes(self) -> dict[str, float]:
+        """The root mean square of each numeric input; NaN or infinity where a number of it is."""
+        return {name: math.sqrt(energy / size) for name, (energy, size) in self._energy.items() if size}
 
     def rows(self) -> Array:
         """A hash of each sample's inputs, shape [N], uint64."""

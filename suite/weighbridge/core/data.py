@@ -26,6 +26,8 @@ __all__ = ["Data", "Layout", "Split", "count", "load_data"]
 TRAIN = "train"
 FEW = 100
 """Fewer test samples are worth a note."""
+UNLIKE = 4
+"""Times that an input's root mean square is larger in one split than in another: no two samples of one source differ so."""
 MOST_BYTES = 4 << 30
 """Of one batch: what a slip of the pen asks for is refused before the machine runs out of memory."""
 
@@ -115,6 +117,7 @@ class Data:
                 shared = int(np.isin(rows, self._split(name).scan().rows()).sum())
                 if shared:
                     found.append(f"{shared} of {len(rows)} test samples also stand in the split '{name}'")
+        found += self.unlike_test("calibration") if "calibration" in self.splits else ()
         if test.not_finite:
             found.append(f"{test.not_finite} of {len(rows)} test samples hold NaN or infinity")
         if test.groups:
@@ -132,6 +135,21 @@ class Data:
                 f"the test split has {len(rows)} samples, so one more or less is {1 / len(rows):.1%}"
             )
         return tuple(found)
+
+    def unlike_test(self, name: str) -> tuple[str, ...]:
+        """A sentence for each input that is of another size in the split `name` than in the test split: two preparations."""
+        split = self._split(name)
+        if not split.steady:  # its next reading may show something else
+            return ()
+        found, test = split.scan().sizes(), self._split("test").scan().sizes()
+        return tuple(
+            f"input {key} is {show(max(one, other) / min(one, other), 'ratio')} {'larger' if one > other else 'smaller'} in "
+            f"the split '{name}' than in 'test' (root mean square {one:.3g} and {other:.3g}): are both prepared alike?"
+            for key, other in test.items()
+            if 0 < (one := found.get(key, 0.0)) < math.inf
+            and 0 < other < math.inf
+            and not 1 / UNLIKE <= one / other <= UNLIKE
+        )
 
     def _split(self, name: str) -> Split:
         known = self.splits

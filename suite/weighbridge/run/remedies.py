@@ -127,6 +127,8 @@ def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
             f"{_OVERFLOW}: `reduce_range: true` keeps weights to 7 bits, and the file then computes the same on every "
             "processor"
         )
+    if "calibration" in STEPS.get(ref.key).splits and not data.invented:
+        yield from data.unlike_test("calibration")
     found = ["`per_channel: true`"] if getattr(options, "per_channel", None) is False else []
     others = get_args(known["calibration"].annotation) if "calibration" in known else ()
     found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]

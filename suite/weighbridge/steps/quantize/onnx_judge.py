@@ -52,6 +52,7 @@ class Judge:
             self._limit = 10 * math.log10(drop) if least is None else -(least + _MARGIN_DB)
             return
         self._value = self._score(self._metric, [batch.outputs for batch in self._batches])
+        self._refuse_chance(self._metric)
         scale = 1.0 if self._metric.binary else abs(self._value) or 1.0
         stated = [
             limit / 2 * (abs(self._value) if name == _RELATIVE else 1)
@@ -59,6 +60,21 @@ class Judge:
             if limit is not None
         ]
         self._limit = min(stated, default=drop * scale)
+
+    def _refuse_chance(self, metric: Metric) -> None:
+        """A model that guesses loses nothing: raises `StageError` where the original itself has no answer right by more."""
+        if not metric.binary:
+            return
+        tally = metric.tally()
+        for batch in self._batches:
+            tally.add(np.asarray(batch.targets))
+        chance = tally.chance()
+        if chance is not None and (tally.classes or 0) > 1 and self._value <= chance:
+            raise StageError(
+                "data",
+                f"on the calibration split the float model itself has {metric.name} {self._value:.3g}, and always giving the "
+                f"most frequent answer {chance:.3g}, so nothing can be judged there: are its targets those of its inputs?",
+            )
 
     @property
     def limit(self) -> str:
