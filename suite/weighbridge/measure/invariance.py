@@ -140,7 +140,10 @@ def _advise_batch(measurement: Measurement) -> Sequence[str]:
             "the float model answers alike: dynamic quantization takes its activation scale from the whole batch, "
             "so that neighbours change an answer; use `quantize: static`"
         ]
-    return ["a layer mixes the samples of a batch, such as batch normalization left in training mode"]
+    return [
+        "a layer mixes the samples of a batch, such as batch normalization left in training mode; or the model makes much of "
+        "rounding, which differs with the size of a batch, on invented inputs above all: then `data` of its own shows less"
+    ]
 
 
 def _advise_determinism(measurement: Measurement) -> Sequence[str]:
