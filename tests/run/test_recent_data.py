@@ -23,7 +23,7 @@ def nothing_kept() -> Iterator[None]:
 
 
 def case(folder: Path, data: str = "data.py:splits", **more: Any) -> Case:
-    return Case(folder / "case.yaml", "one", 1, ModelRef("torch", "model.py:net", 1), (), data=data, **more)
+    return Case(folder / "case.yaml", "one", 1, ModelRef("torch", "model.py:net"), (), data=data, **more)
 
 
 def splits() -> dict[str, Any]:
