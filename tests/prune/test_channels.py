@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from tests.projects import weigh
 from torch import nn
 
+from weighbridge.case.load import load_cases
 from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -301,3 +303,10 @@ def test_the_saved_module_is_the_same_module(tmp_path: Path, monkeypatch: pytest
     x = torch.randn(3, 1, 8, 8)
     assert torch.equal(made.value(x), opened.value(x))
     assert opened.value[3].in_channels == 16
+
+
+def test_the_documented_cases_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prune.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "channels.yaml").write_text(block)
+    assert [case.name for case in load_cases(tmp_path / "channels.yaml")] == ["half", "by-the-loss"]
