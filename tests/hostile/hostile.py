@@ -126,7 +126,7 @@ ONNX: dict[str, tuple[Make, str]] = {
     "cut": (changed_bytes(lambda raw: raw[:300]), "cannot be read, it is truncated or no ONNX file"),
     "noise": (changed_bytes(lambda raw: np.random.default_rng(0).bytes(4000)), "no ONNX file"),
     "zeros": (changed_bytes(lambda raw: bytes(4000)), "no ONNX file"),
-    "no_utf8": (changed_bytes(lambda raw: raw.replace(b"MatMul", b"Mat\xff\xfel")), "utf-8|cannot load"),
+    "no_utf8": (changed_bytes(lambda raw: raw.replace(b"MatMul", b"Mat\xff\xfel")), "is not UTF-8"),
     "unknown_type": (tensor(data_type=99), "99|data type"),
     "huge_shape": (tensor(dims=[10**9, 10**9]), "damaged|cannot load"),
     "negative_shape": (tensor(dims=[-1, 8]), "Out of bounds|cannot load"),

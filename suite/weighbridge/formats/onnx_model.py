@@ -140,7 +140,22 @@ def read_onnx(path: Path) -> Any:
         ) from error
     if not model.graph.node:
         raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")
+    if (name := next((name for name in _names(model) if isinstance(name, bytes)), None)) is not None:
+        raise StageError("load", f"{path} is damaged: the name {name!r} is not UTF-8")
     return model
+
+
+def _names(model: Any) -> Iterator[str | bytes]:
+    """Of operators and what they read and give, everywhere; protobuf gives bytes where a name is not UTF-8."""
+    from weighbridge.formats.onnx_weights import graphs
+
+    for graph in graphs(model):
+        yield graph.name
+        for node in graph.node:
+            yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+        for value in (*graph.input, *graph.output, *getattr(graph, "initializer", ())):
+            yield value if isinstance(value, str | bytes) else value.name
 
 
 FORMATS.add(OnnxModel.name, OnnxModel())
