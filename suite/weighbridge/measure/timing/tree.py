@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 EVERY_S = 0.01
-"""A child that lives for a shorter time may go unseen."""
+"""A child that lives for less than two of these may go unseen."""
 
 
 class Tree:
@@ -17,6 +17,7 @@ class Tree:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
+        self._before = set[psutil.Process]()
         self.peak_bytes = 0
         """The most that this process and its children held at one moment; 0 where it had no children."""
 
@@ -37,10 +38,12 @@ class Tree:
             thread.join()
 
     def _look(self) -> None:
-        children = self._process.children(recursive=True)
-        if children:
-            held = self._process.memory_info().rss + sum(_own_bytes(child) for child in children)
+        """Of children that were there before: one that has just begun still lives in the memory of its parent."""
+        children = set(self._process.children(recursive=True))
+        if settled := children & self._before:
+            held = self._process.memory_info().rss + sum(_own_bytes(child) for child in settled)
             self.peak_bytes = max(self.peak_bytes, held)
+        self._before = children
 
 
 def _own_bytes(process: psutil.Process) -> int:

@@ -1,0 +1,119 @@
+"""A model is timed on inputs that change, and one that keeps its answers is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, Weighing
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.measure.latency import LatencyLimit
+from weighbridge.measure.speed import SpeedupLimit
+from weighbridge.measure.timing.anew import check_answers_anew
+from weighbridge.measure.timing.opening import Side, in_turn
+
+torch = pytest.importorskip("torch")
+
+MODEL = """
+import torch
+
+KEPT = {}
+
+
+class Slow(torch.nn.Linear):
+    def forward(self, x):
+        for _ in range(20):
+            y = super().forward(x)
+        return y
+
+
+class Kept(Slow):
+    def forward(self, x):
+        key = x.numpy().tobytes()
+        if key not in KEPT:
+            KEPT[key] = super().forward(x)
+        return KEPT[key]
+
+
+def slow():
+    return Slow(512, 512)
+
+
+def kept():
+    return Kept(512, 512)
+"""
+
+
+@pytest.fixture
+def weighing(tmp_path: Path) -> Callable[..., Weighing]:
+    (tmp_path / "model.py").write_text(MODEL)
+    engine = ENGINES.get("torch")
+
+    def made(name: str, data: Data = Data(shapes=((512,),))) -> Weighing:
+        own = FORMATS.get("torch")
+        sides = [
+            own.save(own.load(f"model.py:{one}", None, tmp_path), tmp_path, one) for one in (name, "slow")
+        ]
+        return Weighing(sides[0], sides[1], engine, engine.options(), data, None)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("speed", SpeedupLimit(min=2)), ("latency", LatencyLimit(max=1))]
+)
+def test_answers_that_are_kept_are_no_speed(weighing: Any, name: str, limit: Any) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(
+        StageError, match=r"the candidate answers inputs that it has seen .*x faster than new ones"
+    ):
+        MEASURES.get(name).run(replace(weighing("kept"), limits=(limit,)))
+
+
+def test_a_model_that_computes_is_timed(weighing: Any) -> None:
+    from dataclasses import replace
+
+    limit = LatencyLimit(max=1000, budget=0.3)
+    assert MEASURES.get("latency").run(replace(weighing("slow"), limits=(limit,))).candidate > 0
+
+
+class Recorded:
+    """A session that notes the first number of each batch it is called with."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def bind(self, inputs: Any) -> Callable[[], object]:
+        if inputs[0].dtype.kind == "i" and (np.diff(inputs[0]) < 0).any():
+            raise ValueError("offsets go up")
+        return lambda: self.seen.append(float(inputs[0].flat[0]))
+
+
+def test_the_batches_of_the_test_split_come_in_turn() -> None:
+    data = Data({"test": (np.arange(20, dtype=np.float32)[:, None], None)})
+    session = Recorded()
+    call = in_turn(session, data.turns(2))
+    for _ in range(9):
+        call()
+    assert session.seen == [0, 2, 4, 6, 8, 10, 12, 14, 0]
+
+
+def test_few_samples_come_again() -> None:
+    assert [batch[0].ravel().tolist() for batch in Data({"test": (np.eye(3, 1), None)}).turns(2)][:3] == [
+        [1, 0], [0, 1], [0, 0],
+    ]  # fmt: skip
+
+
+def test_a_model_that_takes_no_mixture_is_not_asked() -> None:
+    class Offsets(Side):
+        def open(self) -> Any:
+            return Recorded()
+
+    rising = tuple((np.arange(8)[None] * size,) for size in (1, 50))
+    check_answers_anew(Offsets("candidate", None, None, None), rising, 10)
