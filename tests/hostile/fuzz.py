@@ -22,7 +22,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 MOST_S, MOST_BYTES = 5, 500 << 20
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 2**31, 2**63, -(2**63), 10**40, 10**400, 1e308, 5e-324, -0.5, "", "\x1b[31m", "::error::", "\ud800", "x" * 9000,
+    None, True, False, 0, -1, 2**31, 2**63, -(2**63), 10**40, 10**400, 1e308, 5e-324, -0.5,
+    "", "\x1b[31m", "::error::", "\ud800", "x" * 9000,
     [], {}, [[]], {"a": 1}, [None], ["a", 1], {"": {}}, "pass", "nan", "../..",
 )  # fmt: skip
 

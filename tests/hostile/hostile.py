@@ -284,7 +284,7 @@ PT2: dict[str, tuple[Make, str]] = {
     "a_file": (text("torch.ops.aten.reshape.default", "torch.ops.aten.from_file.default"), "opens a file"),
     "a_getter": (text("_operator.mul", "_operator.attrgetter"), "is no arithmetic"),
     "an_import": (text('\\"builtins.tuple\\"', '\\"__enum__\\"'), "names a module to import"),
-    "samples_as_pickle": (entry_of(SAMPLES, pickle.dumps(Runs())), "cannot be read"),
+    "samples_as_pickle": (entry_of(SAMPLES, pickle.dumps(Runs())), "it holds pickled code"),
     "constant_as_pickle": (program(opaque), "is a pickle, which can hold code"),
     "deep_graph": (entry_of(GRAPH, b"[" * 100_000), "no JSON"),
     "graph_of_nothing": (entry_of(GRAPH, b"{}"), "cannot be read"),

@@ -15,7 +15,7 @@ from weighbridge.audit.run import UNREADABLE
 from weighbridge.cli.main import main
 from weighbridge.contracts import FORMATS
 from weighbridge.core.errors import UsageError, WeighbridgeError
-from weighbridge.formats.keras_archive import check_keras
+from weighbridge.formats.keras_archive import check_keras, keras_generation
 
 KINDS = {"onnx": hostile.ONNX, "safetensors": hostile.SAFETENSORS, "pt2": hostile.PT2}
 EVERY = [(suffix, name) for suffix, kind in KINDS.items() for name in kind]
@@ -84,6 +84,7 @@ def test_a_keras_archive_is_looked_at_before_keras_opens_it(tmp_path: Path, name
     make(tmp_path / "model.keras")
     with pytest.raises(WeighbridgeError, match=sentence):
         check_keras(tmp_path / "model.keras")
+        keras_generation(tmp_path / "model.keras")
 
 
 def test_right_archives_are_opened(tmp_path: Path) -> None:
@@ -91,7 +92,8 @@ def test_right_archives_are_opened(tmp_path: Path) -> None:
     model = FORMATS.get("exported").load("net.pt2", None, tmp_path)
     assert [one.name for one in FORMATS.get("exported").tensors(model)] == ["layer.weight", "layer.bias"]
     hostile.keras(hostile.layer("Dense"))(tmp_path / "net.keras")
-    assert check_keras(tmp_path / "net.keras") == 3
+    check_keras(tmp_path / "net.keras")
+    assert keras_generation(tmp_path / "net.keras") == 3
 
 
 def test_names_from_a_model_are_shown_by_their_codes(

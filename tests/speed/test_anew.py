@@ -54,12 +54,12 @@ def weighing(tmp_path: Path) -> Callable[..., Weighing]:
     (tmp_path / "model.py").write_text(MODEL)
     engine = ENGINES.get("torch")
 
-    def made(name: str, data: Data = Data(shapes=((512,),))) -> Weighing:
+    def made(name: str) -> Weighing:
         own = FORMATS.get("torch")
         sides = [
             own.save(own.load(f"model.py:{one}", None, tmp_path), tmp_path, one) for one in (name, "slow")
         ]
-        return Weighing(sides[0], sides[1], engine, engine.options(), data, None)
+        return Weighing(sides[0], sides[1], engine, engine.options(), Data(shapes=((512,),)), None)
 
     return made
 

@@ -95,6 +95,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         marks=tuple(spec.marks),
         requires=requires,
         limits=Limits(spec.limits.time, spec.limits.memory) if spec.limits else Limits(),
+        trust=spec.trust,
     )
 
 

@@ -91,7 +91,7 @@ THRESHOLDS.add(
         "max",
         "bytes",
         read,
-        doc="Bytes resident at most in a fresh process, and its children, that opens and runs the model, minus the empty engine.",
+        doc="Bytes resident at most in a fresh process and its children that run the model, minus the empty engine.",
         decide="interval",
         options=RunLimit,
     ),
