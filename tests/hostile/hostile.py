@@ -334,3 +334,77 @@ KERAS: dict[str, tuple[Make, str]] = {
     "no_version": (keras(layer("Dense"), b"[]"), "does not say its version"),
     "bomb": (keras(layer("Dense"), bytes(80 << 20)), "unpack to"),
 }
+
+
+# -------------------------------------------------------------------------------------------- SavedModels
+
+
+def field(number: int, *parts: bytes) -> bytes:
+    """A field of a protobuf message, which holds the parts one after the other."""
+
+    def varint(value: int) -> bytes:
+        low = value & 0x7F
+        return bytes([low | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([low])
+
+    content = b"".join(parts)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def node(operator: str, *more: bytes) -> bytes:
+    return field(1, b"n") + field(2, operator.encode()) + b"".join(more)
+
+
+def function(name: str, *nodes: bytes) -> bytes:
+    return field(1, field(1, field(1, name.encode())), *(field(3, one) for one in nodes))
+
+
+SAVER = function("traced_save", node("ShardedFilename"), node("SaveV2"), node("MergeV2Checkpoints"))
+CALL = function("call", node("MatMul"), node("StatefulPartitionedCall"))
+
+
+def saved_model(
+    *functions: bytes, nodes: tuple[bytes, ...] = (), objects: bytes = b"call", layers: str = ""
+) -> Make:
+    """A folder with the graph of a right SavedModel and what is added to it; `layers` is its Keras metadata."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        library = field(2, CALL, SAVER, *functions)
+        main = (field(1, one) for one in (node("VarHandleOp"), *nodes))
+        graph = field(2, field(2, *main, library), field(7, objects) if objects else b"")
+        (folder / "saved_model.pb").write_bytes(graph)
+        if layers:
+            (folder / "keras_metadata.pb").write_bytes(field(1, field(5, layers.encode())))
+
+    return make
+
+
+SAVED_MODELS: dict[str, tuple[Make, str]] = {
+    "writes_in_the_graph": (saved_model(nodes=(node("WriteFile"),)), "the operator WriteFile"),
+    "reads_in_a_function": (saved_model(function("f", node("ReadFile"))), "the operator ReadFile"),
+    "loads_a_library": (saved_model(function("f", node("LoadLibrary"))), "the operator LoadLibrary"),
+    "calls_python": (saved_model(function("f", node("PyFuncStateless"))), "the operator PyFuncStateless"),
+    "saves_when_called": (saved_model(function("f", node("SaveV2"))), "the operator SaveV2"),
+    "calls_its_saver": (
+        saved_model(function("f", node("PartitionedCall", field(5, b"traced_save")))),
+        "the operator ShardedFilename",
+    ),
+    "offers_its_saver": (saved_model(objects=b"call traced_save"), "the operator ShardedFilename"),
+    "of_tensorflow_1": (saved_model(objects=b""), "the operator ShardedFilename"),
+    "restores_in_the_graph": (saved_model(nodes=(node("RestoreV2"),)), "the operator RestoreV2"),
+    "a_lambda": (
+        saved_model(layers=json.dumps(layer("Lambda"))),
+        "keras_metadata.pb is not opened: .*a Lambda",
+    ),
+    "no_layers": (saved_model(layers="{"), "a configuration is no JSON"),
+    "cut": (
+        lambda folder: void(
+            (folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x12\xff\xff\xff\xff\x0f\x0a"))
+        ),
+        "truncated",
+    ),
+    "noise": (
+        lambda folder: void((folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x17" * 99))),
+        "no protobuf message",
+    ),
+}

@@ -19,6 +19,8 @@ from weighbridge.audit.run import audit
 
 COUNT = int(os.environ.get("WEIGHBRIDGE_FUZZ", "400"))
 """Attempts in all; `make fuzz` makes 100,000."""
+FIRST = int(os.environ.get("WEIGHBRIDGE_FUZZ_FIRST", "0"))
+"""Another number, other attempts."""
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def rights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile.program()(folder / "net.pt2")
     hostile.keras(hostile.layer("Dense"))(folder / "net.keras")
     shutil.copy(Path(__file__).with_name("unwritten_input.tflite"), folder / "net.tflite")
+    hostile.saved_model()(folder)
     return folder
 
 
@@ -51,12 +54,24 @@ def reports(rights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_mutation_is_read_or_refused(name: str, rights: Path, reports: dict[str, Path]) -> None:
-    assert list(findings(name, COUNT // len(READERS), reports.get(name, rights))) == []
+def test_a_mutation_is_read_or_refused(
+    name: str, rights: Path, reports: dict[str, Path], tmp_path: Path
+) -> None:
+    source = reports.get(name, rights)
+    assert list(findings(name, COUNT // len(READERS), source, tmp_path, FIRST)) == []
 
 
-def test_a_crash_and_a_foreign_exception_are_found(tmp_path: Path) -> None:
-    """The finder can find: a right file that is none is told, and so is a seed that ends its process."""
+@pytest.mark.parametrize(
+    ("name", "said"), [("crashes", "status -6"), ("raises", "ZeroDivisionError: 'planted")]
+)
+def test_a_crash_and_a_foreign_exception_are_found(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "a.txt").write_bytes(b"0123456789")
+    (found,) = findings(name, 200, tmp_path, tmp_path)
+    assert said in found
+    assert len((tmp_path / f"{name}-0.txt").read_bytes()) < 5
+
+
+def test_a_right_file_that_is_not_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"")
-    (found,) = findings("onnx", 3, tmp_path)
+    (found,) = findings("onnx", 3, tmp_path, tmp_path)
     assert "the right file is not read" in found
