@@ -90,6 +90,14 @@ def sparse_claim(model: Any) -> None:
     model.graph.node.append(helper.make_node("MatMul", ["y", "s"], ["z"]))
 
 
+def sparse_outside(model: Any) -> None:
+    sparse_claim(model)
+    values = model.graph.sparse_initializer[0].values
+    values.ClearField("raw_data")
+    values.data_location = 1
+    values.external_data.add(key="location", value="../../../etc/passwd")
+
+
 def other_domain(model: Any) -> None:
     model.graph.node[0].domain = "evil.custom"
     model.opset_import.append(helper.make_opsetid("evil.custom", 1))
@@ -132,6 +140,7 @@ ONNX: dict[str, tuple[Make, str]] = {
     "negative_shape": (tensor(dims=[-1, 8]), "Out of bounds|cannot load"),
     "short_data": (tensor(raw_data=b"abc"), "cannot load|damaged"),
     "sparse_terabytes": (proto(sparse_claim), "claims the shape|cannot load"),
+    "sparse_in_passwd": (proto(sparse_outside), "outside the directory"),
     "custom_operator": (proto(other_domain), "evil.custom"),
     "recursive_function": (proto(recursive), "cannot load"),
     "circular_graph": (proto(circular), "cannot load"),
