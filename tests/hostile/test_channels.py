@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +54,8 @@ def test_a_folder_of_another_encoding_loses_no_report(
 ) -> None:
     folder = project(a="model: {onnx: none.onnx}\nthresholds: {size: 1 MB}\n")
     folder = folder.rename(folder.with_name(os.fsdecode(b"lat\xe9in")))
-    pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--report=html,junit,csv,markdown", str(folder / "a.yaml")
-    )
+    options = ["-p", "no:cacheprovider", "--report=html,junit,csv,markdown"]
+    subprocess.run([sys.executable, "-m", "pytest", *options, str(folder / "a.yaml")], capture_output=True)
     (row,) = report_of(pytester.path)["rows"]
     assert row["status"] == "error"
     assert len(list((pytester.path / "reports").iterdir())) == 5
