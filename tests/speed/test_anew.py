@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from models import write_mlp
 
 from weighbridge.contracts import ENGINES, FORMATS, MEASURES, Weighing
 from weighbridge.core.data import Data
@@ -15,7 +17,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
 from weighbridge.measure.timing.anew import check_answers_anew
-from weighbridge.measure.timing.opening import Side, in_turn
+from weighbridge.measure.timing.opening import in_turn
 
 torch = pytest.importorskip("torch")
 
@@ -68,8 +70,6 @@ def weighing(tmp_path: Path) -> Callable[..., Weighing]:
     ("name", "limit"), [("speed", SpeedupLimit(min=2)), ("latency", LatencyLimit(max=1))]
 )
 def test_answers_that_are_kept_are_no_speed(weighing: Any, name: str, limit: Any) -> None:
-    from dataclasses import replace
-
     with pytest.raises(
         StageError, match=r"the candidate answers inputs that it has seen .*x faster than new ones"
     ):
@@ -77,8 +77,6 @@ def test_answers_that_are_kept_are_no_speed(weighing: Any, name: str, limit: Any
 
 
 def test_a_model_that_computes_is_timed(weighing: Any) -> None:
-    from dataclasses import replace
-
     limit = LatencyLimit(max=1000, budget=0.3)
     assert MEASURES.get("latency").run(replace(weighing("slow"), limits=(limit,))).candidate > 0
 
@@ -111,9 +109,25 @@ def test_few_samples_come_again() -> None:
 
 
 def test_a_model_that_takes_no_mixture_is_not_asked() -> None:
-    class Offsets(Side):
-        def open(self) -> Any:
-            return Recorded()
-
     rising = tuple((np.arange(8)[None] * size,) for size in (1, 50))
-    check_answers_anew(Offsets("candidate", None, None, None), rising, 10)
+    check_answers_anew("candidate", Recorded(), rising, 10)
+
+
+def test_a_fixed_batch_is_timed_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """found/a09: as many samples on either side. One weight file at a batch of 8 is no slower than itself."""
+    engine = ENGINES.get("onnxruntime")
+    small, large = (write_mlp(tmp_path / f"{batch}.onnx", 64, batch=batch) for batch in ("n", 8))
+    weighing = Weighing(small, large, engine, engine.options(), Data(shapes=((64,),)), None)
+
+    def speed(batch: int) -> Any:
+        limit = SpeedupLimit(min=0.01, batch=batch, budget=0.5)
+        return MEASURES.get("speed").run(replace(weighing, limits=(limit,)))
+
+    with pytest.raises(StageError, match=r"the baseline was exported .* 7 samples .*; write `batch: 8`"):
+        speed(1)
+    with pytest.raises(StageError, match=r"5 samples are computed beside the 11 .*; write `batch: 16`"):
+        speed(11)
+    assert speed(16).candidate > 0
+    alone = replace(weighing, candidate=large, baseline=None, limits=(LatencyLimit(max=1, budget=0.3),))
+    with pytest.raises(StageError, match="the candidate was exported for a fixed batch"):
+        MEASURES.get("latency").run(alone)

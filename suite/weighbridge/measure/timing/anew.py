@@ -1,5 +1,6 @@
-"""Whether a model computes each answer anew: one that keeps its answers by their inputs is fast only where inputs repeat,
-which they do while timing and not in use.
+"""Whether a call does the work that is timed: as many samples as asked, and each anew.
+
+A model that keeps its answers by their inputs is fast only where inputs repeat, which they do while timing and not in use.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import numpy as np
 
 from weighbridge.contracts import Inputs, Session
 from weighbridge.core.arrays import Array
-from weighbridge.core.batches import items, rebuilt
+from weighbridge.core.batches import count, items, rebuilt
 from weighbridge.core.errors import StageError
+from weighbridge.core.sessions import FixedBatch
 from weighbridge.core.units import show
 from weighbridge.measure.timing.clock import Call
-from weighbridge.measure.timing.opening import Side
 
 TIMES = 3
 """So many times faster than any new input no seen one is answered, by caches and branch predictors alone."""
@@ -25,13 +26,25 @@ SHARE = 1 / 20
 """Of the budget, the longest that a trial should take."""
 
 
-def check_answers_anew(side: Side, batches: Sequence[Inputs], budget_s: float) -> None:
+def check_batch(name: str, session: Session, batch: Inputs) -> None:
+    """Raises `StageError` where the file of `name` is of a larger batch, which a smaller one would be filled up to."""
+    filled = session.filled(batch) if isinstance(session, FixedBatch) else 0
+    if filled:
+        asked = count(batch)
+        raise StageError(
+            "measure",
+            f"the {name} was exported for a fixed batch, so that {filled} samples are computed beside the {asked} that "
+            f"would be timed; write `batch: {asked + filled}`, or a multiple of the file's batch",
+        )
+
+
+def check_answers_anew(name: str, session: Session, batches: Sequence[Inputs], budget_s: float) -> None:
     """Raises `StageError` where batches that were seen before are answered much faster than new ones.
 
     New ones are mixed of the elements of two of `batches`, so that no earlier measurement has shown them. Nothing is asked
     of a model that does not run on mixtures.
     """
-    session, longest_s = side.open(), SHARE * budget_s
+    longest_s = SHARE * budget_s
     warm = session.bind(batches[0])
     call_s = min(_seconds(warm), _seconds(warm))
     several = max(1, min(len(batches), int(longest_s / (2 * call_s))))
@@ -45,7 +58,7 @@ def check_answers_anew(side: Side, batches: Sequence[Inputs], budget_s: float) -
             return
     raise StageError(
         "measure",
-        f"the {side.name} answers inputs that it has seen {show(min(faster), 'ratio')} faster than new ones: it keeps its "
+        f"the {name} answers inputs that it has seen {show(min(faster), 'ratio')} faster than new ones: it keeps its "
         "answers, so that timing it would not tell how fast it is in use",
     )
 

@@ -16,7 +16,7 @@ from typing import Generic
 
 from weighbridge.contracts import Weighing
 from weighbridge.core.errors import StageError
-from weighbridge.measure.timing.anew import check_answers_anew
+from weighbridge.measure.timing.anew import check_answers_anew, check_batch
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.fresh import in_fresh_process
 from weighbridge.measure.timing.gauge import gauge_for
@@ -39,10 +39,15 @@ class Sampler(Generic[L]):
     def of(
         cls, take: Callable[..., L], weighing: Weighing, sides: Sequence[str], batch: int, budget_s: float
     ) -> Sampler[L]:
-        """Of `baseline`, `candidate` or both, on batches of so many samples; raises `StageError` for one that keeps answers."""
+        """Of `baseline`, `candidate` or both, on batches of so many samples.
+
+        Raises `StageError` for one that would compute more samples than those, or keeps its answers.
+        """
         opener = Opener.of(weighing, sides, weighing.data.turns(batch))
         for side in opener.sides:
-            check_answers_anew(side, opener.batches, budget_s)
+            session = side.open()
+            check_batch(side.name, session, opener.batches[0])
+            check_answers_anew(side.name, session, opener.batches, budget_s)
         return cls(take, opener, weighing.engine_options.threads, weighing.precedence, budget_s)
 
     def here(self, seed: int, known_s: Sequence[float] | None, best: float | None = None) -> L:
