@@ -90,6 +90,36 @@ def sparse_claim(model: Any) -> None:
     model.graph.node.append(helper.make_node("MatMul", ["y", "s"], ["z"]))
 
 
+def everywhere(model: Any) -> None:
+    """Right, with numbers in every place that can hold them: a sparse tensor, a function, a body, lists of an attribute."""
+    sparse = model.graph.sparse_initializer.add(dims=[8, 8])
+    sparse.values.CopyFrom(numpy_helper.from_array(np.ones(3, np.float32), "s"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([0, 9, 18]), ""))
+    body = [
+        helper.make_node("Constant", [], ["c"], value_floats=[1.0] * 8),
+        helper.make_node("Add", ["a", "c"], ["b"]),
+    ]
+    own = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "F", ["a"], ["b"], body, own))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    branch = helper.make_graph(
+        [helper.make_node("Mul", ["h", "d"], ["e"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("e", 1, ["n", 8])],
+        [numpy_helper.from_array(np.ones(8, np.float32), "d")],
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    model.graph.node[0].output[0] = "g"
+    model.graph.node.extend(
+        [
+            helper.make_node("F", ["g"], ["f"], domain="own"),
+            helper.make_node("MatMul", ["f", "s"], ["h"]),
+            helper.make_node("If", ["always"], ["y"], then_branch=branch, else_branch=branch),
+        ]
+    )
+
+
 def sparse_outside(model: Any) -> None:
     sparse_claim(model)
     values = model.graph.sparse_initializer[0].values

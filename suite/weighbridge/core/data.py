@@ -28,7 +28,7 @@ FEW = 100
 """Fewer test samples are worth a note."""
 UNLIKE = 4
 """Times that an input's root mean square is larger in one split than in another: no two samples of one source differ so."""
-TURNS = 8
+TURNS, TURNS_BYTES = 8, 256 << 20
 """Batches that a timed model gets in turn: an answer that is kept for the next call is of no use to it."""
 MOST_BYTES = 4 << 30
 """Of one batch: what a slip of the pen asks for is refused before the machine runs out of memory."""
@@ -99,7 +99,7 @@ class Data:
         they would take too much memory.
         """
         one = self.sample(n)
-        turns = max(1, min(TURNS, MOST_BYTES // max(nbytes(one, None), 1)))
+        turns = max(1, min(TURNS, TURNS_BYTES // max(nbytes(one, None), 1)))
         samples = self.sample(n * turns)
         return tuple(take(samples, slice(n * turn, n * (turn + 1))) for turn in range(turns))
 
