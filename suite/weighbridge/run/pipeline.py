@@ -26,6 +26,7 @@ from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
+from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.store import Store
@@ -44,6 +45,7 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     if (absent := missing(*job.plan.requirements)) is not None:
         return _absent(job, absent)
     where = _Where(listen, case.line)
+    forget_other_data(case, job.options.root)
     try:
         with trusting(case.trust):
             result = _run(job, where)
