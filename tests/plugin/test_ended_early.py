@@ -40,9 +40,8 @@ def test_a_report_says_which_run_commit_and_cases_it_is_of(
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "cases/a.yaml", "-k", "size_ratio")
     second = report_of(pytester.path)
     assert second["run"] != first["run"]
-    assert (
-        second["commit"] == (pytester.path / ".git/refs/heads" / _branch(pytester.path)).read_text().strip()
-    )
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=pytester.path, capture_output=True, text=True)
+    assert second["commit"] == head.stdout.strip()
     assert [row["case"] for row in second["rows"]] == ["cases/a.yaml::a"]
 
 
