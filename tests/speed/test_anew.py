@@ -76,6 +76,15 @@ def test_answers_that_are_kept_are_no_speed(weighing: Any, name: str, limit: Any
         MEASURES.get(name).run(replace(weighing("kept"), limits=(limit,)))
 
 
+def test_answers_that_are_kept_are_seen_where_memory_allows_one_batch(
+    weighing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.core.data.TURNS_BYTES", 1)
+    limits = (LatencyLimit(max=1, batch=4),)
+    with pytest.raises(StageError, match="answers inputs that it has seen"):
+        MEASURES.get("latency").run(replace(weighing("kept"), limits=limits))
+
+
 def test_a_model_that_computes_is_timed(weighing: Any) -> None:
     limit = LatencyLimit(max=1000, budget=0.3)
     assert MEASURES.get("latency").run(replace(weighing("slow"), limits=(limit,))).candidate > 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from weighbridge.contracts import Inputs, Session
 from weighbridge.core.arrays import Array
-from weighbridge.core.batches import count, items, rebuilt
+from weighbridge.core.batches import count, items, rebuilt, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.sessions import FixedBatch
 from weighbridge.core.units import show
@@ -46,7 +46,9 @@ def check_answers_anew(name: str, session: Session, batches: Sequence[Inputs], b
     """
     longest_s = SHARE * budget_s
     warm = session.bind(batches[0])
-    call_s = min(_seconds(warm), _seconds(warm))
+    call_s = _seconds(warm)
+    if call_s < longest_s:  # what a library prepares at its first call is no part of the next
+        call_s = _seconds(warm)
     several = max(1, min(len(batches), int(longest_s / (2 * call_s))))
     faster = []
     for trial in range(TRIALS):
@@ -78,7 +80,10 @@ def _seconds(call: Call) -> float:
 
 
 def _mixed(batches: Sequence[Inputs], several: int, seed: int) -> list[Inputs]:
-    """Of two batches each; whole numbers only where there is nothing else, since lengths and offsets mix badly."""
+    """Of two batches each, the samples of one turned; whole numbers only where there is nothing else, since lengths and
+    offsets mix badly.
+    """
+    turned = np.roll(np.arange(count(batches[0])), 1)
     random = np.random.default_rng([seed, 5])
     floats = any(array.dtype.kind == "f" for _, array, _ in items(batches[0]))
 
@@ -91,4 +96,5 @@ def _mixed(batches: Sequence[Inputs], several: int, seed: int) -> list[Inputs]:
 
         return rebuilt(one, elements)
 
-    return [mix(batches[index], batches[(index + 1) % len(batches)]) for index in range(several)]
+    others = [take(batch, turned) for batch in batches]
+    return [mix(batches[index], others[(index + 1) % len(batches)]) for index in range(several)]
