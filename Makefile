@@ -42,7 +42,7 @@ test-slow: $(READY)  ## the tests that take minutes
 torture: $(READY)  ## runs killed at 300 random moments, and cases that harm their process
 	$(BIN)/python -m pytest tests/torture/long.py -n 2 -q
 
-fuzz: $(READY)  ## 100,000 mutations of right files for every reader of a stranger's bytes; FUZZ=... for another number
+fuzz: $(READY)  ## 100,000 mutations of right files for the readers of a stranger's bytes; FUZZ=... for another number
 	WEIGHBRIDGE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/hostile/test_fuzz.py -n 2 -q
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes

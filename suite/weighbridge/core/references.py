@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def call(reference: str, folder: Path, stage: str = "load") -> Any:
 
 def _load_file(path: Path) -> ModuleType:
     path = path.resolve()
-    name = f"_weighbridge_{hashlib.sha1(str(path).encode()).hexdigest()[:10]}_{path.stem}"
+    name = f"_weighbridge_{hashlib.sha1(os.fsencode(path)).hexdigest()[:10]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
