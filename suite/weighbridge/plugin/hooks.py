@@ -58,7 +58,7 @@ class Session:
         self.started = float(getattr(config, "workerinput", {}).get("weighbridge_started", time.time()))
         self.rows: dict[str, dict[str, Any]] = {}
         self.written: list[Path] = []
-        self.trouble = ""
+        self.trouble: list[str] = []
         self.overlooked: list[Path] = []
         """YAML files that count as no cases; after collection, those that read like some."""
 

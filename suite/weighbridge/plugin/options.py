@@ -32,6 +32,10 @@ class Settings:
     time_limit: float | None
     memory_limit: float | None
     confidence: float | None
+    history: str
+    """A path, or a database's URL; empty where no run is to be kept."""
+    machine: str
+    """What the project calls machines of this kind; empty leaves it to their processor."""
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -57,6 +61,8 @@ class Settings:
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
             confidence=_confidence(config),
+            history=_history(config),
+            machine=config.getini("weighbridge_machine"),
         )
 
     def is_case_file(self, path: Path) -> bool:
@@ -65,6 +71,15 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _history(config: pytest.Config) -> str:
+    """A path is relative to the root directory in the settings, and to where pytest was called on the command line."""
+    stated, ini = config.getoption("weighbridge_history"), config.getini("weighbridge_history")
+    place = (stated or ini).strip()
+    if place in ("", "off") or "://" in place:
+        return "" if place == "off" else place
+    return str((config.invocation_params.dir if stated else config.rootpath) / place)
 
 
 def _executor(config: pytest.Config) -> str:
@@ -176,6 +191,18 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="P",
         help="how sure a verdict on something sampled must be, such as 0.95, where its limit has no `confidence` "
         "itself; what is less sure is inconclusive",
+    )
+    group.addoption(
+        "--history",
+        dest="weighbridge_history",
+        metavar="PLACE",
+        help="where the run is kept: an SQLite file, a database's URL, or off (default: .weighbridge/history.sqlite)",
+    )
+    parser.addini("weighbridge_history", "as --history", default=".weighbridge/history.sqlite")
+    parser.addini(
+        "weighbridge_machine",
+        "a name for machines of this kind, such as ci-large: speeds are compared within it, not by processor",
+        default="",
     )
     parser.addini("weighbridge_confidence", "as --confidence", default="")
     parser.addini(

@@ -182,7 +182,10 @@ class Report(_Part):
     created: str = Field(description="When the run ended, ISO 8601, UTC.")
     run: str = Field(description="Names this run.")
     commit: str | None = Field(description="The revision of the project's repository.")
+    branch: str | None = Field(None, description="The branch that was checked out, or that CI names.")
+    dirty: bool | None = Field(None, description="Whether tracked files differ from the commit.")
     machine: Machine
+    machine_class: str = Field("", description="What a speed may be compared within; empty where not known.")
     versions: dict[str, str | None]
     options: dict[str, Any] = Field(description="The flags that change what was measured.")
     rows: list[Row]
