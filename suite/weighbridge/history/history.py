@@ -119,6 +119,16 @@ class History:
         sql = f"{_JOINED}{where} ORDER BY k.created DESC, k.run LIMIT :most"
         return self._pasts(sql, node=_text(case), most=most, **({"branch": branch} if branch else {}))[::-1]
 
+    def recent(self, most: int, branch: str | None = None) -> dict[str, list[Past]]:
+        """The rows of the last `most` runs, by case, oldest first; of one branch only, where it is given."""
+        where = " WHERE branch = :branch" if branch else ""
+        last = f"SELECT run FROM weighbridge_runs{where} ORDER BY created DESC, run LIMIT :most"
+        sql = f"{_JOINED} WHERE r.run IN ({last}) ORDER BY r.node, k.created, k.run"
+        found: dict[str, list[Past]] = {}
+        for past in self._pasts(sql, most=most, **({"branch": branch} if branch else {})):
+            found.setdefault(past.case, []).append(past)
+        return found
+
     def last_of_branch(self, case: str, branch: str) -> Past | None:
         """The last sound row of a case on a branch, of files as they were committed."""
         where = f" WHERE r.node = :node AND k.branch = :branch AND COALESCE(k.dirty, 0) = 0 AND {_SOUND}"
