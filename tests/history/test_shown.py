@@ -145,7 +145,7 @@ def test_the_page_has_a_chart_a_quantity_and_asks_for_nothing(
                 browser.size(width, 900)
                 browser.media(scheme=scheme)
                 browser.send("Page.navigate", url=page.as_uri())
-                browser.wait("document.readyState === 'complete' && document.querySelector('svg')")
+                browser.wait("document.readyState === 'complete' && document.querySelector('svg') !== null")
                 assert browser.run("document.documentElement.scrollWidth <= innerWidth")
                 assert browser.run("document.querySelectorAll('svg[role=img]').length") == 4
         labels = browser.run(
