@@ -46,11 +46,24 @@ class Past:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a case is compared with: the run that somebody named, or why there is none."""
+    """What a case is compared with: the run that somebody named, or why there is none.
+
+    `timed` is the last run whose speed can be compared, on a machine like this one.
+    """
 
     name: str
     past: Past | None
     why: str = ""
+    timed: Past | None = None
+    why_timed: str = ""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What an earlier run had the same, byte for byte."""
+
+    baseline: bool
+    candidate: bool
 
 
 def past_of(report: Mapping[str, Any], row: Mapping[str, Any]) -> Past:
@@ -93,11 +106,21 @@ def reference_to_json(reference: Reference) -> dict[str, Any]:
 
 
 def reference_from_json(data: Mapping[str, Any]) -> Reference:
-    past = data["past"]
-    if past is not None:
-        measurements = measurements_from_json(past["measurements"])
-        past = Past(**{**past, "measurements": measurements, "verdicts": tuple(past["verdicts"])})
-    return Reference(data["name"], past, data["why"])
+    return Reference(**{**data, "past": _read(data["past"]), "timed": _read(data["timed"])})
+
+
+def figure(measurement: Measurement) -> tuple[float, str]:
+    """The number that people follow, and its unit: of a speed how many times faster, else the candidate's own."""
+    if measurement.name == "speed":
+        return float(measurement.details.get("ratio", math.nan)), "ratio"
+    return float(measurement.candidate), measurement.unit
+
+
+def _read(past: Mapping[str, Any] | None) -> Past | None:
+    if past is None:
+        return None
+    measurements = measurements_from_json(past["measurements"])
+    return Past(**{**past, "measurements": measurements, "verdicts": tuple(past["verdicts"])})
 
 
 def _measurement(name: str, data: Mapping[str, Any]) -> Measurement:

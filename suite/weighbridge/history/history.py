@@ -129,11 +129,14 @@ class History:
             found.setdefault(past.case, []).append(past)
         return found
 
-    def last_of_branch(self, case: str, branch: str) -> Past | None:
-        """The last sound row of a case on a branch, of files as they were committed."""
+    def sound_of_branch(self, case: str, branch: str, machine: str | None = None) -> list[Past]:
+        """The last sound rows of a case on a branch, of files as they were committed, newest first; of one class of
+        machines only, where it is given."""
         where = f" WHERE r.node = :node AND k.branch = :branch AND COALESCE(k.dirty, 0) = 0 AND {_SOUND}"
-        sql = f"{_JOINED}{where} ORDER BY k.created DESC, k.run LIMIT 1"
-        return next(iter(self._pasts(sql, node=_text(case), branch=branch)), None)
+        more = {} if machine is None else {"machine": _text(machine)}
+        where += "" if machine is None else " AND r.machine = :machine"
+        sql = f"{_JOINED}{where} ORDER BY k.created DESC, k.run LIMIT :most"
+        return self._pasts(sql, node=_text(case), branch=branch, most=RECENT, **more)
 
     def has_branch(self, branch: str) -> bool:
         with self._database.reading() as run:

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.core.past import Past
+from weighbridge.core.past import Past, figure
 from weighbridge.core.results import Measurement
-from weighbridge.core.units import digits_apart, show
+from weighbridge.core.units import arrow, between, show
 from weighbridge.history.changes import Change, change_points
 from weighbridge.report.table import FIRST
 
@@ -58,13 +58,13 @@ class Series:
         """
         steps = [change.after - change.before for change in self.changes]
         if len(steps) > 2 and (min(steps) > 0 or max(steps) < 0):
-            values = self._arrow(self.changes[0].before, self.changes[-1].after)
+            values = arrow(self.changes[0].before, self.changes[-1].after, self.unit)
             since = self.points[self.changes[0].start].past.shown
             return [
                 f"{self._title} {values} since {since}, little by little, in {len(steps)} steps{self._where}"
             ]
         return [
-            f"{self._title} {self._arrow(change.before, change.after)} since {self.points[change.start].past.shown}, in "
+            f"{self._title} {arrow(change.before, change.after, self.unit)} since {self.points[change.start].past.shown}, in "
             f"{change.stretch[1] - change.start} runs after {change.start - change.stretch[0]}{self._where}"
             for change in self.changes
         ]
@@ -77,24 +77,13 @@ class Series:
     def _where(self) -> str:
         return f" on {self.machine}" if self.machine else ""
 
-    def _arrow(self, before: float, after: float) -> str:
-        """With as many digits as tell the two apart."""
-        digits = digits_apart(before, after, self.unit)
-        return between(*(show(value, self.unit, digits) for value in (before, after)))
-
-
-def between(left: str, right: str, sign: str = "→") -> str:
-    """Two quantities with a sign between them, the unit once where it is the same."""
-    number, gap, unit = left.partition(" ")
-    return f"{number if gap and unit == right.partition(' ')[2] else left}{sign}{right}"
-
 
 def series_of(pasts: Sequence[Past]) -> list[Series]:
     """What the runs of one case measured, in the order in which people read it; what is not finite is left out."""
     found: dict[tuple[str, str, str], list[Point]] = {}
     for past in pasts:
         for name, measurement in past.measurements.items():
-            value, unit = figure(name, measurement)
+            value, unit = figure(measurement)
             timed = name in MEASURES and MEASURES.get(name).bench
             if math.isfinite(value):
                 point = Point(past, value, _interval(measurement) if timed else None)
@@ -102,13 +91,6 @@ def series_of(pasts: Sequence[Past]) -> list[Series]:
     order = {name: rank for rank, name in enumerate(FIRST)}
     listed = [Series(name, unit, points, machine) for (name, unit, machine), points in found.items()]
     return sorted(listed, key=lambda one: order.get(one.name, len(order)))
-
-
-def figure(name: str, measurement: Measurement) -> tuple[float, str]:
-    """The number that people follow, and its unit: of a speed how many times faster, else the candidate's own."""
-    if name == "speed":
-        return float(measurement.details.get("ratio", math.nan)), "ratio"
-    return float(measurement.candidate), measurement.unit
 
 
 def limits_of(series: Series) -> Mapping[str, float]:

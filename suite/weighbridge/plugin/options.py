@@ -32,6 +32,8 @@ class Settings:
     time_limit: float | None
     memory_limit: float | None
     confidence: float | None
+    against: str
+    """A branch, a run, a commit, or the path of a report; empty where nothing is compared with an earlier run."""
     history: str
     """A path, or a database's URL; empty where no run is to be kept."""
     machine: str
@@ -61,6 +63,7 @@ class Settings:
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
             confidence=_confidence(config),
+            against=_against(config),
             history=_history(config),
             machine=config.getini("weighbridge_machine"),
         )
@@ -71,6 +74,17 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _against(config: pytest.Config) -> str:
+    """A file is relative to where pytest was called, and there before anything runs."""
+    stated: str = config.getoption("weighbridge_against") or ""
+    if not stated.endswith(".json"):
+        return stated
+    path = config.invocation_params.dir / stated
+    if not path.is_file():
+        raise pytest.UsageError(f"--against: there is no report {stated}")
+    return str(path)
 
 
 def _history(config: pytest.Config) -> str:
@@ -191,6 +205,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="P",
         help="how sure a verdict on something sampled must be, such as 0.95, where its limit has no `confidence` "
         "itself; what is less sure is inconclusive",
+    )
+    group.addoption(
+        "--against",
+        dest="weighbridge_against",
+        metavar="RUN",
+        help="compare with an earlier run: a branch, the first digits of a run or commit, or a report's file; limits that "
+        "name another one are held to this",
     )
     group.addoption(
         "--history",

@@ -141,6 +141,28 @@ class LayerErrors(_Part):
     excluded_db: Number | None = Field(description="Of the output with it.")
 
 
+class Change(_Part):
+    """One quantity, then and now."""
+
+    quantity: str = Field(description="A measurement's name.")
+    unit: str
+    before: Number
+    now: Number
+    clear: bool = Field(description="Whether it is more than the uncertainty of both explains.")
+
+
+class Against(_Part):
+    """An earlier run of the same case, and how this one differs."""
+
+    reference: str = Field(description="What was asked for: a branch, a run, a commit or a file.")
+    run: str | None = None
+    commit: str | None = None
+    branch: str | None = None
+    created: str | None = None
+    why: str = Field("", description="Why nothing, or no speed, could be compared.")
+    changes: list[Change]
+
+
 class Row(_Part):
     """One case. `unmeasured`: no verdict of it was decided."""
 
@@ -163,6 +185,7 @@ class Row(_Part):
         None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
     )
     notes: list[str]
+    against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
 
 
 class Machine(_Part):
