@@ -62,7 +62,9 @@ def test_a_case_has_a_line_a_quantity_and_a_line_a_run(
 
 def test_what_changed_is_told_with_the_commit(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = [line for line in shown(capsys, place, "net").splitlines() if line.startswith("!")]
-    assert f"accuracy 97→96 % since {report(20)['commit'][:7]} of 2026-01-01, in 10 runs after 20" in told[0]
+    assert (
+        f"accuracy 97.0→96.0 % since {report(20)['commit'][:7]} of 2026-01-01, in 10 runs after 20" in told[0]
+    )
     assert "little by little" in told[1]  # the size grew by a byte each time
     assert len(told) == 2  # and neither machine's speed changed
 
@@ -82,7 +84,7 @@ def test_all_cases_have_a_line_each(
     assert max(map(len, out.splitlines())) <= 80
     assert re.search(r"✗  net +96\.0 % [▁-█]+ +9\.03 kB [▁-█]+", out)
     assert re.search(r"✓  other +10 kB +[▁-█]+", out)
-    assert "! net: accuracy 97→96 %" in out
+    assert "! net: accuracy 97.0→96.0 %" in out
     assert re.search(rf"2026-01-02 05:00 +{report(29)['commit'][:7]} +main +2 cases: 1 fail, 1 pass", out)
 
 
@@ -152,7 +154,7 @@ def test_the_page_has_a_chart_a_quantity_and_asks_for_nothing(
             "[...document.querySelectorAll('svg')].map((one) => one.getAttribute('aria-label'))"
         )
         assert labels[0] == "accuracy of 30 runs, from 97.0 % to 96.0 %"
-        assert browser.run("document.querySelector('.changes').innerText").startswith("accuracy 97→96 %")
+        assert browser.run("document.querySelector('.changes').innerText").startswith("accuracy 97.0→96.0 %")
         assert browser.run("document.querySelectorAll('tbody tr').length") == 30
         style = browser.run("getComputedStyle(document.querySelector('.trend')).fill")
         assert style == "none"  # the style was let through by the page's policy

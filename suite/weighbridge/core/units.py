@@ -108,7 +108,9 @@ def between(left: str, right: str, sign: str = "→") -> str:
 
 
 def arrow(before: float, after: float, unit: str) -> str:
-    """What a number was and is, with as many digits as tell the two apart."""
+    """What a number was and is, with as many digits as tell the two apart; a share to a tenth of a percent at least."""
+    if unit == "fraction" and f"{before:.3f}" != f"{after:.3f}":
+        return f"{before * 100:.1f}→{after * 100:.1f} %"
     digits = digits_apart(before, after, unit)
     return between(show(before, unit, digits), show(after, unit, digits))
 

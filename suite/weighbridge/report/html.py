@@ -140,7 +140,9 @@ def _changes(report: Mapping[str, Any]) -> str:
     ]
     if len(found.changed) > LISTED:
         items.append(f"<li>… and {len(found.changed) - LISTED} more, each in its row below</li>")
-    items += [f"<li>{times} not compared: {html(why)}</li>" for why, times in found.why.items()]
+    items += [
+        f"<li>{times} case{'s' if times > 1 else ''}: {html(why)}</li>" for why, times in found.why.items()
+    ]
     head = f'<h2 id="since-title">{html(found.title)}</h2>'
     listed = f'<ul class="since">{"".join(items)}</ul>' if items else ""
     return f'<section aria-labelledby="since-title">{head}{listed}</section>'

@@ -112,7 +112,7 @@ def _changes(lines: Sequence[Line]) -> str:
     if found is None:
         return ""
     items = [f"- **{clean(line.name)}**: {clean(text)}" for line, text in found.changed]
-    items += [f"- {times} not compared: {clean(why)}" for why, times in found.why.items()]
+    items += [f"- {times} case{'s' if times > 1 else ''}: {clean(why)}" for why, times in found.why.items()]
     return _fold(clean(found.title), _within(items, MOST // 6)) or clean(found.title)
 
 

@@ -155,7 +155,7 @@ def _changes(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> 
     if len(found.changed) > CHANGES and not verbose:
         out.append(paint(f"   … {len(found.changed) - CHANGES} more (-v shows them)", "quiet"))
     for why, times in found.why.items():
-        wrapped = wrap(clean(f"{MARKS['skip']} {times} not compared: {why}"), width, "    ")
+        wrapped = wrap(clean(f"{MARKS['skip']} {times} case{'s' if times > 1 else ''}: {why}"), width, "    ")
         out += [paint(one, "skip") for one in wrapped[: None if verbose else 4]]
     return out
 

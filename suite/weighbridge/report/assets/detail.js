@@ -81,7 +81,7 @@ function speedSections(row) {
       const times = relative && isNumber(one.details.baseline_ms)
         && `${show(one.details.baseline_ms, 'ms')} before, ${show(one.details.candidate_ms, 'ms')} after`;
       return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
-        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? 'ratio' : one.unit),
+        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? boundsOfOwn(row, verdict) : [], relative ? 'ratio' : one.unit),
         times && h('p', { class: 'note' }, times),
         isNumber(one.details.loads) && h('p', { class: 'note' }, loadsInWords(one.details)));
     });
