@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from weighbridge.history.shards import Shard
 
 YAML = (".yaml", ".yml")
 DEFAULT_REPORT = "markdown"
@@ -36,6 +40,7 @@ class Settings:
     """A branch, a run, a commit, or the path of a report; empty where nothing is compared with an earlier run."""
     history: str
     """A path, or a database's URL; empty where no run is to be kept."""
+    shard: Shard | None
     machine: str
     """What the project calls machines of this kind; empty leaves it to their processor."""
 
@@ -65,6 +70,7 @@ class Settings:
             confidence=_confidence(config),
             against=_against(config),
             history=_history(config),
+            shard=_shard(config),
             machine=config.getini("weighbridge_machine"),
         )
 
@@ -74,6 +80,19 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _shard(config: pytest.Config) -> Shard | None:
+    stated = config.getoption("weighbridge_shard")
+    if not stated:
+        return None
+    from weighbridge.core.errors import UsageError
+    from weighbridge.history.shards import read_shard
+
+    try:
+        return read_shard(stated)
+    except UsageError as error:
+        raise pytest.UsageError(f"--shard: {error}") from None
 
 
 def _against(config: pytest.Config) -> str:
@@ -212,6 +231,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="RUN",
         help="compare with an earlier run: a branch, the first digits of a run or commit, or a report's file; limits that "
         "name another one are held to this",
+    )
+    group.addoption(
+        "--shard",
+        dest="weighbridge_shard",
+        metavar="I/N",
+        help="run the I-th of N parts, so that N jobs run everything once; balanced by the history's durations, where all "
+        "jobs have the same one. `weighbridge merge` joins the reports",
     )
     group.addoption(
         "--history",

@@ -84,14 +84,17 @@ def set_aside(folder: Path, started: float) -> None:
 
 
 def write_reports(
-    rows: Sequence[Mapping[str, Any]], settings: Settings, started: float
+    rows: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    started: float,
+    shard: Mapping[str, Any] | None,
 ) -> tuple[list[Path], list[str]]:
     """Write `latest.json`, then every format asked for; gives the files, and what kept the rest from being written.
 
     A full disk costs the report, not the run. Where another run has written its report since `started`, that one is
     left alone and this one gets a name of its own. The run is kept in the history too.
     """
-    report = _report(rows, settings, uuid.uuid4().hex)
+    report = _report(rows, settings, uuid.uuid4().hex, shard)
     trouble, stem = [], "latest"
     if settings.history:
         trouble += kept(report, settings.history)
@@ -123,9 +126,14 @@ def kept(report: Mapping[str, Any], place: str) -> list[str]:
     return said
 
 
-def _report(rows: Sequence[Mapping[str, Any]], settings: Settings, run: str = "") -> dict[str, Any]:
+def _report(
+    rows: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    run: str = "",
+    shard: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     options = {"bench": settings.bench, "confidence": settings.confidence}
-    return make_report(rows, options, settings.root, run, settings.machine)
+    return make_report(rows, options, settings.root, run, settings.machine, shard)
 
 
 def show(

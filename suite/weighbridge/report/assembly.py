@@ -34,10 +34,12 @@ def make_report(
     root: Path,
     run: str = "",
     machine_name: str = "",
+    shard: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of `rows` (`CaseResult.row()`), of the commit that is checked out in `root`.
 
-    `machine_name` is what the project calls machines of this kind, where it has a name for them.
+    `machine_name` is what the project calls machines of this kind, where it has a name for them; `shard` says which part of
+    the cases this is.
     """
     from weighbridge.environment.machine import describe, machine_class
     from weighbridge.environment.revision import revision
@@ -57,6 +59,7 @@ def make_report(
             **{name: found for name in PACKAGES if (found := _version(name))},
         },
         "options": {**options, "argv": [without_password(word) for word in sys.argv[1:]]},
+        "shard": shard,
         "rows": list(rows),
     }
 

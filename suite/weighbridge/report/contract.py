@@ -185,6 +185,7 @@ class Row(_Part):
         None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
     )
     notes: list[str]
+    machine_class: str | None = Field(None, description="In a joined report, that of the job that ran it.")
     against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
 
 
@@ -196,6 +197,17 @@ class Machine(_Part):
     cores: Line | None = None
     memory_bytes: Count | None = None
     os: str | None = None
+
+
+class Shard(_Part):
+    """What part of the cases this job had."""
+
+    index: Line = Field(description="Counted from 1.")
+    of: Line
+    places: dict[str, Count] = Field(
+        description="The cases that were dealt to it, of which each has a row, and their places among all."
+    )
+    dealt: str = Field(description="The same in all jobs that dealt the same cases in the same way.")
 
 
 class Report(_Part):
@@ -211,6 +223,7 @@ class Report(_Part):
     machine_class: str = Field("", description="What a speed may be compared within; empty where not known.")
     versions: dict[str, str | None]
     options: dict[str, Any] = Field(description="The flags that change what was measured.")
+    shard: Shard | None = None
     rows: list[Row]
 
 
