@@ -110,10 +110,10 @@ def test_a_broken_file_fails_in_one_shard(project: Project, pytester: pytest.Pyt
 
 def test_workers_of_xdist_take_the_same_part(project: Project, pytester: pytest.Pytester) -> None:
     project(net=CASES)
-    reports = []
-    for words in ((), ("-n2",)):
-        pytester.runpytest_subprocess("--shard=1/2", *words)
-        reports.append(report_of(pytester.path))
+    pytester.runpytest_inprocess("--shard=1/2")
+    reports = [report_of(pytester.path)]
+    pytester.runpytest_subprocess("--shard=1/2", "-n2")
+    reports.append(report_of(pytester.path))
     assert reports[0]["shard"] == reports[1]["shard"] is not None
     assert {one["case"] for one in reports[0]["rows"]} == {one["case"] for one in reports[1]["rows"]}
 

@@ -14,7 +14,7 @@ from weighbridge.history.database import TABLES, Connection, check_version
 
 _INSTALL = "pip install 'weighbridge[history]'"
 _LOCK = 7_461_083
-"""Names the lock under which the tables are made: two first runs would make them at once."""
+"""Names the lock that writers take in turn: two first runs would make the tables at once."""
 
 
 class Server:
@@ -50,8 +50,9 @@ class Server:
         with self._connected() as run:
             if self._engine.dialect.name == "postgresql":
                 run("SELECT pg_advisory_xact_lock(:lock)", lock=_LOCK)
-            for statement in TABLES:
-                run(statement)
+            if not self._has_tables():  # whoever may write need not be allowed to make tables
+                for statement in TABLES:
+                    run(statement)
             check_version(run, self._shown, make=True)
             yield run
 
