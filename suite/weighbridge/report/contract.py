@@ -163,6 +163,10 @@ class Row(_Part):
         None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
     )
     notes: list[str]
+    left_out: bool = Field(
+        False,
+        description="Whether layers, classes and samples are left out, so that the report stays below 20 MB.",
+    )
 
 
 class Machine(_Part):

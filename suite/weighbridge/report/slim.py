@@ -41,7 +41,7 @@ def slim(report: Mapping[str, Any]) -> dict[str, Any]:
             rows[index] |= _filled({"flips": drawn["flips"], "layer_errors": drawn["layer_errors"]})
             for name, details in drawn["details"].items():
                 rows[index]["measurements"][name]["details"] = details
-        elif whole["steps"]:
+        if (left <= 0 and whole["steps"]) or whole.get("left_out"):
             rows[index]["left_out"] = True
     return {"options": {"audit": report["options"].get("audit", False)}, "rows": rows}
 

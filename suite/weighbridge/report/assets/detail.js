@@ -6,7 +6,7 @@ function detail(row) {
     h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
   return h('div', { class: 'panel' }, message, verdictSection(row), errorSection(row), stepSection(row), noteSection(row),
     flipSections(row), speedSections(row), layerSections(row),
-    row.left_out && h('p', { class: 'note wide' }, 'Steps, layers and samples of this case are left out, so that the page of so many opens; the JSON report has them.'));
+    row.left_out && h('p', { class: 'note wide' }, 'Layers and samples of this case are left out, so that a report of so many opens; a run of this case alone has them.'));
 }
 
 // Never rounded up to certainty.
