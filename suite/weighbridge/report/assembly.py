@@ -40,13 +40,16 @@ def make_report(
         "run": run or uuid.uuid4().hex,
         "commit": _commit(root),
         "machine": describe(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: found for name in PACKAGES if (found := _version(name))},
-        },
+        "versions": versions(),
         "options": {**options, "argv": sys.argv[1:]},
         "rows": list(rows),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on, as far as they are installed."""
+    found = {name: number for name in PACKAGES if (number := _version(name))}
+    return {"python": platform.python_version(), **found}
 
 
 def _commit(root: Path) -> str | None:
