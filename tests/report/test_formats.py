@@ -13,6 +13,7 @@ from typing import Any
 import made_reports as made
 import pytest
 
+from weighbridge.cli.main import main
 from weighbridge.contracts import REPORTS
 from weighbridge.report.github import SUMMARY_BYTES, announce, write_summary
 from weighbridge.report.junit import properties
@@ -266,6 +267,30 @@ def test_sarif_knows_a_finding_again_on_another_line() -> None:
     assert before != after
     assert [each["partialFingerprints"] for each in before] == [each["partialFingerprints"] for each in after]
     assert len({str(each["partialFingerprints"]) for each in before}) == len(before)
+
+
+def test_sarif_has_each_fault_of_a_file_on_its_own_line(pytester: pytest.Pytester) -> None:
+    (pytester.mkdir("cases") / "bad.yaml").write_text(
+        "model: {onnx: a.onnx}\nthresholds:\n  sise: 5 MB\n  speedup: [2]\n"
+    )
+    assert pytester.runpytest_inprocess("--report", "sarif").ret == 1
+    assert main(["check", "cases/bad.yaml", "--sarif", "check.sarif"]) == 1
+    found = [
+        json.loads((pytester.path / name).read_text()) for name in ("reports/latest.sarif", "check.sarif")
+    ]
+    assert found[0] == found[1]
+    results = found[0]["runs"][0]["results"]
+    regions = [one["locations"][0]["physicalLocation"]["region"] for one in results]
+    assert [(one["startLine"], one["startColumn"]) for one in regions] == [(3, 3), (4, 12)]
+    assert results[0]["message"]["text"].startswith("unknown threshold 'sise'; did you mean 'size'?")
+    assert {one["ruleId"] for one in results} == {"case file"}
+    assert len({str(one["partialFingerprints"]) for one in results}) == 2
+
+
+def test_check_writes_an_empty_sarif_where_nothing_is_wrong(pytester: pytest.Pytester) -> None:
+    (pytester.path / "good.yaml").write_text("model: {onnx: a.onnx}\nthresholds: {size: 5 MB}\n")
+    assert main(["check", "good.yaml", "--sarif", "check.sarif"]) == 0
+    assert json.loads((pytester.path / "check.sarif").read_text())["runs"][0]["results"] == []
 
 
 def test_ctrf_counts_what_it_lists() -> None:
