@@ -128,6 +128,7 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
             yield (place / "__init__.py").resolve()
 
 
+@lru_cache(maxsize=4096)
 def in_project(folder: Path, root: Path) -> bool:
     """Installed packages may lie inside the project's folder, in a virtual environment."""
     folder, installed = folder.resolve(), Path(sys.prefix).resolve()

@@ -212,6 +212,8 @@ def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
     import torch
 
     now = module.state_dict()
+    if not _share_memory(now):
+        return False
     wrong = [
         name
         for name, value in state.items()
@@ -223,6 +225,17 @@ def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
         layer, _, attribute = name.rpartition(".")
         module.get_submodule(layer)._buffers[attribute] = buffer.clone()
     return bool(wrong)
+
+
+def _share_memory(state: Mapping[str, Any]) -> bool:
+    import torch
+
+    tensors = [
+        value
+        for value in state.values()
+        if isinstance(value, torch.Tensor) and value.layout is torch.strided and value.numel()
+    ]
+    return len({value.untyped_storage().data_ptr() for value in tensors}) < len(tensors)
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

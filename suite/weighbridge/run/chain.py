@@ -73,7 +73,7 @@ class Workshop:
         if self._data is None:
             self.enter("data", "data", None)
             seed_everything(self.case.seed)
-            self._data = make_data(self.case, lambda: self.load(self.case.model).model)
+            self._data = make_data(self.case, self.root, lambda: self.load(self.case.model).model)
         return self._data
 
     def drawn(self, draw: int) -> Workshop:

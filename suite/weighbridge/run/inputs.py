@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from weighbridge.case.limits import known_metric
 from weighbridge.case.model import Case, ThresholdRef
@@ -11,9 +12,10 @@ from weighbridge.core.data import Data, load_data
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Layout
 from weighbridge.formats.stated_inputs import stated_inputs
+from weighbridge.run.recent import data_of
 
 
-def make_data(case: Case, original: Callable[[], Model]) -> Data:
+def make_data(case: Case, root: Path, original: Callable[[], Model]) -> Data:
     """The case's data; without any, samples of the stated shapes, or of the shapes that the model's file declares.
 
     `original` gives the case's model, where its file has to be asked: what is drawn is of the types that it declares.
@@ -21,7 +23,8 @@ def make_data(case: Case, original: Callable[[], Model]) -> Data:
     format_ = FORMATS.get(case.model.format)
     layout = Layout(case.targets, case.batch, case.sequence, case.groups)
     if case.data is not None:
-        return load_data(case.data, case.folder, case.seed, layout)
+        reference = case.data
+        return data_of(case, root, lambda: load_data(reference, case.folder, case.seed, layout))
     if case.inputs is not None and not isinstance(case.inputs, str):
         kinds = format_.inputs(original())[1] if format_.declares_inputs else {}
         if not isinstance(case.inputs, dict):

@@ -25,6 +25,7 @@ from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.plan import Stage
+from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.store import Store
@@ -43,6 +44,7 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     if (absent := missing(*job.plan.requirements)) is not None:
         return _absent(job, absent)
     where = _Where(listen, case.line)
+    forget_other_data(case, job.options.root)
     try:
         result = _run(job, where)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other

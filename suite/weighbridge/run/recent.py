@@ -1,0 +1,107 @@
+"""The data of the case before, for a next one that names the same: a sweep reads and hashes its data once a process.
+
+Only arrays in memory are kept: a loader or a dataset has a state that one case would hand to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.case.model import Case
+from weighbridge.core.arrays import Array
+from weighbridge.core.batches import items
+from weighbridge.core.data import Data
+from weighbridge.core.observed import files_opened
+from weighbridge.core.splits import KEEP, Arrays
+from weighbridge.run.keys import reference_code
+
+
+@dataclass(frozen=True)
+class _Recent:
+    asked: Any
+    data: Data
+    files: Mapping[str, tuple[int, int] | None]
+    """What was read to make the data, as it was then."""
+    checksum: int
+    """Of the arrays: a case that writes into them must not change the next one's."""
+
+
+_recent: list[_Recent] = []
+"""One at most."""
+_CODE = (".py", ".pyc", ".so")
+"""What a process has imported stays as it is."""
+_NO_FILES = ("/proc/", "/sys/", "/dev/")
+"""What lies here has another time of change at each look."""
+
+
+def data_of(case: Case, root: Path, load: Callable[[], Data]) -> Data:
+    """The data of `case`: the case before's where it is the same and as it was, else what `load` gives."""
+    forget_other_data(case, root)
+    for recent in _recent:
+        if recent.files == _seen(recent.files) and recent.checksum == _checksum(recent.data):
+            return recent.data
+    _recent.clear()
+    with files_opened() as opened:
+        data = load()
+    if (arrays := _arrays(data)) is not None and sum(array.nbytes for array in arrays) <= KEEP:
+        _recent.append(_Recent(_asked(case, root), data, _seen(opened), _checksum(data)))
+    return data
+
+
+def forget_other_data(case: Case, root: Path) -> None:
+    """Let go of what `case` does not ask for, before it takes memory of its own."""
+    _recent[:] = [recent for recent in _recent if recent.asked == _asked(case, root)]
+
+
+def _asked(case: Case, root: Path) -> Any:
+    code = reference_code(case.data, case.folder, root) if case.data else ""
+    return code, case.data, case.folder, case.seed, case.targets, case.batch, case.sequence, case.groups
+
+
+def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int] | None]:
+    found: dict[str, tuple[int, int] | None] = {}
+    for name in files:
+        if name.endswith(_CODE) or name.startswith(_NO_FILES):
+            continue
+        try:
+            stat = os.stat(name)  # noqa: PTH116 (a sweep asks often, and a path costs more than the call)
+        except OSError:
+            found[name] = None
+        else:
+            found[name] = stat.st_mtime_ns, stat.st_size
+    return found
+
+
+def _checksum(data: Data) -> int:
+    total = 0
+    for array in _arrays(data) or ():
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return total
+
+
+def _arrays(data: Data) -> list[Array] | None:
+    """Every array of the splits; None where one of them is anything else."""
+    found = list(_leaves(data.splits))
+    return (
+        found if all(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf" for leaf in found) else None
+    )
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Arrays):
+        yield from (array for _, array, _ in items(value.inputs))
+        value = [value.targets, value.groups]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        for each in value:
+            yield from _leaves(each)
+    elif value is not None:
+        yield value
