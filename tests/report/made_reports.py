@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from typing import Any
@@ -52,7 +53,7 @@ def row(index: int, chance: random.Random, layers: int = 0, status: str | None =
         "key": f"{index:016x}",
         "inputs": "data",
         "steps": [],
-        "artifacts": {"baseline": artifact("baseline"), "candidate": artifact("candidate")},
+        "artifacts": {"baseline": artifact(path), "candidate": artifact("candidate")},
         "measurements": {},
         "verdicts": [],
         "notes": [],
@@ -174,8 +175,9 @@ def measurement(unit: str, baseline: float, candidate: float, **details: Any) ->
     return {"unit": unit, "baseline": baseline, "candidate": candidate, "details": details}
 
 
-def artifact(stem: str) -> dict[str, Any]:
-    return {"format": "onnx", "files": [{"path": f"{stem}.onnx", "bytes": 4_000_000, "sha256": "0" * 64}]}
+def artifact(of: str) -> dict[str, Any]:
+    digest = hashlib.sha256(of.encode()).hexdigest()
+    return {"format": "onnx", "files": [{"path": f"{digest[:6]}.onnx", "bytes": 4_000_000, "sha256": digest}]}
 
 
 def verdict(

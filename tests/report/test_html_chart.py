@@ -39,6 +39,7 @@ def test_one_model_a_chart(show: Any) -> None:
     report = made.settled(12, failing=0)
     for row in report["rows"][8:]:
         row["path"] = "cases/other/net.yaml"
+        row["artifacts"]["baseline"] = made.artifact("another")
     browser = show(report)
     dots = "document.querySelectorAll('.dot').length"
     browser.wait(f"{dots} === 8")
@@ -49,6 +50,15 @@ def test_one_model_a_chart(show: Any) -> None:
         " one.dispatchEvent(new Event('change')); })()"
     )
     browser.wait(f"{dots} === 4")
+
+
+def test_files_of_the_same_original_are_one_model(show: Any) -> None:
+    report = made.settled(12, failing=0)
+    for row in report["rows"][8:]:
+        row["path"] = "cases/other/net.yaml"
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 12")
+    assert browser.run("document.querySelector('#axes').textContent.includes('Model')") is False
 
 
 def test_only_what_passed_is_on_the_front(show: Any) -> None:
