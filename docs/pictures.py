@@ -34,6 +34,10 @@ STYLE = Style(
     colors=("#1f5fa8", "#b3261e", "#1c7a43"),
     label_font_size=12,
     major_label_font_size=12,
+    guide_stroke_color="#dddddd",
+    guide_stroke_dasharray="0",
+    major_guide_stroke_color="#dddddd",
+    major_guide_stroke_dasharray="0",
     legend_font_size=13,
     title_font_size=14,
 )
@@ -66,7 +70,7 @@ def terminal(name: str, command: str, printed: str) -> None:
     table = printed.partition("= weighbridge =")[2].partition("\n")[2].partition("wrote reports")[0].rstrip()
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {command}", style="bold"))
-    console.print(Text.from_ansi(table))
+    console.print(Text.from_ansi(table), "\n")  # the last line of such a picture is cut
     text = console.export_svg(title="", theme=DEFAULT_TERMINAL_THEME, unique_id=name)
     # Fonts come from the reader's own machine: a page of documentation asks nobody else for anything.
     text = re.sub(r"@font-face \{.*?\}\n", "", text, flags=re.DOTALL)
@@ -80,22 +84,22 @@ def pages(folder: Path) -> None:
             browser.media(scheme=scheme)
             browser.open(folder / "reports/latest.html")
             browser.run("new Promise((done) => setTimeout(done, 300))")
-            browser.shot(HERE / f"report-{scheme}.png")
+            browser.shot(HERE / f"report-{scheme}.png", whole=True)
 
 
 def chart(name: str, title: str, across: str, up: str, lines: dict[str, list[tuple[float, float]]]) -> None:
     drawn = pygal.XY(
         style=STYLE, js=[], show_dots=False, width=760, height=360, legend_at_bottom=True, x_title=across, y_title=up,
-        title=title, xrange=(0, max(x for x, _ in next(iter(lines.values())))), stroke_style={"width": 2.5},
+        title=title, xrange=(0, max(x for x, _ in next(iter(lines.values())))),
         value_formatter=lambda value: f"{value:g}", x_value_formatter=lambda value: f"{value:g}", show_x_guides=True,
     )  # fmt: skip
     for label, points in lines.items():
-        drawn.add(label, points)
+        drawn.add(label, points, stroke_style={"width": 2.5})
     (HERE / f"{name}.svg").write_bytes(drawn.render())
 
 
 def statistics() -> None:
-    counts = [50, *range(100, 3100, 100)]
+    counts = range(100, 3100, 100)
     limits = {
         f"{100 * sure:g} % sure": [(n, 100 * stats.decidable_limit(n, sure)) for n in counts]
         for sure in (0.9, 0.95, 0.99)
@@ -124,7 +128,7 @@ def statistics() -> None:
     needed = [(n, 100 * stats.successes_needed(n, 0.5, 0.005) / n) for n in loads]
     chart(
         "loads",
-        "How many loads must agree before a speed is decided at 99 %",
+        "Of so many loads, how many must lie on one side of the limit to decide a speed at 99 %",
         "loads",
         "percent of the loads",
         {"on one side of the limit": [(n, share) for n, share in needed if share <= 100]},

@@ -61,6 +61,16 @@ def test_files_of_the_same_original_are_one_model(show: Any) -> None:
     assert browser.run("document.querySelector('#axes').textContent.includes('Model')") is False
 
 
+def test_limits_that_read_the_same_are_one_line(show: Any) -> None:
+    report = made.settled(2, failing=0)
+    report["rows"][1]["verdicts"][1]["limit"] = {"min": 1.501}
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 2")
+    texts = browser.run("[...document.querySelectorAll('.limit-text')].map((one) => one.textContent)")
+    assert len(texts) == len(set(texts)) == 2
+    assert browser.run("document.querySelectorAll('line.limit').length") == 2
+
+
 def test_only_what_passed_is_on_the_front(show: Any) -> None:
     report = made.report(0)
     for index, status in enumerate(["fail", "inconclusive", "xfail", "unmeasured", "pass", "pass"]):
