@@ -140,7 +140,7 @@ def write_weights(folder: Path, kind: str) -> str:
         ),
         ("hostile", "*w.pt is not opened: it holds pickled code*"),
         ("hostile plain pickle", "*w.pt is not opened: it holds pickled code*"),
-        ("another model's", "*w.pt does not fit the module: *Missing key*"),
+        ("another model's", "*w.pt does not fit the module: *it lacks *"),
         ("not tensors", "*w.pt holds no state dict of tensors*"),
     ],
 )

@@ -189,6 +189,9 @@ class CaseSpec(Options):
         None, description="Steps in order; a step's first key is its kind."
     )
     thresholds: dict[str, Any] = Field(description="What the artifact is held to.")
+    target: dict[str, Any] | None = Field(
+        None, description="What will serve the artifact, which is held to it as to a threshold."
+    )
     xfail: str | dict[str, str] | None = Field(None, description="Reason, or reason by threshold.")
     skip: str | None = Field(None, description="Reason.")
     marks: list[str] = Field(default_factory=list, description="pytest markers.")
