@@ -109,7 +109,7 @@ def test_the_ranges_do_not_depend_on_how_the_data_comes(tmp_path: Path, method: 
 def test_minmax_is_the_range_of_all_samples(tmp_path: Path) -> None:
     data = Counted(100)
     data.x[77, 3] = 40.0
-    found = scales(static(network(), StaticOptions(), context(tmp_path, data)))
+    found = scales(static(network(), StaticOptions(calibration="minmax"), context(tmp_path, data)))
     assert found["x_scale"] == pytest.approx((40 - data.x.min()) / 255, rel=1e-4)
 
 
