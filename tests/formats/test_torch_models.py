@@ -145,9 +145,10 @@ def run(folder: Path, name: str, *steps: str, inputs: str = "", rest: str = "") 
         shapes = yaml.safe_load(INPUTS[name])
         rest += write_samples(folder, {f"x{index}": shape for index, shape in enumerate(shapes)})
     recipe = "".join(f"  - {{{step}}}\n" for step in steps)
+    drawn = "" if "data:" in rest else f"inputs: {inputs or INPUTS[name]}\n"
     return weigh(
         folder,
-        f"model: {{torch: model.py:{name}}}\ninputs: {inputs or INPUTS[name]}\nrecipe:\n{recipe}"
+        f"model: {{torch: model.py:{name}}}\n{drawn}recipe:\n{recipe}"
         f"thresholds: {{fidelity: 10, size_ratio: 1}}\n{rest}",
     )
 
