@@ -1,7 +1,7 @@
 # `make bench` runs the shipped cases with speed, `make test` the tests. Both set everything up first.
 VENV ?= .venv
 PYTHON ?= python3
-EXTRAS ?= cases,dev,history,litert,litert-torch,sign,torchao,torchmetrics
+EXTRAS ?= cases,dev,docs,history,litert,litert-torch,pruning,sign,torchao,torchmetrics
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow
@@ -27,7 +27,7 @@ $(TF_READY): pyproject.toml constraints-tensorflow.txt
 		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
 	@touch $@
 
-.PHONY: setup bench test test-slow torture fuzz test-thorough test-tensorflow lint types check schema clean
+.PHONY: setup docs pictures bench test test-slow torture fuzz test-thorough test-tensorflow lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -42,7 +42,7 @@ test-slow: $(READY)  ## the tests that take minutes
 torture: $(READY)  ## runs killed at 300 random moments, and cases that harm their process
 	$(BIN)/python -m pytest tests/torture/long.py -n 2 -q
 
-fuzz: $(READY)  ## 100,000 mutations of right files for every reader of a stranger's bytes; FUZZ=... for another number
+fuzz: $(READY)  ## 100,000 mutations of right files for the readers of a stranger's bytes; FUZZ=... for another number
 	WEIGHBRIDGE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/hostile/test_fuzz.py -n 2 -q
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes
@@ -62,6 +62,12 @@ check: lint types test  ## everything a merge needs
 
 schema: $(READY)  ## the JSON Schema that editors complete case files with
 	$(BIN)/weighbridge schema > cases/case.schema.json
+
+docs: $(READY)  ## the documentation as a site, in docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+pictures: $(READY)  ## the pictures of the documentation: the tutorial is run for them; needs a Chromium
+	$(BIN)/python docs/pictures.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,14 +1,15 @@
-"""The documentation is executed: README and tutorial. Their files are written, cases run, commands carried out; the
-README's tables are compared with the registries."""
+"""The documentation is executed: README, manual and tutorial. Their files are written, cases run, commands carried out."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.projects import report_of, statuses
@@ -17,44 +18,45 @@ from weighbridge.case.load import load_cases
 from weighbridge.report.reading import read_report
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"```(?:python|yaml)\n# file: (\S+)\n(.*?)```", README, re.DOTALL))
-
-
-def section(name: str) -> str:
-    found = re.search(rf"<!-- begin: {name} -->\n(.*?)<!-- end: {name} -->", README, re.DOTALL)
-    assert found, f"the README has no section '{name}'"
-    return found.group(1).strip()
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties")))
+"""Those that speak of one project. The tutorial has its own, and so have the pages with tests beside the code."""
+EVERY_PAGE = [
+    "README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+]
+TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+FILES = dict(re.findall(r"```(?:python|yaml)\n# file: (\S+)\n(.*?)```", TEXT, re.DOTALL))
 
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Path:
-    """The README's files in an empty project, and weights for its network."""
-    import torch
-    from safetensors.torch import save_file
-
+    """The files of the pages in an empty project, and weights for their network."""
     for name, text in FILES.items():
         path = pytester.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    sys.path.insert(0, str(pytester.path / "cases/mine"))
-    try:
-        sys.modules.pop("model", None)
-        import model
-    finally:
-        sys.path.pop(0)
-        sys.modules.pop("model", None)
+    (pytester.path / "cases/mine/network.safetensors").write_bytes(trained())
+    return pytester.path
+
+
+@functools.cache
+def trained() -> bytes:
+    """The weights of the pages' network, trained as a reader would have done."""
+    import torch
+    from safetensors.torch import save
+
+    code: dict[str, Any] = {}
+    exec(FILES["cases/mine/model.py"], code)
     torch.manual_seed(0)
-    network = model.network()
-    images, labels = map(torch.tensor, model.data()["train"])
+    network = code["network"]()
+    images, labels = map(torch.tensor, code["data"]()["train"])
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(60):
         loss = torch.nn.functional.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    save_file(network.state_dict(), pytester.path / "cases/mine/network.safetensors")
-    return pytester.path
+    return save(network.state_dict())
 
 
 def test_the_case_of_the_first_page_gates_a_torch_module(project: Path, pytester: pytest.Pytester) -> None:
@@ -96,21 +98,102 @@ def weighbridge(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_tables_are_the_registries() -> None:
-    assert section("tables") == weighbridge("list", "--style", "github").strip(), (
-        "run: weighbridge list --style github, and paste it between the README's marks"
-    )
-
-
 def test_the_schema_beside_the_cases_is_the_commands() -> None:
     kept = (ROOT / "cases/case.schema.json").read_text(encoding="utf-8")
     assert kept == weighbridge("schema"), "run: make schema"
 
 
-def test_every_file_that_the_readme_links_to_exists() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_every_file_that_a_page_links_to_exists(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    made = {"reference.md"} & set(links)
+    assert [link for link in links if not ((ROOT / page).parent / link).exists() and link not in made] == []
+
+
+def test_the_readme_is_what_a_newcomer_needs() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- begin: bench -->\n```\n(.*?)```", text, re.DOTALL)
+    assert table is not None
+    lines = table[1].rstrip().splitlines()
+    assert len(lines) <= 25
+    run = (ROOT / "docs/bench.txt").read_text(encoding="utf-8")
+    assert [line for line in lines if line not in run.splitlines()] == [], "the table is that of the run"
+    assert len(text.splitlines()) <= 150
+
+
+def test_every_case_file_of_the_pages_is_valid(project: Path) -> None:
+    cases = [name for name in FILES if name.startswith("cases/") and name.endswith(".yaml")]
+    added = [name for name, text in FILES.items() if name.endswith(".py") and ".add(" in text]
+    assert len(cases) > 5
+    assert len(added) == 5
+    (project / "conftest.py").write_text("".join(f"import {Path(name).stem}\n" for name in added))
+    done = subprocess.run(
+        [sys.executable, "-m", "weighbridge", "check", *cases],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_target_holds_and_a_sweep_is_a_grid(project: Path, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("cases/mine/served.yaml", "cases/mine/sweep.yaml")
+    assert set(statuses(project).values()) == {"pass"}
+    assert statuses(project)["served::target"] == "pass"
+    result.stdout.fnmatch_lines(["*sweep*accuracy*", "*0.3 *", "*0.6 *"])
+
+
+def test_what_the_manual_adds_works(project: Path, pytester: pytest.Pytester) -> None:
+    """A step, a quantizer, a metric, an engine, a report: each as the page has it."""
+    added = ("thin", "rounding", "by_reference", "worst")
+    pytester.makeconftest("\n".join(f"import {name}" for name in added))
+    cases = [f"cases/mine/{name}.yaml" for name in ("thin", "margin", "by_reference")]
+    result = pytester.runpytest_subprocess(*cases, "--report", "worst", "-v")
+    found = statuses(project)
+    assert set(found.values()) == {"pass"}, result.stdout.str()
+    assert {"thin::nonzero_ratio", "margin::accuracy_drop", "by_reference::size_ratio"} <= set(found)
+    result.stdout.fnmatch_lines(["*quantizer-rounding PASSED*"])
+    rows = {row["name"]: row for row in report_of(project)["rows"]}
+    assert rows["by_reference"]["engine"] == "by-reference"
+    assert "weights became zero" in rows["thin"]["notes"][0]
+    assert rows["margin"]["measurements"]["accuracy"]["details"]["metric"] == "margin.py:margin"
+    assert "::" in (project / "reports/latest.worst.txt").read_text()
+
+
+def test_the_quantizer_of_the_manual_would_fail_if_it_were_wrong(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    path = project / "rounding.py"
+    path.write_text(path.read_text().replace("np.rint(", "np.floor("))
+    pytester.makeconftest("import rounding")
+    result = pytester.runpytest_subprocess("cases/mine/margin.yaml", "-k", "rounding")
+    result.assert_outcomes(failed=1, deselected=result.parseoutcomes().get("deselected", 0))
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    for package in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(package, reason="pip install 'weighbridge[docs]'")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-d",
+        str(tmp_path / "trees"),
+    ]
+    done = subprocess.run([*command, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site/reference.html").read_text(encoding="utf-8")
+    from weighbridge.contracts import ENGINES, THRESHOLDS
+
+    shipped = [name for name in (*THRESHOLDS.names(), *ENGINES.names()) if name in weighbridge("list")]
+    assert [name for name in shipped if name not in reference] == []
+    assert "At most so many samples of the calibration split." in reference
 
 
 def carried_out(document: str, folder: Path) -> Iterator[str]:

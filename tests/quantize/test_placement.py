@@ -154,9 +154,11 @@ def test_seven_bits_where_this_processor_needs_them(
 def stored_codes(kind: str, codes: Any) -> Any:
     nodes = [
         node("DequantizeLinear", "w_quantized s z", "w"),
-        node(kind, "x w", "y", "product"),
+        node("QuantizeLinear", "x s u", "x_codes"),
+        node("DequantizeLinear", "x_codes s u", "x_read"),
+        node(kind, "x_read w", "y", "product"),
     ]
-    weights = {"w_quantized": codes, "s": np.float32(1), "z": np.int8(0)}
+    weights = {"w_quantized": codes, "s": np.float32(1), "z": np.int8(0), "u": np.uint8(0)}
     return model(nodes, weights, ["n", 2]).value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from typing import Any
@@ -52,7 +53,7 @@ def row(index: int, chance: random.Random, layers: int = 0, status: str | None =
         "key": f"{index:016x}",
         "inputs": "data",
         "steps": [],
-        "artifacts": {"baseline": artifact("baseline"), "candidate": artifact("candidate")},
+        "artifacts": {"baseline": artifact(path), "candidate": artifact("candidate")},
         "measurements": {},
         "verdicts": [],
         "notes": [],
@@ -118,6 +119,47 @@ def settled(count: int, failing: int = 1) -> dict[str, Any]:
     return one
 
 
+def heavy(count: int) -> dict[str, Any]:
+    """Rows as heavy as those of real cases: what is listed by class, by sample and by layer."""
+    one = report(count)
+    for row in one["rows"]:
+        if row["measurements"]:
+            details = row["measurements"]["accuracy"]["details"]
+            details["classes"] = {"total": 100, "worst": [_lost(number) for number in range(10)]}
+            details["flips"] = {
+                "total": 20,
+                "harmful": 12,
+                "helpful": 5,
+                "listed": [_flip(n) for n in range(8)],
+            }
+            details["quantiles"] = [number / 7919 for number in range(100)]
+            row["steps"][1]["coverage"] = {
+                "asked": 20,
+                "converted": 20,
+                "layers": [
+                    {"name": f"stage.conv{n}", "kind": "Conv", "asked": True, "converted": True}
+                    for n in range(20)
+                ],
+            }
+    return one
+
+
+def _lost(number: int) -> dict[str, Any]:
+    ends = [-0.041275401035516864, 0.08213284729551404]
+    return {
+        "class": number,
+        "n": 65,
+        "baseline": 62 / 65,
+        "candidate": 61 / 65,
+        "drop": 1 / 65,
+        "interval": ends,
+    }
+
+
+def _flip(number: int) -> dict[str, Any]:
+    return {"position": 97 * number, "target": 8, "before": 8, "after": 9, "harmful": True}
+
+
 def sweep(down: list[str], across: list[str], name: str = "prune-int8") -> list[dict[str, Any]]:
     """The cases of a matrix over two keys."""
     chance = random.Random(7)
@@ -133,8 +175,9 @@ def measurement(unit: str, baseline: float, candidate: float, **details: Any) ->
     return {"unit": unit, "baseline": baseline, "candidate": candidate, "details": details}
 
 
-def artifact(stem: str) -> dict[str, Any]:
-    return {"format": "onnx", "files": [{"path": f"{stem}.onnx", "bytes": 4_000_000, "sha256": "0" * 64}]}
+def artifact(of: str) -> dict[str, Any]:
+    digest = hashlib.sha256(of.encode()).hexdigest()
+    return {"format": "onnx", "files": [{"path": f"{digest[:6]}.onnx", "bytes": 4_000_000, "sha256": digest}]}
 
 
 def verdict(

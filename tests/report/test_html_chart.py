@@ -39,6 +39,7 @@ def test_one_model_a_chart(show: Any) -> None:
     report = made.settled(12, failing=0)
     for row in report["rows"][8:]:
         row["path"] = "cases/other/net.yaml"
+        row["artifacts"]["baseline"] = made.artifact("another")
     browser = show(report)
     dots = "document.querySelectorAll('.dot').length"
     browser.wait(f"{dots} === 8")
@@ -49,6 +50,25 @@ def test_one_model_a_chart(show: Any) -> None:
         " one.dispatchEvent(new Event('change')); })()"
     )
     browser.wait(f"{dots} === 4")
+
+
+def test_files_of_the_same_original_are_one_model(show: Any) -> None:
+    report = made.settled(12, failing=0)
+    for row in report["rows"][8:]:
+        row["path"] = "cases/other/net.yaml"
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 12")
+    assert browser.run("document.querySelector('#axes').textContent.includes('Model')") is False
+
+
+def test_limits_that_read_the_same_are_one_line(show: Any) -> None:
+    report = made.settled(2, failing=0)
+    report["rows"][1]["verdicts"][1]["limit"] = {"min": 1.501}
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 2")
+    texts = browser.run("[...document.querySelectorAll('.limit-text')].map((one) => one.textContent)")
+    assert len(texts) == len(set(texts)) == 2
+    assert browser.run("document.querySelectorAll('line.limit').length") == 2
 
 
 def test_only_what_passed_is_on_the_front(show: Any) -> None:

@@ -77,6 +77,10 @@ def case_schema() -> dict[str, Any]:
             "properties": {item.name: _limit(item.options, item.doc) for item in THRESHOLDS},
         },
     )
+    properties["target"] = {
+        **_inline(THRESHOLDS.get("target").options),
+        "description": properties["target"].get("description", ""),
+    }
     definitions = {name: _or_expression(schema) for name, schema in properties.items()}
     properties = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
     one = {"type": "object", "additionalProperties": False, "properties": properties}

@@ -17,20 +17,32 @@ from weighbridge.core.errors import did_you_mean
 from weighbridge.environment.requirements import unknown_name
 from weighbridge.measure.by_torchmetrics import faults_of
 
+TARGET = "target"
+
 
 def validate(raw: RawCase, document: Document) -> Case | None:
     """The case, or None when it has faults (which are then in `document.faults`)."""
     before = len(document.faults)
 
+    def locate(where: KeyPath) -> KeyPath:
+        # A target is judged as a threshold is, and stands beside the others so that all cases of a file share it.
+        return raw.locate(where[1:] if where[:2] == ("thresholds", TARGET) and TARGET in raw.data else where)
+
     def fault(where: KeyPath, message: str, *, key: bool = False) -> None:
-        document.fault(raw.locate(where), message, key=key)
+        document.fault(locate(where), message, key=key)
 
     def key_mark(where: KeyPath) -> Mark:
-        return document.keys.get(raw.locate(where), (1, 1))
+        return document.keys.get(locate(where), (1, 1))
 
     data = {
         key: value for key, value in raw.data.items() if value is not None or key in ("model", "thresholds")
     }
+    if TARGET in data and isinstance(data.get("thresholds"), dict):
+        if TARGET in data["thresholds"]:
+            document.fault(
+                raw.locate(("thresholds", TARGET)), "`target` stands beside `thresholds` already", key=True
+            )
+        data["thresholds"] = {**data["thresholds"], TARGET: data[TARGET]}
     spec = check(CaseSpec, data, (), fault)
     model = _model(data.get("model"), ("model",), key_mark, fault)
     candidate = _model(data["candidate"], ("candidate",), key_mark, fault) if "candidate" in data else None
@@ -56,6 +68,12 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         inputs=spec.inputs is not None,
         metric=known_metric(spec.metric),
     )
+    if spec.data is not None and spec.inputs is not None:
+        fault(
+            ("inputs",),
+            "a case has `data` or invented `inputs`, not both: the samples would be those of `data`",
+            key=True,
+        )
     if spec.sequence:
         _steps_only(thresholds, fault)
     if spec.skip is not None and not spec.skip.strip():
@@ -89,6 +107,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         marks=tuple(spec.marks),
         requires=requires,
         limits=Limits(spec.limits.time, spec.limits.memory) if spec.limits else Limits(),
+        trust=spec.trust,
     )
 
 

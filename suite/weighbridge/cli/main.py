@@ -11,8 +11,10 @@ from typing import Any
 
 from weighbridge.cli import (
     audit,
+    bundle,
     cache,
     check,
+    completion,
     explain,
     history,
     init,
@@ -37,6 +39,7 @@ VERBS = (
     running,
     explain,
     history,
+    bundle,
     plan,
     ratchet,
     check,
@@ -49,21 +52,13 @@ VERBS = (
     inspect,
     audit,
     verify,
+    completion,
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file, 141 where nobody reads the output to its end."""
-    parser = argparse.ArgumentParser(
-        prog="weighbridge",
-        description="The gate for pruned and quantized models.",
-        epilog="start with: weighbridge init model.onnx --data samples.npz",
-    )
-    parser.add_argument("--version", action=_Version, help="print the version, and those of what it runs on")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in VERBS:
-        verb.register(verbs)
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -74,6 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WeighbridgeError as error:
         print(terminal(f"weighbridge: {error}", lines=True), file=sys.stderr)
         return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, every verb in it."""
+    made = argparse.ArgumentParser(
+        prog="weighbridge",
+        description="The gate for pruned and quantized models.",
+        epilog="start with: weighbridge init model.onnx --data samples.npz",
+    )
+    made.add_argument("--version", action=_Version, help="print the version, and those of what it runs on")
+    verbs = made.add_subparsers(dest="verb", required=True)
+    for verb in VERBS:
+        verb.register(verbs)
+    return made
 
 
 class _Version(argparse.Action):

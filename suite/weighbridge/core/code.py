@@ -19,15 +19,38 @@ from pathlib import Path
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
     """Of `files` and every file under `root` that they import, directly or not; and of the packages' versions."""
-    sha, packages = hashlib.sha256(), set[str]()
+    sha = hashlib.sha256()
+    seen, packages = _followed(files, root)
+    for digest in sorted(seen.values()):
+        sha.update(digest.encode())
+    for package in sorted(packages - sys.stdlib_module_names):
+        sha.update(f"{package} {version_of(package)}".encode())
+    return sha.hexdigest()
+
+
+def code_files(files: Sequence[Path], root: Path) -> set[Path]:
+    """`files`, and every file under `root` that they import, directly or not."""
+    return set(_followed(files, root)[0])
+
+
+def module_files(name: str, folder: Path, root: Path) -> list[Path]:
+    """The files of the project that importing `package.module` from `folder` runs."""
+    return list(_locate(name, folder.resolve() / "_", _searched(root.resolve()), root.resolve()))
+
+
+def _searched(root: Path) -> list[Path]:
+    """The part of the import path that lies in the project."""
+    entries = (*(Path(entry) for entry in sys.path if entry), root)
+    return [folder for folder in entries if in_project(folder, root)]
+
+
+def _followed(files: Sequence[Path], root: Path) -> tuple[dict[Path, str], set[str]]:
+    """The hash of each file of the project that is imported, and the packages that are."""
+    packages = set[str]()
     seen: dict[Path, str] = {}
     pending = [path.resolve() for path in files]
     root = root.resolve()
-    searched = [
-        folder
-        for folder in (*(Path(entry) for entry in sys.path if entry), root)
-        if _in_project(folder, root)
-    ]
+    searched = _searched(root)
     while pending:
         path = pending.pop()
         if path in seen or not path.is_file():
@@ -39,11 +62,7 @@ def code_digest(files: Sequence[Path], root: Path) -> str:
             pending += found
             if not found and not name.startswith("."):
                 packages.add(name.partition(".")[0])
-    for digest in sorted(seen.values()):
-        sha.update(digest.encode())
-    for package in sorted(packages - sys.stdlib_module_names):
-        sha.update(f"{package} {version_of(package)}".encode())
-    return sha.hexdigest()
+    return seen, packages
 
 
 @lru_cache(maxsize=4096)
@@ -90,9 +109,9 @@ def _locate(name: str, importer: Path, searched: Sequence[Path], root: Path) -> 
     parts = name.lstrip(".").split(".") if name.strip(".") else []
     if dots:
         above = importer.parents[dots - 1] if dots <= len(importer.parents) else None
-        folders = [above] if above and _in_project(above, root) else []
+        folders = [above] if above and in_project(above, root) else []
     else:
-        folders = [*([importer.parent] if _in_project(importer.parent, root) else []), *searched]
+        folders = [*([importer.parent] if in_project(importer.parent, root) else []), *searched]
     for folder in folders:
         found = list(_below(folder, parts))
         if found:
@@ -110,7 +129,7 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=4096)
-def _in_project(folder: Path, root: Path) -> bool:
+def in_project(folder: Path, root: Path) -> bool:
     """Installed packages may lie inside the project's folder, in a virtual environment."""
     folder, installed = folder.resolve(), Path(sys.prefix).resolve()
     return (

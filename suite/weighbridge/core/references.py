@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,15 +51,34 @@ def call(reference: str, folder: Path, stage: str = "load") -> Any:
     target = resolve(reference, folder, stage)
     if not callable(target):
         raise StageError(stage, f"{reference} is a {type(target).__name__}, not a callable")
+    if needed := _needed(target):
+        raise StageError(
+            stage,
+            f"{reference} takes {', '.join(needed)}, and is called without arguments; name a function that passes them on",
+        )
     try:
         return target()
     except (Exception, SystemExit) as error:
         raise StageError(stage, f"{reference}() raised {type(error).__name__}: {error}") from error
 
 
+def _needed(target: Any) -> list[str]:
+    """The arguments that a function or class cannot do without."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # a built-in one does not say
+        return []
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return [one.name for one in parameters if one.kind in kinds and one.default is inspect.Parameter.empty]
+
+
 def _load_file(path: Path) -> ModuleType:
     path = path.resolve()
-    name = f"_weighbridge_{hashlib.sha1(str(path).encode()).hexdigest()[:10]}_{path.stem}"
+    name = f"_weighbridge_{hashlib.sha1(os.fsencode(path)).hexdigest()[:10]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():

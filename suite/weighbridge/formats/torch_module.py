@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor
-from weighbridge.core.errors import StageError, first_line
-from weighbridge.core.references import call
+from weighbridge.core.errors import StageError, did_you_mean, first_line
+from weighbridge.core.references import call, resolve
 from weighbridge.core.results import Artifact
+from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
+from weighbridge.formats.torch_misfit import misfit
 from weighbridge.formats.torch_packed import flatten, pack, shown
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 from weighbridge.formats.torch_shapes import fit_shapes
@@ -36,6 +38,11 @@ class TorchModule(FormatBase):
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         import torch
 
+        if isinstance(resolve(reference, folder), torch.nn.Module):
+            raise StageError(
+                "load",
+                f"{reference} is a module; name a function that builds one, so that every load has its own",
+            )
         module = call(reference, folder)
         if not isinstance(module, torch.nn.Module):
             raise StageError("load", f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module")
@@ -144,21 +151,22 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise StageError("load", f"no weights file {path}")
+        siblings = path.parent.glob(f"*{path.suffix}") if path.parent.is_dir() else ()
+        raise StageError(
+            "load", f"no weights file {path}{did_you_mean(path.name, (one.name for one in siblings))}"
+        )
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=not is_trusted(path))
     except pickle.UnpicklingError as error:
-        raise StageError(
-            "load",
-            f"{path} holds pickled code, which is not run. Where you trust it, convert it once: "
-            f"safetensors.torch.save_file(torch.load(..., weights_only=False).state_dict(), '{path.stem}.safetensors')",
-        ) from error
+        raise refusal(path, "it holds pickled code, which is not run") from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise StageError(
             "load", f"{path} cannot be read, it is truncated or no checkpoint: {first_line(error)}"
         ) from error
+    if isinstance(state, torch.nn.Module):
+        state = state.state_dict()
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StageError("load", f"{path} holds no state dict of tensors")
@@ -173,9 +181,8 @@ def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) ->
         if _part_views(module, state):
             module.load_state_dict(versioned, strict=True)
     except RuntimeError as error:
-        raise StageError(
-            "load", f"{what} does not fit the module: {str(error).partition(':')[2].strip()[:600]}"
-        ) from error
+        why = misfit(module.state_dict(), state) or first_line(error)
+        raise StageError("load", f"{what} does not fit the module: {why}") from error
 
 
 def count_zeros(module: torch.nn.Module) -> dict[str, int]:

@@ -59,10 +59,9 @@ def measure(weighing: Weighing) -> Measurement:
 
 
 def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: SpeedupLimit) -> Measurement:
-    inputs = weighing.data.sample(options.batch)
     threads = weighing.engine_options.threads
     load_before = machine.load_average()
-    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), inputs, options.budget)
+    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), options.batch, options.budget)
     sample = compare(
         sampler.here,
         [bound for limit in limits for bound in _bounds(limit)],
@@ -79,7 +78,9 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
         "engine": weighing.engine.name,
         "against": (weighing.baseline_engine or weighing.engine).name,
         "load_before": load_before,
-        "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
+        "why_slow": explain(weighing, weighing.data.sample(options.batch))
+        if sample.ratio < 1.0 or missed
+        else {},
         "would_decide": sample.would_decide(),
         "machine": machine.complaints(threads),
     }

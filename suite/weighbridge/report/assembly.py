@@ -54,14 +54,17 @@ def make_report(
         "dirty": at.dirty,
         "machine": machine,
         "machine_class": machine_name or machine_class(machine),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: found for name in PACKAGES if (found := _version(name))},
-        },
+        "versions": versions(),
         "options": {**options, "argv": [without_password(word) for word in sys.argv[1:]]},
         "shard": shard,
         "rows": list(rows),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on, as far as they are installed."""
+    found = {name: number for name in PACKAGES if (number := _version(name))}
+    return {"python": platform.python_version(), **found}
 
 
 def _version(package: str) -> str | None:

@@ -187,6 +187,10 @@ class Row(_Part):
     notes: list[str]
     machine_class: str | None = Field(None, description="In a joined report, that of the job that ran it.")
     against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
+    left_out: bool = Field(
+        False,
+        description="Whether layers, classes and samples are left out, so that the report stays below 20 MB.",
+    )
 
 
 class Machine(_Part):

@@ -7,7 +7,7 @@ as long as the file stays below its size; the JSON report has the rest.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weighbridge.report.against import shown_run
@@ -31,7 +31,10 @@ _DRAWN = (*_SAMPLES, *_TIMED, "layers")
 
 def slim(report: Mapping[str, Any]) -> dict[str, Any]:
     """The report with what the page shows; a row whose pictures were left out says so in `left_out`."""
-    rows = [_row(row) for row in report["rows"]]
+    rows = [
+        {**_row(row), **({"model": model} if model != row["path"] else {})}
+        for row, model in _models(report["rows"])
+    ]
     left = max(PICTURES, SIZE - len(json.dumps(rows)))
     for index in sorted(range(len(rows)), key=lambda index: ORDER.index(rows[index]["status"])):
         whole = report["rows"][index]
@@ -43,9 +46,23 @@ def slim(report: Mapping[str, Any]) -> dict[str, Any]:
             rows[index] |= _filled({"flips": drawn["flips"], "layer_errors": drawn["layer_errors"]})
             for name, details in drawn["details"].items():
                 rows[index]["measurements"][name]["details"] = details
-        elif whole["steps"]:
+        if (left <= 0 and whole["steps"]) or whole.get("left_out"):
             rows[index]["left_out"] = True
     return {"options": {"audit": report["options"].get("audit", False)}, "rows": rows}
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
+    """Each row with the case file that stands for its model: the first whose original is, byte for byte, the same."""
+    first: dict[str, str] = {}
+    stands: dict[str, str] = {}
+    for row in rows:
+        baseline = row["artifacts"]["baseline"]
+        files = baseline["files"] if baseline else []
+        digest = " ".join(sorted(str(file["sha256"]) for file in files if file["sha256"]))
+        stands.setdefault(row["path"], first.get(digest, row["path"]))
+        if digest:
+            first.setdefault(digest, stands[row["path"]])
+    return [(row, stands[row["path"]]) for row in rows]
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

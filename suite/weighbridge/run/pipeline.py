@@ -14,6 +14,7 @@ from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
+from weighbridge.core.trust import trusting
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.answers import check_answers
@@ -47,7 +48,8 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     where = _Where(listen, case.line)
     forget_other_data(case, job.options.root)
     try:
-        result = _run(job, where)
+        with trusting(case.trust):
+            result = _run(job, where)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         if isinstance(error, Unavailable):
             return replace(_absent(job, str(error)), seconds=time.monotonic() - started)

@@ -36,7 +36,7 @@ function layerTable(layers, compared) {
   s('rect', { class: 'after', x: 0, y: 9, width: 120 * (share(one, 'candidate') || 0), height: 6 }));
   const signal = (one) => (one.exact ? 'exact' : isNumber(one.sqnr_db) ? `${one.sqnr_db.toFixed(1)}\u00a0dB` : '–');
   return h('table', {}, h('thead', {}, h('tr', {}, ['layer', 'dtype', 'numbers', 'bytes', 'zeros', '', ...(compared ? ['fidelity'] : [])]
-    .map((text, column) => h('th', { class: ROOMY.includes(column) ? 'num roomy' : column > 3 && column !== 5 ? 'num' : null }, text)))),
+    .map((text, column) => headCell(text, ROOMY.includes(column) ? 'num roomy' : column > 3 && column !== 5 && 'num')))),
   h('tbody', {}, layers.map((one) => h('tr', {},
     h('td', { title: one.name }, one.name), h('td', { class: 'num roomy' }, one.dtype),
     h('td', { class: 'num roomy' }, show(one.parameters, 'count')), h('td', { class: 'num roomy' }, show(one.bytes?.candidate, 'bytes')),
@@ -78,7 +78,9 @@ const samplesOf = (details) => details?.by_load || details?.ratios || details?.b
 
 // Every load's ratio (or time) as a dot, the estimate as a line, its interval as a band, the limit dashed.
 function speedSamples(details, measured, interval, bars, unit) {
-  const blocks = samplesOf(details).filter(isNumber), width = 460, height = 190;
+  const blocks = samplesOf(details).filter(isNumber), height = 190;
+  // Of the page's own width where that is small, so that words keep their size.
+  const width = Math.max(240, Math.min(460, document.documentElement.clientWidth - 64));
   const every = Math.ceil(blocks.length / 1500), dots = blocks.filter((_, index) => index % every === 0);
   const sorted = [...blocks].sort((a, b) => a - b), middle = sorted[Math.floor(sorted.length / 2)];
   const estimate = [details.ratio, measured, middle].find(isNumber);

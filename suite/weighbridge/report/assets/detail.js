@@ -4,10 +4,18 @@ const LAYERS_AT_FIRST = 12;
 function detail(row) {
   const message = row.message && h('section', { class: 'wide' },
     h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
-  return h('div', { class: 'panel' }, message, verdictSection(row), sinceSection(row), errorSection(row), stepSection(row), noteSection(row),
+  const panel = h('div', { class: 'panel' }, message, verdictSection(row), sinceSection(row), errorSection(row), stepSection(row), noteSection(row),
     flipSections(row), speedSections(row), layerSections(row),
-    row.left_out && h('p', { class: 'note wide' }, 'Steps, layers and samples of this case are left out, so that the page of so many opens; the JSON report has them.'));
+    row.left_out && h('p', { class: 'note wide' }, 'Layers and samples of this case are left out, so that a report of so many opens; a run of this case alone has them.'));
+  panel.childNodes.forEach((section) => REACHED.observe(section));
+  return panel;
 }
+
+// What is wider than its place scrolls, and the keyboard must get there too.
+const REACHED = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  else target.removeAttribute('tabindex');
+}));
 
 // Never rounded up to certainty.
 const sureness = (sure) => `${Math.min(99.9, 100 * sure).toFixed(1)}\u00a0%`;
@@ -23,8 +31,8 @@ function verdictSection(row) {
   (verdict.message || verdict.advice?.length > 0) && h('tr', {}, h('td', {}), h('td', { colspan: 4 }, verdict.message,
     verdict.advice?.length > 0 && h('ul', { class: 'advice' }, verdict.advice.map((text) => h('li', {}, text)))))];
   return h('section', { class: 'wide' }, h('h3', {}, 'Thresholds'), h('table', {},
-    h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', {}, 'threshold'), h('th', { class: 'num' }, 'measured'),
-      h('th', { class: 'num' }, 'limit'), h('th', { class: 'roomy' }, ''))),
+    h('thead', {}, h('tr', {}, headCell(''), headCell('threshold'), headCell('measured', 'num'), headCell('limit', 'num'),
+      headCell('', 'roomy'))),
     h('tbody', {}, row.verdicts.map(line))));
 }
 
@@ -54,9 +62,9 @@ function stepSection(row) {
     step.before?.[key] !== step.after?.[key] && h('small', {}, `was ${show(step.before?.[key], unit)}`));
   return h('section', {}, h('h3', {}, 'Steps'), h('table', {},
     h('thead', {}, h('tr', {}, ['step', 'time', 'nonzero', 'quantized', 'stored']
-      .map((text, column) => h('th', { class: column ? 'num' : null }, text)))),
+      .map((text, column) => headCell(text, column === 1 ? 'num roomy' : column && 'num')))),
     h('tbody', {}, row.steps.map((step) => h('tr', {},
-      h('td', {}, step.step, step.cached && ' (stored)', step.notes?.map((text) => h('small', {}, text)), coverage(step)), h('td', { class: 'num' }, show(step.seconds, 's')),
+      h('td', {}, step.step, step.cached && ' (stored)', step.notes?.map((text) => h('small', {}, text)), coverage(step)), h('td', { class: 'num roomy' }, show(step.seconds, 's')),
       change(step, 'nonzero', 'count'), change(step, 'quantized', 'count'), change(step, 'stored_bytes', 'bytes'))))));
 }
 

@@ -16,6 +16,8 @@ function make(space, tag, attributes, children) {
 }
 const h = (tag, attributes, ...children) => make(null, tag, attributes, children);
 const s = (tag, attributes, ...children) => make(SVG, tag, attributes, children);
+// A column without a heading has no header cell, which would be read out as an empty one.
+const headCell = (text, style) => h(text ? 'th' : 'td', { class: style || null }, text);
 const byId = (id) => document.getElementById(id);
 const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
 

@@ -54,10 +54,10 @@ function columnPicker() {
   return h('details', { class: 'picker' }, h('summary', {}, 'Columns'), h('div', {}, boxes));
 }
 
-// One model a chart: the cases of one file have one model. The artifacts of an audit are compared as they are.
+// One model a chart: the cases of one file have one model, and some files have the same. An audit's artifacts are compared as they are.
 const axes = { front: !AUDIT };
 let model = NONE;
-const modelOf = (row) => (AUDIT ? NONE : row.path);
+const modelOf = (row) => (AUDIT ? NONE : row.model || row.path);
 
 function setPlot() {
   const many = all.filter((quantity) => rows.filter((row) => isNumber(quantity.of(row))).length > 1);

@@ -76,10 +76,10 @@ const describe = (row, { x, y, area }) => [x, y, area].filter(Boolean)
   .map((axis) => `${title(axis.name)} ${show(axis.of(row), axis.unit)}`).join('\n');
 const distinct = (pairs) => [...new Map(pairs.map((pair) => [pair.join(), pair])).values()];
 
-// The same limit in every case is a line; more than four different ones are threads, where the cases are few.
+// A limit that reads the same in every case is a line; more than four different ones are threads, where the cases are few.
 function bound(points, axis) {
   const lines = new Map();
-  for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(`${limit.side}${limit.value.toPrecision(6)}`, limit);
+  for (const { row } of points) for (const limit of axis.limitsIn(row)) lines.set(limitText(limit, axis), limit);
   const many = lines.size > 4;
   return { lines: many ? [] : [...lines.values()], many, reach: points.length > MOST_TETHERS && many ? [] : [...lines.values()] };
 }

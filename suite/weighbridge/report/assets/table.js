@@ -103,7 +103,7 @@ function columnsFor(shown) {
   return [
     { key: 'status', label: 'Status', value: (row) => ORDER.indexOf(row.status), cell: (row) => statusMark(row.status) },
     { key: 'case', label: NOUN[0].toUpperCase() + NOUN.slice(1), style: 'case', value: (row) => row.case, cell: (row, table) => [
-      h('button', { type: 'button', class: 'name', 'aria-expanded': table.opened.has(row), onclick: () => table.toggle(row) }, row.name || row.case),
+      h('button', { type: 'button', class: 'name', 'aria-expanded': String(table.opened.has(row)), onclick: () => table.toggle(row) }, row.name || row.case),
       h('small', {}, row.place, row.inputs === 'random' && h('b', { class: 'invented' }, 'random inputs'))] },
     { key: 'verdicts', label: 'Thresholds', value: (row) => (row.verdicts || []).filter(({ status }) => status !== 'pass').length,
       downFirst: true, cell: (row) => (row.verdicts?.length ? h('div', { class: 'chips' }, chips(row)) : '–') },

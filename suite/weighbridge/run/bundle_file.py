@@ -1,0 +1,92 @@
+"""The file of a bundle: a zip of plain files, and the same opened again, trusting nothing in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from weighbridge.core.errors import UsageError
+
+FACTS = "bundle.json"
+SETTINGS = "pytest.ini"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""When a file was written says nothing of the case, and two bundles of one case should be equal."""
+MOST, FOLD = 1 << 30, 200
+"""Bytes that any bundle may unpack to, and how many times its own size a larger one may."""
+MOST_FACTS = 64 << 20
+
+
+def pack(target: Path, root: Path, files: Sequence[Path], facts: Mapping[str, Any]) -> None:
+    """Write `files` of `root`, the facts, and settings that make the unpacked folder pytest's root."""
+    shown = json.dumps(facts, indent=1).replace(json.dumps(str(root.resolve()))[1:-1], ".")
+    texts = {FACTS: shown.replace(json.dumps(str(Path.home()))[1:-1], "~"), SETTINGS: "[pytest]\n"}
+    names = [path.as_posix() for path in files]
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
+        for path, name in zip(files, names, strict=True):
+            if name not in texts:
+                info = zipfile.ZipInfo(name, _EPOCH)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with (root / path).open("rb") as source, archive.open(info, "w", force_zip64=True) as file:
+                    shutil.copyfileobj(source, file)
+
+
+def unpack(source: Path, target: Path) -> dict[str, Any]:
+    """Write the files of a bundle into `target`, a folder that is not there yet, and give its facts. Runs nothing.
+
+    Raises `UsageError`, before anything is written, for what is no bundle, leads out of the folder, or is a bomb.
+    """
+    if target.exists():
+        raise UsageError(
+            f"{target} is there already, and nothing is written over; name another folder with -o"
+        )
+    try:
+        with zipfile.ZipFile(source) as archive:
+            infos = archive.infolist()
+            _check(source, infos)
+            facts = _facts(source, archive)
+            for info in infos:
+                place = target / info.filename
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as file, place.open("xb") as written:
+                    shutil.copyfileobj(file, written)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise UsageError(f"{source} cannot be unpacked: {error}") from error
+    return facts
+
+
+def _check(source: Path, infos: Sequence[zipfile.ZipInfo]) -> None:
+    size = sum(info.file_size for info in infos)
+    if size > max(MOST, FOLD * source.stat().st_size):
+        raise UsageError(f"{source} says that it unpacks to {size} bytes: that is no bundle")
+    names = set[str]()
+    for info in infos:
+        name, kind = info.filename, stat.S_IFMT(info.external_attr >> 16)
+        parts = PurePosixPath(name).parts
+        outside = name.startswith("/") or "\\" in name or ":" in name or ".." in parts or not parts
+        if outside or not name.isprintable() or name.endswith("/") or kind not in (0, stat.S_IFREG):
+            raise UsageError(
+                f"{source} holds {name[:100]!r}, which is no plain file of a project: nothing was unpacked"
+            )
+        if name.casefold() in names:
+            raise UsageError(f"{source} holds {name[:100]!r} twice: nothing was unpacked")
+        names.add(name.casefold())
+
+
+def _facts(source: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    try:
+        info = archive.getinfo(FACTS)
+        facts = json.loads(archive.read(info)) if info.file_size <= MOST_FACTS else None
+    except (KeyError, ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("case"), str):
+        raise UsageError(f"{source} is no bundle: `weighbridge bundle` writes one, with a {FACTS} in it")
+    return facts
