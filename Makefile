@@ -1,7 +1,7 @@
 # `make bench` runs the shipped cases with speed, `make test` the tests. Both set everything up first.
 VENV ?= .venv
 PYTHON ?= python3
-EXTRAS ?= cases,dev,docs,litert,litert-torch,sign,torchao,torchmetrics
+EXTRAS ?= cases,dev,docs,history,litert,litert-torch,pruning,sign,torchao,torchmetrics
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow
@@ -42,7 +42,7 @@ test-slow: $(READY)  ## the tests that take minutes
 torture: $(READY)  ## runs killed at 300 random moments, and cases that harm their process
 	$(BIN)/python -m pytest tests/torture/long.py -n 2 -q
 
-fuzz: $(READY)  ## 100,000 mutations of right files for every reader of a stranger's bytes; FUZZ=... for another number
+fuzz: $(READY)  ## 100,000 mutations of right files for the readers of a stranger's bytes; FUZZ=... for another number
 	WEIGHBRIDGE_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/hostile/test_fuzz.py -n 2 -q
 
 test-thorough: $(READY)  ## every quantizer against every property for minutes

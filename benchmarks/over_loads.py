@@ -66,8 +66,10 @@ def _answer(truth: float, trials: list[Trial]) -> list[Any]:
 
 def _ours(paths: tuple[Path, Path], sample: Any, limits: tuple[float, ...]) -> Trial:
     engine = ENGINES.get("onnxruntime")
-    sides = tuple(Side(engine, Artifact("onnx", path, (path,)), engine.options()) for path in paths)
-    sampler = Sampler(take_pairs, Opener(sides, (sample,)), 1, True, BUDGET_S)
+    sides = tuple(
+        Side(path.stem, engine, Artifact("onnx", path, (path,)), engine.options()) for path in paths
+    )
+    sampler = Sampler(take_pairs, Opener(sides, ((sample,),)), 1, True, BUDGET_S)
     return trial_of(
         compare(sampler.here, limits, 0.99, BUDGET_S, elsewhere=sampler.elsewhere, seed=fresh_seed())
     )

@@ -17,6 +17,8 @@ from weighbridge.core.kept import Kept as Kept
 from weighbridge.core.options import EngineOptions as EngineOptions
 from weighbridge.core.options import Limit as Limit
 from weighbridge.core.options import Options as Options
+from weighbridge.core.options import RelativeLimit as RelativeLimit
+from weighbridge.core.past import Alike as Alike
 from weighbridge.core.promise import Promise as Promise
 from weighbridge.core.registry import Registry
 from weighbridge.core.requirement import Requirement as Requirement
@@ -340,6 +342,9 @@ class Threshold:
     """A sentence where no candidate could miss the limit, or where only a mistake explains it: a fault of the file."""
     too_few: Callable[[Limit, int, str], str | None] | None = None
     """A sentence where a test split of so many `samples` or `groups`, each right or wrong, leaves the limit open."""
+    since: Callable[[Measurement, Measurement, Any, Alike], Reading] | None = None
+    """The same of now and of an earlier run, whose candidate takes the baseline's place. Raises `Unavailable` where the
+    two cannot be compared. A threshold that has it takes a `RelativeLimit`."""
     formats: tuple[str, ...] = ()
     """The model formats that have this quantity; empty means all. Stated for another, it is a fault of the file."""
 

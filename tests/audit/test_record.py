@@ -178,6 +178,25 @@ def test_a_file_that_is_exchanged_while_it_is_audited_gets_no_record(
     assert "net.onnx was changed while it was audited" in capsys.readouterr().err
 
 
+def test_a_budget_that_is_exchanged_once_it_was_read_gets_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from weighbridge.audit import budget
+
+    read = budget.read_budget
+
+    def exchange(path: Path, *rest: Any) -> Any:
+        cases = read(path, *rest)
+        path.write_text("thresholds: {size: 1 B}\n")
+        return cases
+
+    monkeypatch.setattr(budget, "read_budget", exchange)
+    audited = Audited(tmp_path, signed=False)
+    assert audited.code == UNREADABLE
+    assert not audited.record.exists()
+    assert "was changed while it was audited" in capsys.readouterr().err
+
+
 def test_rerun_tells_files_of_one_name_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder, spoil in (("good", ""), ("bad", "size")):
         (tmp_path / folder).mkdir()

@@ -12,6 +12,7 @@ from candidates import after, float_model, put, quantized, right
 from faults import ANSWERS, BYTES, FAULTS
 from onnx import helper
 from outcomes import CASE, failing, outcome
+from subtle_faults import SUBTLE
 from tests.projects import Weighed
 
 from weighbridge.core.results import Status
@@ -23,9 +24,9 @@ def test_the_right_one_passes(tmp_path: Path) -> None:
     assert found.result.status is Status.PASS
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS | SUBTLE)
 def test_a_fault_in_the_file(tmp_path: Path, fault: str) -> None:
-    make, caught = FAULTS[fault]
+    make, caught = (FAULTS | SUBTLE)[fault]
     assert failing(outcome(tmp_path, make(right()).SerializeToString())) == caught
 
 

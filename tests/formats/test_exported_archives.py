@@ -45,7 +45,7 @@ def test_sample_inputs_that_are_a_pickle_of_code_are_not_run(tmp_path: Path) -> 
                 content, planted = _hostile(content, tmp_path / "ran"), planted + 1
             target.writestr(entry, content)
     assert planted
-    with pytest.raises(StageError, match=r"bad\.pt2 cannot be read"):
+    with pytest.raises(StageError, match=r"bad\.pt2 is not opened: it holds pickled code"):
         FORMATS.get("exported").load(bad.name, None, tmp_path)
     assert not (tmp_path / "ran").exists()
 

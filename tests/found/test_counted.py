@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.projects import report_of, statuses, write_samples
+from tests.projects import report_of, statuses, weigh, write_samples
 
 Array = Any
 
@@ -211,6 +211,21 @@ def hidden_in_sparse() -> Any:
     return proto
 
 
+def sparse_outside(folder: Path) -> Any:
+    """The values of the sparse tensors in a file of their own."""
+    proto = hidden_in_sparse()
+    raw = b""
+    for one in proto.graph.sparse_initializer:
+        one.values.external_data.add(key="location", value="values.bin")
+        one.values.external_data.add(key="offset", value=str(len(raw)))
+        one.values.external_data.add(key="length", value=str(len(one.values.raw_data)))
+        raw += one.values.raw_data
+        one.values.ClearField("raw_data")
+        one.values.data_location = onnx.TensorProto.EXTERNAL
+    (folder / "values.bin").write_bytes(raw)
+    return proto
+
+
 def hidden_in_lists() -> Any:
     proto = plain()
     lists = []
@@ -243,3 +258,18 @@ def test_weights_cannot_be_hidden(pytester: pytest.Pytester, make: Callable[[], 
     assert set(statuses(pytester.path).values()) == {"fail"}
     (verdict,) = (one for one in row(pytester)["verdicts"] if one["threshold"] == "parameters")
     assert verdict["measured"] == sum(matrix.size for matrix in MATRICES)
+
+
+def test_the_file_of_a_sparse_tensor_belongs_to_the_model(tmp_path: Path) -> None:
+    onnx.save(plain(), tmp_path / "net.onnx")
+    (tmp_path / "candidate.onnx").write_bytes(sparse_outside(tmp_path).SerializeToString())
+    found = weigh(
+        tmp_path,
+        "model: {onnx: net.onnx}\ncandidate: {onnx: candidate.onnx}\nthresholds: {size: 1 MB, parameters: 1e6}\n",
+    ).result
+    size, parameters = found.verdict("size"), found.verdict("parameters")
+    assert size is not None
+    assert parameters is not None
+    files = [tmp_path / name for name in ("candidate.onnx", "values.bin")]
+    assert size.measured == sum(path.stat().st_size for path in files)
+    assert parameters.measured == sum(matrix.size for matrix in MATRICES)

@@ -92,9 +92,9 @@ def test_it_is_calibrated_and_measured(tmp_path: Path, data: str, step: str) -> 
     assert fidelity.candidate > 15
 
 
-@pytest.mark.parametrize("method", ["entropy", "percentile"])
+@pytest.mark.parametrize("method", ["entropy", "percentile", "mse"])
 @pytest.mark.parametrize("data", ["loader", "of_equal"])
-def test_histograms_take_each_batch_by_itself(tmp_path: Path, data: str, method: str) -> None:
+def test_every_method_takes_each_batch_by_itself(tmp_path: Path, data: str, method: str) -> None:
     found = outcome(tmp_path, data, f"quantize: static, reduce_range: true, calibration: {method}")
     assert not found.failed, (found.message, found.failed)
     assert found.measurements["fidelity"].candidate > 10, found.message

@@ -1,19 +1,22 @@
 """Mutations of right files, fed to every reader of a stranger's bytes, in a process that may crash.
 
-An attempt is its reader and its seed, so that a finding is two words: `python -m tests.hostile.fuzz onnx 4711 4712`. The
-process says each seed before it tries it, so that whoever started it knows of which it died.
+Hypothesis draws the mutations, and makes one that is a finding smaller. What was tried last is a file that outlives the
+process, so that whoever started it has what it died of.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MOST_S, MOST_BYTES = 5, 500 << 20
+A_PROCESS = 2500
+"""Attempts in one, before another is started."""
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 2**31, 2**63, -(2**63), 10**40, 1e308, -0.5, "", "\x1b[31m", "::error::", "\ud800", "x" * 9000,
+    None, True, False, 0, -1, 2**31, 2**63, -(2**63), 10**40, 10**400, 1e308, 5e-324, -0.5,
+    "", "\x1b[31m", "::error::", "\ud800", "x" * 9000,
     [], {}, [[]], {"a": 1}, [None], ["a", 1], {"": {}}, "pass", "nan", "../..",
 )  # fmt: skip
 
@@ -78,6 +84,22 @@ def altered(value: Any, chance: random.Random) -> Any:
     return chance.choice(ODD)
 
 
+def repacked(raw: bytes, chance: random.Random) -> bytes:
+    """An archive with one entry changed: what a change of the archive's own bytes hides behind a wrong checksum."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    name = chance.choice(sorted(entries))
+    if name.endswith(".json") and chance.random() < 0.7:
+        entries[name] = json.dumps(altered(json.loads(entries[name]), chance)).encode()
+    else:
+        entries[name] = mutated(entries[name], chance)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
 def _case(path: Path) -> None:
     from weighbridge.case.load import load_cases
 
@@ -131,12 +153,29 @@ def _record(path: Path) -> None:
         check_files(found, [path.with_name("model.onnx")], None)
 
 
+def _saved_model(path: Path) -> None:
+    from weighbridge.formats.saved_model import check_saved_model
+
+    check_saved_model(path.parent)
+
+
+def _crashes(path: Path) -> None:
+    """For the test of the finder, as the next one."""
+    if len(path.read_bytes()) < 5:
+        os.abort()
+
+
+def _raises(path: Path) -> None:
+    if len(path.read_bytes()) < 5:
+        raise ZeroDivisionError("planted")
+
+
 @dataclass(frozen=True)
 class Reader:
     suffix: str
     read: Callable[[Path], None]
-    data: bool = False
-    """Whether its files are JSON data, which is altered by its parts."""
+    kind: str = "bytes"
+    """Or `data`, JSON that is altered by its parts, or `archive`, most of whose changes are of an entry."""
 
 
 READERS = {
@@ -144,25 +183,30 @@ READERS = {
     "onnx": Reader(".onnx", _model),
     "tflite": Reader(".tflite", _model),
     "safetensors": Reader(".safetensors", _model),
-    "pt2": Reader(".pt2", _model),
-    "keras": Reader(".keras", _keras),
-    "report": Reader(".json", _report, data=True),
-    "record": Reader(".json", _record, data=True),
+    "pt2": Reader(".pt2", _model, "archive"),
+    "keras": Reader(".keras", _keras, "archive"),
+    "saved_model": Reader(".pb", _saved_model),
+    "report": Reader(".json", _report, "data"),
+    "record": Reader(".json", _record, "data"),
 }
+PLANTED = {"crashes": Reader(".txt", _crashes), "raises": Reader(".txt", _raises)}
 
 
-def attempt(reader: Reader, right: bytes, seed: int, path: Path) -> None:
-    """Read one mutation; raises whatever is not Weighbridge's own."""
-    from weighbridge.core.errors import WeighbridgeError
-
-    chance = random.Random(seed)
-    if reader.data:
+def mutation(kind: str, right: bytes, chance: random.Random) -> bytes:
+    if kind == "data":
         data = json.loads(right)
         for _ in range(chance.choice((1, 1, 2, 5))):
             data = altered(data, chance)
-        path.write_text(json.dumps(data))
-    else:
-        path.write_bytes(mutated(right, chance))
+        return json.dumps(data).encode()
+    if kind == "archive" and chance.random() < 0.8:
+        return repacked(right, chance)
+    return mutated(right, chance)
+
+
+def attempt(reader: Reader, path: Path) -> None:
+    """Read one file; raises whatever is not Weighbridge's own."""
+    from weighbridge.core.errors import WeighbridgeError
+
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     signal.alarm(MOST_S)
     try:
@@ -175,53 +219,66 @@ def attempt(reader: Reader, right: bytes, seed: int, path: Path) -> None:
         raise MemoryError(f"it took {taken:,} bytes")
 
 
-def main(name: str, start: int, stop: int, source: Path) -> None:
-    """The child: a line before each attempt, and one with what is not ours."""
+def main(name: str, count: int, first: int, source: Path, path: Path) -> None:
+    """The child: `count` attempts that follow from the number `first`, each in the file at `path`; says what is not ours."""
     import logging
     import warnings
 
+    from hypothesis import HealthCheck, Phase, given, seed, settings
+    from hypothesis import strategies as st
+
     warnings.simplefilter("ignore")
     logging.disable()
-    reader = READERS[name]
+    reader = (READERS | PLANTED)[name]
     rights = [path.read_bytes() for path in sorted(source.glob(f"*{reader.suffix}"))]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"f{reader.suffix}"
-        reader.read(_copy(rights[0], path))  # what is imported late counts for nobody's memory
-        for seed in range(start, stop):
-            print(seed, flush=True)
-            try:
-                attempt(reader, rights[seed % len(rights)], seed, path)
-            except Exception as error:
-                print(f"! {seed} {type(error).__name__}: {str(error)[:200]!r}", flush=True)
+    path.write_bytes(rights[0])
+    reader.read(path)  # what is imported late counts for nobody's memory
+    print("ready", flush=True)
+
+    @seed(first)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(rights), st.randoms(use_true_random=False))
+    def hunt(right: bytes, chance: random.Random) -> None:
+        path.write_bytes(mutation(reader.kind, right, chance))
+        attempt(reader, path)
+
+    try:
+        hunt()
+    except Exception as error:  # the smallest file that raises it was tried last
+        print(f"{type(error).__name__}: {str(error)[:200]!r}")
 
 
-def _copy(raw: bytes, path: Path) -> Path:
-    path.write_bytes(raw)
-    return path
+def findings(name: str, count: int, source: Path, kept: Path, first: int = 0) -> Iterator[str]:
+    """What `count` attempts bring about that they should not, each with its file in the folder `kept`.
 
-
-def findings(name: str, count: int, source: Path, start: int = 0) -> Iterator[str]:
-    """What `count` attempts bring about that they should not; the right files are in the folder `source`."""
-    stop = start + count
-    while start < stop:
-        command = [sys.executable, "-m", "tests.hostile.fuzz", name, str(start), str(stop), str(source)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        lines = done.stdout.splitlines()
-        yield from (f"{name} {line[2:]}" for line in lines if line.startswith("!"))
-        tried = [int(line) for line in lines if line.isdigit()]
-        if done.returncode == 0:
-            return
-        if not tried:
+    The right files are in the folder `source`.
+    """
+    suffix = (READERS | PLANTED)[name].suffix
+    last = kept / f"saved_model{suffix}"
+    for number, start in enumerate(range(0, count, A_PROCESS)):
+        several = str(min(A_PROCESS, count - start))
+        command = [sys.executable, "-m", "tests.hostile.fuzz", name, several, str(first + start)]
+        done = subprocess.run([*command, str(source), str(last)], cwd=ROOT, capture_output=True, text=True)
+        ready, _, said = done.stdout.strip().partition("\n")
+        if ready != "ready":
             yield f"{name}: the right file is not read: {done.stderr[-300:]}"
             return
-        how = (
-            "it ran longer than its time"
-            if done.returncode == -signal.SIGALRM
-            else f"status {done.returncode}"
-        )
-        yield f"{name} {tried[-1]}: {how}"
-        start = tried[-1] + 1
+        if done.returncode == -signal.SIGALRM:
+            said = "it ran longer than its time"
+        elif done.returncode:
+            said = f"status {done.returncode}"
+        if said:
+            found = kept / f"{name}-{number}{suffix}"
+            shutil.copy(last, found)
+            yield f"{found}: {said}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))

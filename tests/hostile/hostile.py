@@ -90,6 +90,44 @@ def sparse_claim(model: Any) -> None:
     model.graph.node.append(helper.make_node("MatMul", ["y", "s"], ["z"]))
 
 
+def everywhere(model: Any) -> None:
+    """Right, with numbers in every place that can hold them: a sparse tensor, a function, a body, lists of an attribute."""
+    sparse = model.graph.sparse_initializer.add(dims=[8, 8])
+    sparse.values.CopyFrom(numpy_helper.from_array(np.ones(3, np.float32), "s"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([0, 9, 18]), ""))
+    body = [
+        helper.make_node("Constant", [], ["c"], value_floats=[1.0] * 8),
+        helper.make_node("Add", ["a", "c"], ["b"]),
+    ]
+    own = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "F", ["a"], ["b"], body, own))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    branch = helper.make_graph(
+        [helper.make_node("Mul", ["h", "d"], ["e"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("e", 1, ["n", 8])],
+        [numpy_helper.from_array(np.ones(8, np.float32), "d")],
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    model.graph.node[0].output[0] = "g"
+    model.graph.node.extend(
+        [
+            helper.make_node("F", ["g"], ["f"], domain="own"),
+            helper.make_node("MatMul", ["f", "s"], ["h"]),
+            helper.make_node("If", ["always"], ["y"], then_branch=branch, else_branch=branch),
+        ]
+    )
+
+
+def sparse_outside(model: Any) -> None:
+    sparse_claim(model)
+    values = model.graph.sparse_initializer[0].values
+    values.ClearField("raw_data")
+    values.data_location = 1
+    values.external_data.add(key="location", value="../../../etc/passwd")
+
+
 def other_domain(model: Any) -> None:
     model.graph.node[0].domain = "evil.custom"
     model.opset_import.append(helper.make_opsetid("evil.custom", 1))
@@ -126,12 +164,13 @@ ONNX: dict[str, tuple[Make, str]] = {
     "cut": (changed_bytes(lambda raw: raw[:300]), "cannot be read, it is truncated or no ONNX file"),
     "noise": (changed_bytes(lambda raw: np.random.default_rng(0).bytes(4000)), "no ONNX file"),
     "zeros": (changed_bytes(lambda raw: bytes(4000)), "no ONNX file"),
-    "no_utf8": (changed_bytes(lambda raw: raw.replace(b"MatMul", b"Mat\xff\xfel")), "utf-8|cannot load"),
+    "no_utf8": (changed_bytes(lambda raw: raw.replace(b"MatMul", b"Mat\xff\xfel")), "is not UTF-8"),
     "unknown_type": (tensor(data_type=99), "99|data type"),
     "huge_shape": (tensor(dims=[10**9, 10**9]), "damaged|cannot load"),
     "negative_shape": (tensor(dims=[-1, 8]), "Out of bounds|cannot load"),
     "short_data": (tensor(raw_data=b"abc"), "cannot load|damaged"),
     "sparse_terabytes": (proto(sparse_claim), "claims the shape|cannot load"),
+    "sparse_in_passwd": (proto(sparse_outside), "outside the directory"),
     "custom_operator": (proto(other_domain), "evil.custom"),
     "recursive_function": (proto(recursive), "cannot load"),
     "circular_graph": (proto(circular), "cannot load"),
@@ -284,7 +323,7 @@ PT2: dict[str, tuple[Make, str]] = {
     "a_file": (text("torch.ops.aten.reshape.default", "torch.ops.aten.from_file.default"), "opens a file"),
     "a_getter": (text("_operator.mul", "_operator.attrgetter"), "is no arithmetic"),
     "an_import": (text('\\"builtins.tuple\\"', '\\"__enum__\\"'), "names a module to import"),
-    "samples_as_pickle": (entry_of(SAMPLES, pickle.dumps(Runs())), "cannot be read"),
+    "samples_as_pickle": (entry_of(SAMPLES, pickle.dumps(Runs())), "it holds pickled code"),
     "constant_as_pickle": (program(opaque), "is a pickle, which can hold code"),
     "deep_graph": (entry_of(GRAPH, b"[" * 100_000), "no JSON"),
     "graph_of_nothing": (entry_of(GRAPH, b"{}"), "cannot be read"),
@@ -333,4 +372,78 @@ KERAS: dict[str, tuple[Make, str]] = {
     "deep": (keras(b'{"a": ' * 900 + b"1" + b"}" * 900), "nested more|no JSON"),
     "no_version": (keras(layer("Dense"), b"[]"), "does not say its version"),
     "bomb": (keras(layer("Dense"), bytes(80 << 20)), "unpack to"),
+}
+
+
+# -------------------------------------------------------------------------------------------- SavedModels
+
+
+def field(number: int, *parts: bytes) -> bytes:
+    """A field of a protobuf message, which holds the parts one after the other."""
+
+    def varint(value: int) -> bytes:
+        low = value & 0x7F
+        return bytes([low | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([low])
+
+    content = b"".join(parts)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def node(operator: str, *more: bytes) -> bytes:
+    return field(1, b"n") + field(2, operator.encode()) + b"".join(more)
+
+
+def function(name: str, *nodes: bytes) -> bytes:
+    return field(1, field(1, field(1, name.encode())), *(field(3, one) for one in nodes))
+
+
+SAVER = function("traced_save", node("ShardedFilename"), node("SaveV2"), node("MergeV2Checkpoints"))
+CALL = function("call", node("MatMul"), node("StatefulPartitionedCall"))
+
+
+def saved_model(
+    *functions: bytes, nodes: tuple[bytes, ...] = (), objects: bytes = b"call", layers: str = ""
+) -> Make:
+    """A folder with the graph of a right SavedModel and what is added to it; `layers` is its Keras metadata."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        library = field(2, CALL, SAVER, *functions)
+        main = (field(1, one) for one in (node("VarHandleOp"), *nodes))
+        graph = field(2, field(2, *main, library), field(7, objects) if objects else b"")
+        (folder / "saved_model.pb").write_bytes(graph)
+        if layers:
+            (folder / "keras_metadata.pb").write_bytes(field(1, field(5, layers.encode())))
+
+    return make
+
+
+SAVED_MODELS: dict[str, tuple[Make, str]] = {
+    "writes_in_the_graph": (saved_model(nodes=(node("WriteFile"),)), "the operator WriteFile"),
+    "reads_in_a_function": (saved_model(function("f", node("ReadFile"))), "the operator ReadFile"),
+    "loads_a_library": (saved_model(function("f", node("LoadLibrary"))), "the operator LoadLibrary"),
+    "calls_python": (saved_model(function("f", node("PyFuncStateless"))), "the operator PyFuncStateless"),
+    "saves_when_called": (saved_model(function("f", node("SaveV2"))), "the operator SaveV2"),
+    "calls_its_saver": (
+        saved_model(function("f", node("PartitionedCall", field(5, b"traced_save")))),
+        "the operator ShardedFilename",
+    ),
+    "offers_its_saver": (saved_model(objects=b"call traced_save"), "the operator ShardedFilename"),
+    "of_tensorflow_1": (saved_model(objects=b""), "the operator ShardedFilename"),
+    "restores_in_the_graph": (saved_model(nodes=(node("RestoreV2"),)), "the operator RestoreV2"),
+    "a_lambda": (
+        saved_model(layers=json.dumps(layer("Lambda"))),
+        "keras_metadata.pb is not opened: .*a Lambda",
+    ),
+    "no_layers": (saved_model(layers="{"), "a configuration is no JSON"),
+    "cut": (
+        lambda folder: void(
+            (folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x12\xff\xff\xff\xff\x0f\x0a"))
+        ),
+        "truncated",
+    ),
+    "noise": (
+        lambda folder: void((folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x17" * 99))),
+        "no protobuf message",
+    ),
 }

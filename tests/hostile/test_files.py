@@ -15,7 +15,8 @@ from weighbridge.audit.run import UNREADABLE
 from weighbridge.cli.main import main
 from weighbridge.contracts import FORMATS
 from weighbridge.core.errors import UsageError, WeighbridgeError
-from weighbridge.formats.keras_archive import check_keras
+from weighbridge.formats.keras_archive import check_keras, keras_generation
+from weighbridge.formats.saved_model import check_saved_model
 
 KINDS = {"onnx": hostile.ONNX, "safetensors": hostile.SAFETENSORS, "pt2": hostile.PT2}
 EVERY = [(suffix, name) for suffix, kind in KINDS.items() for name in kind]
@@ -82,8 +83,17 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, name: str) -> None:
 def test_a_keras_archive_is_looked_at_before_keras_opens_it(tmp_path: Path, name: str) -> None:
     make, sentence = hostile.KERAS[name]
     make(tmp_path / "model.keras")
+    read = keras_generation if name == "no_version" else check_keras
     with pytest.raises(WeighbridgeError, match=sentence):
-        check_keras(tmp_path / "model.keras")
+        read(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("name", hostile.SAVED_MODELS)
+def test_a_saved_model_is_looked_at_before_tensorflow_opens_it(tmp_path: Path, name: str) -> None:
+    make, sentence = hostile.SAVED_MODELS[name]
+    make(tmp_path / "net")
+    with pytest.raises(WeighbridgeError, match=sentence):
+        check_saved_model(tmp_path / "net")
 
 
 def test_right_archives_are_opened(tmp_path: Path) -> None:
@@ -91,7 +101,10 @@ def test_right_archives_are_opened(tmp_path: Path) -> None:
     model = FORMATS.get("exported").load("net.pt2", None, tmp_path)
     assert [one.name for one in FORMATS.get("exported").tensors(model)] == ["layer.weight", "layer.bias"]
     hostile.keras(hostile.layer("Dense"))(tmp_path / "net.keras")
-    assert check_keras(tmp_path / "net.keras") == 3
+    check_keras(tmp_path / "net.keras")
+    hostile.saved_model(layers=json.dumps(hostile.layer("Dense")))(tmp_path / "net")
+    check_saved_model(tmp_path / "net")
+    assert keras_generation(tmp_path / "net.keras") == 3
 
 
 def test_names_from_a_model_are_shown_by_their_codes(

@@ -55,7 +55,9 @@ def int8_model() -> bytes:
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 8])
 def test_a_fixed_batch_is_run_slice_by_slice(tmp_path: Path, batch: int) -> None:
-    (outputs,) = session(float_model(batch=batch), tmp_path).run((SAMPLES,))
+    opened = session(float_model(batch=batch), tmp_path)
+    (outputs,) = opened.run((SAMPLES,))
+    assert opened.filled((SAMPLES,)) == -7 % batch
     np.testing.assert_allclose(outputs, SAMPLES @ WEIGHT.T, rtol=1e-5, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,24 @@ def test_a_whole_run_lacks_nothing(project: Callable[..., Path], pytester: pytes
     project(a=FAILING, b=CASE)
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "cases/a.yaml", "cases/b.yaml")
     assert [row["status"] for row in report_of(pytester.path)["rows"]] == ["fail", "pass"]
+
+
+def test_a_report_says_which_run_commit_and_cases_it_is_of(
+    project: Callable[..., Path], pytester: pytest.Pytester
+) -> None:
+    project(a=CASE)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "cases/a.yaml", "-k", "size_ratio")
+    first = report_of(pytester.path)
+    assert first["commit"] is None
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *command], cwd=pytester.path, check=True)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "cases/a.yaml", "-k", "size_ratio")
+    second = report_of(pytester.path)
+    assert second["run"] != first["run"]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=pytester.path, capture_output=True, text=True)
+    assert second["commit"] == head.stdout.strip()
+    assert [row["case"] for row in second["rows"]] == ["cases/a.yaml::a"]
 
 
 def test_yesterdays_report_is_no_longer_the_latest_one(

@@ -136,10 +136,10 @@ def write_weights(folder: Path, kind: str) -> str:
         ("truncated checkpoint", "*load: *w.pt cannot be read, it is truncated or no checkpoint*"),
         (
             "pickled module",
-            "*w.pt holds pickled code, which is not run.*convert it once: safetensors.torch.save_file*",
+            "*w.pt is not opened: it holds pickled code, which is not run.*`trust: {w.pt: *",
         ),
-        ("hostile", "*w.pt holds pickled code, which is not run.*"),
-        ("hostile plain pickle", "*w.pt holds pickled code, which is not run.*"),
+        ("hostile", "*w.pt is not opened: it holds pickled code*"),
+        ("hostile plain pickle", "*w.pt is not opened: it holds pickled code*"),
         ("another model's", "*w.pt does not fit the module: *it lacks *"),
         ("not tensors", "*w.pt holds no state dict of tensors*"),
     ],

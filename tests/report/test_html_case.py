@@ -184,3 +184,39 @@ def test_a_speed_says_over_how_many_loads(show: Any) -> None:
     text = browser.run("document.querySelector('.panel').innerText").replace("\u00a0", " ")
     assert "over 12 loads in 6 processes, which differ by 1.3 %" in text
     assert "12 loads in the order they ran" in browser.run("document.querySelector('.panel').textContent")
+
+
+def test_a_case_tells_what_an_earlier_run_had(show: Any) -> None:
+    report = made.report(3)
+    changes = [
+        {"quantity": "accuracy", "unit": "fraction", "before": 0.981, "now": 0.971, "clear": True},
+        {"quantity": "size", "unit": "bytes", "before": 5000, "now": 5000, "clear": False},
+    ]
+    run = {"reference": "main", "run": "5f0c", "commit": "4be1f0c96d", "branch": "main", "why": ""}
+    report["rows"][0]["against"] = {**run, "created": "2026-11-20T00:00:00+00:00", "changes": changes}
+    browser = show(report)
+    assert "Against main (4be1f0c of 2026-11-20): 1 of 1 cases differ" in browser.run(
+        "document.querySelector('#since-title').textContent"
+    )
+    assert browser.run("document.querySelector('.since').innerText").endswith("accuracy 98.1→97.1 %")
+    browser.run("document.querySelector('.since a').click()")
+    text = browser.run(
+        "[...document.querySelectorAll('.panel section')].find((one) => one.innerText.startsWith('Against main')).innerText"
+    ).replace("\N{NO-BREAK SPACE}", " ")
+    rows = text.splitlines()
+    assert [row.split("\t") for row in rows if "\t" in row][1:] == [
+        ["accuracy", "98.1 %", "97.1 %", "changed"],
+        ["size", "5 kB", "5 kB", "the same"],
+    ]
+
+
+def test_a_limit_against_an_earlier_run_is_none_on_this_runs_scale(show: Any) -> None:
+    report = made.report(10)
+    for verdict in (one for row in report["rows"] for one in row["verdicts"]):
+        if verdict["threshold"] == "accuracy_drop":
+            verdict["limit"]["against"] = "main"
+    browser = show(report)
+    browser.wait("document.querySelector('.limit-text') !== null")
+    texts = browser.run("[...document.querySelectorAll('.limit-text')].map((one) => one.textContent)")
+    assert any("size" in text for text in texts)
+    assert not any("accuracy" in text for text in texts)

@@ -123,6 +123,8 @@ def test_a_sink_that_is_no_text_writes_what_it_likes(tmp_path: Path) -> None:
         (b"\xff\xfe{", "is no report: it cannot be read as JSON"),
         (b"[" * 100_000, "is no report: it cannot be read as JSON (it is nested too deeply)"),
         (b'{"schema": 2, "rows": [NaN]}', "(NaN is not JSON)"),
+        (b'{"schema": 2, "rows": [1e308]}', "a number is larger than 1e+300"),
+        (b"[" + b"9" * 400 + b"]", "a number is larger than 1e+300"),
         (b"[]", "a report is an object with the keys schema and rows"),
         (b'{"name": "a package"}', "a report is an object with the keys schema and rows"),
         (b'{"schema": 3, "rows": []}', "is of report schema '3'; this version of Weighbridge reads 1 and 2"),

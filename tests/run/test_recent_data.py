@@ -17,9 +17,9 @@ from weighbridge.run import recent
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> Iterator[None]:
-    recent._recent.clear()
+    recent.forget_data()
     yield
-    recent._recent.clear()
+    recent.forget_data()
 
 
 def case(folder: Path, data: str = "data.py:splits", **more: Any) -> Case:

@@ -10,8 +10,8 @@ import numpy as np
 from weighbridge.core.results import Artifact
 
 
-def write_mlp(path: Path, width: int, layers: int = 2) -> Artifact:
-    """An MLP of `layers` products of [width, width], without activations."""
+def write_mlp(path: Path, width: int, layers: int = 2, batch: str | int = "n") -> Artifact:
+    """An MLP of `layers` products of [width, width], without activations; of one batch, or of any."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -22,8 +22,8 @@ def write_mlp(path: Path, width: int, layers: int = 2) -> Artifact:
     graph = helper.make_graph(
         nodes,
         "mlp",
-        [value("x", TensorProto.FLOAT, ["n", width])],
-        [value(names[-1], TensorProto.FLOAT, ["n", width])],
+        [value("x", TensorProto.FLOAT, [batch, width])],
+        [value(names[-1], TensorProto.FLOAT, [batch, width])],
         [weight],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)

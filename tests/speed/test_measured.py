@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from models import write_mlp
 
-from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Weighing
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Weighing
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import to_json
 from weighbridge.measure.cold_start import ColdStartLimit
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
+from weighbridge.measure.timing.fresh import start
 from weighbridge.measure.timing.gauge import DISTURBED, SwitchesGauge, gauge_for
 from weighbridge.measure.timing.load import take_pairs
 from weighbridge.measure.timing.sampler import Sampler
@@ -75,7 +76,7 @@ def test_a_candidate_that_does_more_work_is_never_passed(weighing):
 
 def test_loads_are_taken_in_fresh_processes_too(weighing):
     """The same session, padding and pairs there as here: a ratio of about eight in either."""
-    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), weighing.data.sample(1), 1.0)
+    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), 1, 1.0)
     here = sampler.here(0, None)
     there = sampler.elsewhere([1, 2], here.calls_s)
     assert len(there) == 2
@@ -96,7 +97,7 @@ class Conjured:
 
 def test_an_engine_that_no_other_process_knows_is_timed_here(weighing):
     conjured = replace(weighing, engine=Conjured(weighing.engine))
-    sampler = Sampler.of(take_pairs, conjured, ("baseline", "candidate"), weighing.data.sample(1), 0.5)
+    sampler = Sampler.of(take_pairs, conjured, ("baseline", "candidate"), 1, 0.5)
     assert sampler.elsewhere([1], None) == ()
     assert sampler.here(0, None).pairs
 
@@ -174,6 +175,50 @@ def test_peak_memory_sees_a_model_that_is_larger(weighing, tmp_path):
         "peak_memory", replace(large, candidate=large.baseline, baseline=None, data=Data(shapes=((4096,),)))
     )
     assert 64e6 < measurement.candidate < 300e6
+
+
+CHILD = """
+import subprocess
+import sys
+
+import torch
+
+HELD = "b = b'1' * (400 << 20); import time; time.sleep(0.5)"
+
+
+class Elsewhere(torch.nn.Linear):
+    def forward(self, x):
+        subprocess.run([sys.executable, "-c", HELD], check=True)
+        return super().forward(x)
+
+
+class Nearby(torch.nn.Linear):
+    def forward(self, x):
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.1)"], check=True)
+        return super().forward(x)
+
+
+def elsewhere():
+    return Elsewhere(4, 4)
+
+
+def nearby():
+    return Nearby(4, 4)
+"""
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("elsewhere", 400e6, 600e6), ("nearby", 0, 60e6)])
+def test_peak_memory_is_that_of_a_model_and_its_children(tmp_path, name, least, most):
+    """400 MB in a child are the model's; what a child shares with its parent is counted once."""
+    pytest.importorskip("torch")
+    (tmp_path / "model.py").write_text(CHILD)
+    torch_format, engine = FORMATS.get("torch"), ENGINES.get("torch")
+    model = torch_format.load(f"model.py:{name}", None, tmp_path)
+    artifact = torch_format.save(model, tmp_path, "net")
+    start_ = start(
+        Weighing(artifact, None, engine, engine.options(), Data(), None), artifact, (np.ones((1, 4), "f"),)
+    )
+    assert least < start_.peak_bytes - start_.empty_bytes < most
 
 
 @pytest.mark.parametrize("options", [{"budget": 0}, {"batch": 0}, {"threads": 0}, {"percentile": 90}])

@@ -16,8 +16,11 @@ class Witness:
     is seen as well.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._before = {path: _state(path) for path in paths}
+    def __init__(self) -> None:
+        self._before: dict[Path, tuple[int, ...] | None] = {}
+
+    def watch(self, paths: Iterable[Path]) -> None:
+        self._before |= {path: _state(path) for path in paths}
 
     def check(self) -> None:
         """Raises `Refused` where a file is not the one that was there at first."""

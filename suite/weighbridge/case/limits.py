@@ -71,7 +71,8 @@ def _limit(threshold: Threshold, value: Any, where: KeyPath, fault: Faulter) -> 
 def _consistent(limit: Limit, threshold: Threshold, where: KeyPath, fault: Faulter) -> None:
     fields = type(limit).model_fields
     bounds = {name for name in ("min", "max", "equals") if getattr(limit, name) is not None}
-    if not bounds and set(fields) <= set(Limit.model_fields):
+    bare = set(fields) <= set(Limit.model_fields) or getattr(limit, "against", None) is not None
+    if not bounds and bare:
         fault(where, f"{where[1]} states no limit; give {threshold.side}, or equals")
     if limit.min is not None and limit.max is not None and limit.min > limit.max:
         fault(where, f"{where[1]}: min {limit.min:g} is above max {limit.max:g}, so nothing could pass")
@@ -134,12 +135,18 @@ def check_possible(
                 f"'{ref.name}' needs a metric that gives each sample one class: {known}",
                 key=True,
             )
-        if threshold.relative and not compares:
+        held_to_earlier = ref.limit.earlier and "baseline" not in needs
+        if threshold.relative and not compares and not held_to_earlier:
             fault(
                 where,
-                f"'{ref.name}' compares two models; give a `recipe` or a `candidate`, or an absolute budget",
+                f"'{ref.name}' compares two models; give a `recipe` or a `candidate`, or an absolute budget"
+                f"{_or_earlier(threshold, needs)}",
                 key=True,
             )
+
+
+def _or_earlier(threshold: Threshold, needs: tuple[str, ...]) -> str:
+    return ", or `against` an earlier run" if threshold.since and "baseline" not in needs else ""
 
 
 def _has(threshold: Threshold, needs: tuple[str, ...], ref: ModelRef, fault: Faulter) -> bool:

@@ -91,6 +91,8 @@ class Case:
     marks: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    trust: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of files that may run code when they are opened, by their names."""
 
     @property
     def folder(self) -> Path:
@@ -198,4 +200,8 @@ class CaseSpec(Options):
     )
     limits: LimitsSpec | None = Field(
         None, description="What the case may take before it is ended: `time: 5m`, `memory: 4 GB`."
+    )
+    trust: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict,
+        description="Files that may run code when they are opened, by name, with the SHA-256 of what you have looked at.",
     )

@@ -57,11 +57,13 @@ _TAGS: dict[type[yaml.Node], tuple[str, ...]] = {
 
 @dataclass
 class Document:
-    """The data of one file; `marks` gives line and column of each value, `keys` of each mapping's key."""
+    """The data of one file; `marks` gives line and column of each value, `ends` of what follows it, `keys` of each mapping's
+    key."""
 
     path: Path
     data: Any = None
     marks: dict[KeyPath, Mark] = field(default_factory=dict)
+    ends: dict[KeyPath, Mark] = field(default_factory=dict)
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     unreadable: set[KeyPath] = field(default_factory=set)
@@ -154,6 +156,7 @@ class _Builder:
                 self.document.path, [Fault(*mark, f"aliases expand to more than {MAX_NODES} values")]
             )
         self.document.marks[where] = mark
+        self.document.ends[where] = (node.end_mark.line + 1, node.end_mark.column + 1)
         kind = node.tag.removeprefix(_CORE)
         if kind not in _TAGS[type(node)]:
             self._unreadable(where, f"the tag {node.tag.replace(_CORE, '!!')} is not supported")

@@ -68,6 +68,12 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         inputs=spec.inputs is not None,
         metric=known_metric(spec.metric),
     )
+    if spec.data is not None and spec.inputs is not None:
+        fault(
+            ("inputs",),
+            "a case has `data` or invented `inputs`, not both: the samples would be those of `data`",
+            key=True,
+        )
     if spec.sequence:
         _steps_only(thresholds, fault)
     if spec.skip is not None and not spec.skip.strip():
@@ -101,6 +107,7 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         marks=tuple(spec.marks),
         requires=requires,
         limits=Limits(spec.limits.time, spec.limits.memory) if spec.limits else Limits(),
+        trust=spec.trust,
     )
 
 

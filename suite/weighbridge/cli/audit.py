@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     confidence = _confidence(arguments.confidence)
     writers = [REPORTS.get(name) for name in ["json", *filter(None, arguments.report.split(","))]]
     also = [name for writer in writers for name in getattr(writer, "measures", ())]
-    cases = read_budget(arguments.budget, find_artifacts(arguments.artifacts), arguments.baseline)
-    witness = Witness(
-        {arguments.budget, *materials(cases), *(path for case in cases for path in artifact_files(case))}
-    )
+    witness, artifacts = Witness(), find_artifacts(arguments.artifacts)
+    witness.watch([arguments.budget, *artifacts])
+    cases = read_budget(arguments.budget, artifacts, arguments.baseline)
+    witness.watch([*materials(cases), *(path for case in cases for path in artifact_files(case))])
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as workdir:
         report = audit(cases, Path(workdir), say, arguments.executor, also, confidence)
     say("")

@@ -102,7 +102,7 @@ def _row(path: Path, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     if not path.is_file():
         raise UsageError(f"there is no report {path}; pytest writes it, and --from names another")
     report = read_report(path)
-    rows = rows_called(report, name)
+    rows = rows_called(report["rows"], name)
     if len(rows) > 1:
         raise UsageError(
             f"'{name}' are {len(rows)} cases; name one: {', '.join(row['case'] for row in rows[:5])}"

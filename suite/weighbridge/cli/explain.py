@@ -37,6 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"there is no report {arguments.report}; pytest writes it, and --from names another")
     report = read_report(arguments.report)
     width = shutil.get_terminal_size((100, 24)).columns
-    for row in rows_called(report, arguments.case):
+    for row in rows_called(report["rows"], arguments.case):
         print(explain(report, row, color=sys.stdout.isatty(), width=width))
     return 0

@@ -28,6 +28,8 @@ FEW = 100
 """Fewer test samples are worth a note."""
 UNLIKE = 4
 """Times that an input's root mean square is larger in one split than in another: no two samples of one source differ so."""
+TURNS, TURNS_BYTES = 8, 256 << 20
+"""Batches that a timed model gets in turn: an answer that is kept for the next call is of no use to it."""
 MOST_BYTES = 4 << 30
 """Of one batch: what a slip of the pen asks for is refused before the machine runs out of memory."""
 
@@ -91,6 +93,15 @@ class Data:
             return inputs
         _check_bytes(n, n * max(nbytes(inputs, None) // max(have, 1), 1))
         return take(inputs, np.arange(n) % have)
+
+    def turns(self, n: int) -> tuple[Inputs, ...]:
+        """`TURNS` batches of `n` samples, one after the other, for calls that should not all be the same; fewer where
+        they would take too much memory.
+        """
+        one = self.sample(n)
+        turns = max(1, min(TURNS, TURNS_BYTES // max(nbytes(one, None), 1)))
+        samples = self.sample(n * turns)
+        return tuple(take(samples, slice(n * turn, n * (turn + 1))) for turn in range(turns))
 
     def digest(self, splits: Sequence[str]) -> str:
         """SHA-256 over the content of `splits` and how it is read; for invented inputs, over what they are drawn from."""

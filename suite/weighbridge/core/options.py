@@ -47,6 +47,11 @@ class Limit(Options):
         description="The verdict must be at least this sure, between 0.5 and 1, or it is inconclusive.",
     )
 
+    @property
+    def earlier(self) -> str | None:
+        """The earlier run that the candidate is held against, in place of the original; None where it is not."""
+        return None
+
     def demanding(self, confidence: float | None) -> Limit:
         """The same limit, with the `confidence` of the whole run where it states none itself."""
         return self if self.confidence else self.model_copy(update={"confidence": confidence})
@@ -58,3 +63,16 @@ class Limit(Options):
             if value is not None
         ]
         return " and ".join(parts)
+
+
+class RelativeLimit(Limit):
+    """A limit on how the candidate compares: with the original, or with what an earlier run had."""
+
+    against: str | None = Field(
+        default=None,
+        description="A branch, a run, a commit or a report file: the candidate of then takes the original's place.",
+    )
+
+    @property
+    def earlier(self) -> str | None:
+        return self.against

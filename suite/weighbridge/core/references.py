@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ def _needed(target: Any) -> list[str]:
 
 def _load_file(path: Path) -> ModuleType:
     path = path.resolve()
-    name = f"_weighbridge_{hashlib.sha1(str(path).encode()).hexdigest()[:10]}_{path.stem}"
+    name = f"_weighbridge_{hashlib.sha1(os.fsencode(path)).hexdigest()[:10]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():

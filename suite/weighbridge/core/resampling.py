@@ -136,7 +136,8 @@ def interval(quantiles: Any, confidence: float) -> tuple[float, float]:
     from scipy.special import ndtri
 
     z = ndtri((1 + confidence) / 2)
-    low, high = np.interp([-z, z], _Z, np.asarray(quantiles, dtype=float))
+    known = np.asarray(quantiles, dtype=float)
+    low, high = np.interp([-z, z], _levels(known), known)
     return float(low), float(high)
 
 
@@ -145,4 +146,9 @@ def at_most(quantiles: Any, limit: float) -> float:
     from scipy.special import ndtr
 
     known = np.asarray(quantiles, dtype=float)
-    return float(ndtr(np.interp(limit, known, _Z)))
+    return float(ndtr(np.interp(limit, known, _levels(known))))
+
+
+def _levels(quantiles: Floats) -> Floats:
+    """Those of a distribution that was thinned evenly, too."""
+    return np.asarray(_Z[:: (len(_Z) - 1) // (len(quantiles) - 1)])

@@ -183,6 +183,8 @@ class CaseResult:
     layer_errors: LayerErrors | None = None
     """Where a threshold on the outputs was missed, and its layers could be told apart."""
     notes: tuple[str, ...] = ()
+    against: Mapping[str, Any] | None = None
+    """How it differs from an earlier run, where one was named."""
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""

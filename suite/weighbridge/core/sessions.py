@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from weighbridge.core.arrays import Array, Inputs
 
@@ -18,6 +18,15 @@ class Session(Protocol):
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
         """A call without arguments that runs this batch once: what the speed measurement times."""
+        ...
+
+
+@runtime_checkable
+class FixedBatch(Protocol):
+    """A session whose file may have been exported for batches of one size."""
+
+    def filled(self, inputs: Inputs) -> int:
+        """How many samples a run of this batch computes beside those of the batch."""
         ...
 
 

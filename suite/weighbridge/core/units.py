@@ -101,6 +101,20 @@ def digits_apart(one: float, other: float, unit: str, least: int = 3) -> int:
     return least
 
 
+def between(left: str, right: str, sign: str = "→") -> str:
+    """Two quantities with a sign between them, the unit once where it is the same: `14.9→15.2 kB`."""
+    number, gap, unit = left.partition(" ")
+    return f"{number if gap and unit == right.partition(' ')[2] else left}{sign}{right}"
+
+
+def arrow(before: float, after: float, unit: str) -> str:
+    """What a number was and is, with as many digits as tell the two apart; a share to a tenth of a percent at least."""
+    if unit == "fraction" and f"{before:.3f}" != f"{after:.3f}":
+        return f"{before * 100:.1f}→{after * 100:.1f} %"
+    digits = digits_apart(before, after, unit)
+    return between(show(before, unit, digits), show(after, unit, digits))
+
+
 _ASKS = {"min": "needs", "max": "allows", "equals": "needs exactly"}
 
 

@@ -73,6 +73,9 @@ class LiteRTSession:
             return lambda: self._invoke(only)
         return lambda: [self._invoke(arrays) for arrays in calls]
 
+    def filled(self, inputs: Inputs) -> int:
+        return self._calls(inputs)[1]
+
     def feeds(self, inputs: Inputs) -> list[dict[str, Array]]:
         """The named arrays of each invocation that `run` would make: what a quantizer calibrates with."""
         names = [self._names.get(detail["index"], detail["name"]) for detail in self._inputs]

@@ -85,6 +85,9 @@ class OnnxRuntimeSession:
             return lambda: run(None, only)
         return lambda: [run(None, feed) for feed in feeds]
 
+    def filled(self, inputs: Inputs) -> int:
+        return -count(inputs) % (self.fixed_batch(axes_of(inputs)) or 1)
+
     def feeds(self, inputs: Inputs) -> list[dict[str, Array]]:
         """The named arrays of each call for this batch: one, or a slice a call where the model's batch is fixed.
 

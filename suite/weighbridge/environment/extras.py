@@ -1,4 +1,4 @@
-"""The packages behind the extras `litert`, `litert-torch` and `tensorflow`, and how each is asked for."""
+"""The packages behind the extras of steps and engines, and how each is asked for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def _of(extra: str, package: str, version: str) -> Requirement:
 LITERT = _of("litert", "ai_edge_litert", "2.0")
 LITERT_QUANTIZER = _of("litert", "ai_edge_quantizer", "0.10")
 LITERT_TORCH = _of("litert-torch", "litert_torch", "0.10")
+TORCH_PRUNING = _of("pruning", "torch_pruning", "1.6")
 TENSORFLOW = _of("tensorflow", "tensorflow", "2.16")
 TF_KERAS = _of("tensorflow", "tf_keras", "2.16")
 TFMOT = _of("tensorflow", "tensorflow_model_optimization", "0.8")

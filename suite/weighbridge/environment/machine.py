@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ def describe() -> dict[str, Any]:
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "os": platform.platform(terse=True),
     }
+
+
+def machine_class(machine: Mapping[str, Any]) -> str:
+    """What a speed may be compared within, of what `describe` gave: processor, usable cores, and its instruction sets.
+
+    Empty where the processor is not known. The sets are a hash: they are many, and only their sameness counts.
+    """
+    if not machine.get("cpu"):
+        return ""
+    cores = machine.get("usable_cores") or machine.get("cores") or 0
+    sets = hashlib.sha256(" ".join(machine.get("isa") or ()).encode()).hexdigest()[:6]
+    return f"{machine['cpu']}, {cores:g} cores, isa {sets}"
 
 
 def instruction_sets() -> list[str]:

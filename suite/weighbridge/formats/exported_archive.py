@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import StageError
+from weighbridge.core.trust import refusal
 from weighbridge.formats.archive import content, members
 
 
@@ -59,17 +60,17 @@ def check_program(path: Path) -> None:
     """Raises `StageError` where the archive holds what could be executed; nothing in it is unpickled or evaluated."""
     for name in members(path):
         if name.lower().endswith(".json"):
-            check_text(content(path, name), f"{path.name}: {name}")
+            check_text(content(path, name), name, path)
 
 
-def check_text(text: bytes, name: str) -> None:
-    """The same of one JSON text, called `name`."""
+def check_text(text: bytes, name: str, path: Path) -> None:
+    """The same of one JSON text, the entry `name` of the archive at `path`."""
     try:
         _walk(json.loads(text), "", 0)
     except _Refused as error:
-        raise StageError("load", f"{name} is not opened: {error}") from None
+        raise refusal(path, f"{name}: {error}") from None
     except (ValueError, RecursionError):
-        raise StageError("load", f"{name} is damaged: it is no JSON") from None
+        raise StageError("load", f"{path.name}: {name} is damaged: it is no JSON") from None
 
 
 class _Refused(Exception):

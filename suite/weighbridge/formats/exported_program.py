@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_program, check_text
 
@@ -27,7 +29,8 @@ class ExportedProgram(FormatBase):
         if weights is not None:
             raise StageError("load", "an exported program carries its weights; `weights` belongs to torch")
         if reference.endswith(self.suffixes):
-            return Model("exported", _read(folder / reference))
+            trusted = is_trusted(folder / reference)
+            return Model("exported", _read(folder / reference, trusted), {TRUSTED: True} if trusted else {})
         program = call(reference, folder)
         if not isinstance(program, torch.export.ExportedProgram):
             raise StageError(
@@ -43,7 +46,7 @@ class ExportedProgram(FormatBase):
         return Artifact("exported", path, (path,), model.source)
 
     def open(self, artifact: Artifact) -> Model:
-        return Model("exported", _read(artifact.path), artifact.source)
+        return Model("exported", _read(artifact.path, TRUSTED in artifact.source), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
@@ -93,16 +96,19 @@ class ExportedProgram(FormatBase):
         ]
 
 
-def _read(path: Path) -> object:
+def _read(path: Path, trusted: bool) -> object:
     import torch
 
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
-    check_program(path)
-    _check_as_torch_reads(path)
+    if not trusted:
+        check_program(path)
+        _check_as_torch_reads(path)
     try:
-        with _tensors_only():
+        with nullcontext() if trusted else _tensors_only():
             return torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise refusal(path, "it holds pickled code, which is not run") from error
     except Exception as error:  # the archive reader raises whatever its parts raise
         raise StageError(
             "load",
@@ -124,7 +130,7 @@ def _check_as_torch_reads(path: Path) -> None:
     except RuntimeError:
         return  # torch's older format is read by Python's reader
     for name, text in texts.items():
-        check_text(text, f"{path.name}: {name}")
+        check_text(text, name, path)
 
 
 @contextmanager

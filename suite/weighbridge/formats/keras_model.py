@@ -12,11 +12,13 @@ from weighbridge.contracts import FORMATS, Model, Requirement, StoredTensor
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
+from weighbridge.core.trust import TRUSTED, is_trusted
 from weighbridge.environment.extras import TENSORFLOW, TF_KERAS
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.base import FormatBase
-from weighbridge.formats.keras_archive import check_keras
+from weighbridge.formats.keras_archive import check_keras, keras_generation
+from weighbridge.formats.saved_model import check_saved_model
 
 SAVED_MODEL = "saved_model"
 """The key of `Model.source` that holds the folder of a SavedModel without Keras layers."""
@@ -67,10 +69,10 @@ class KerasModel(FormatBase):
         path = folder / f"{stem}.keras"
         with quiet():
             model.value.save(path)
-        return Artifact(self.name, path, (path,))
+        return Artifact(self.name, path, (path,), {TRUSTED: True})
 
     def open(self, artifact: Artifact) -> Model:
-        return self._read(artifact.path)
+        return self._read(artifact.path, trusted=TRUSTED in artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         for name, value in named_weights(model.value):
@@ -97,13 +99,17 @@ class KerasModel(FormatBase):
         modes = (*(("full_integer",) if data else ()), "dynamic_range", "float16")
         return tuple(("quantize: tflite", f"mode: {mode}") for mode in modes)
 
-    def _read(self, path: Path) -> Model:
+    def _read(self, path: Path, trusted: bool = False) -> Model:
+        """What Weighbridge has written is `trusted`: its code is that of the user's callable, or was trusted before."""
         if path.is_dir():
             return _read_saved_model(path)
-        library = tf_runtime.tf_keras() if check_keras(path) < 3 else tf_runtime.keras()
+        safe = not (trusted or is_trusted(path))
+        if safe:
+            check_keras(path)
+        library = tf_runtime.tf_keras() if keras_generation(path) < 3 else tf_runtime.keras()
         try:
             with quiet():
-                return Model(self.name, library.models.load_model(path, compile=False, safe_mode=True))
+                return Model(self.name, library.models.load_model(path, compile=False, safe_mode=safe))
         except (ValueError, TypeError, OSError, KeyError) as error:
             raise StageError("load", f"{path.name} cannot be read: {error}") from error
 
@@ -174,6 +180,7 @@ def _read_saved_model(path: Path) -> Model:
     """With Keras 2's metadata its layers come back; any other SavedModel is a graph with variables."""
     if not (path / "saved_model.pb").is_file():
         raise StageError("load", f"{path} is no SavedModel: it has no saved_model.pb")
+    check_saved_model(path)
     try:
         if (path / "keras_metadata.pb").is_file():
             with quiet():

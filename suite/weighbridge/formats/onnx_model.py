@@ -83,18 +83,10 @@ class OnnxModel(FormatBase):
         import onnx
         from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-        from weighbridge.formats.onnx_weights import graphs
-
         model = onnx.load(path, load_external_data=False)
-        tensors = [tensor for graph in graphs(model) for tensor in getattr(graph, "initializer", ())]
-        tensors += [
-            attribute.t
-            for graph in graphs(model)
-            for node in graph.node
-            for attribute in node.attribute
-            if attribute.HasField("t")
-        ]
-        names = {ExternalDataInfo(tensor).location for tensor in tensors if uses_external_data(tensor)}
+        names = {
+            ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)
+        }
         return tuple(path.parent / name for name in sorted(names))
 
     def opsets(self, model: Model) -> Mapping[str, int]:
@@ -129,18 +121,53 @@ def read_onnx(path: Path) -> Any:
     """The `ModelProto` in `path`, external data (inside its own folder only) included; raises `StageError`."""
     import onnx
     from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
     try:
         model = onnx.load(path)
+        for tensor in _tensors(model):
+            if uses_external_data(tensor):  # of a sparse tensor, which onnx leaves where it is
+                load_external_data_for_tensor(tensor, str(path.parent))
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         raise StageError(
             "load", f"{path} cannot be read, it is truncated or no ONNX file: {first_line(error)}"
         ) from error
     if not model.graph.node:
         raise StageError("load", f"{path} holds no graph: it is empty or no ONNX file")
+    if (name := next((name for name in _names(model) if isinstance(name, bytes)), None)) is not None:
+        raise StageError("load", f"{path} is damaged: the name {name!r} is not UTF-8")
     return model
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Every tensor of the file, the two that make up a sparse one included."""
+    from weighbridge.formats.onnx_weights import graphs
+
+    for graph in graphs(model):
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        yield from getattr(graph, "initializer", ())
+        for attribute in attributes:
+            yield from (attribute.t, *attribute.tensors)
+        for sparse in (
+            *getattr(graph, "sparse_initializer", ()),
+            *(one for each in attributes for one in (each.sparse_tensor, *each.sparse_tensors)),
+        ):
+            yield from (sparse.values, sparse.indices)
+
+
+def _names(model: Any) -> Iterator[str | bytes]:
+    """Of operators and what they read and give, everywhere; protobuf gives bytes where a name is not UTF-8."""
+    from weighbridge.formats.onnx_weights import graphs
+
+    for graph in graphs(model):
+        yield graph.name
+        for node in graph.node:
+            yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+        for value in (*graph.input, *graph.output, *getattr(graph, "initializer", ())):
+            yield value if isinstance(value, str | bytes) else value.name
 
 
 FORMATS.add(OnnxModel.name, OnnxModel())

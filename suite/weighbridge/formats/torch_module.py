@@ -17,6 +17,7 @@ from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTen
 from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.references import call, resolve
 from weighbridge.core.results import Artifact
+from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_misfit import misfit
@@ -157,17 +158,15 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=not is_trusted(path))
     except pickle.UnpicklingError as error:
-        raise StageError(
-            "load",
-            f"{path} holds pickled code, which is not run. Where you trust it, convert it once: "
-            f"safetensors.torch.save_file(torch.load(..., weights_only=False).state_dict(), '{path.stem}.safetensors')",
-        ) from error
+        raise refusal(path, "it holds pickled code, which is not run") from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise StageError(
             "load", f"{path} cannot be read, it is truncated or no checkpoint: {first_line(error)}"
         ) from error
+    if isinstance(state, torch.nn.Module):
+        state = state.state_dict()
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StageError("load", f"{path} holds no state dict of tensors")

@@ -58,6 +58,7 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
         "metric": metric.name,
         "directed": directed(metric),
         "n": ours.n,
+        "samples": ours.digest[:16],
         "higher_is_better": metric.higher_is_better,
         "overflows": _overflows(weighing),
     }

@@ -2,109 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from weighbridge.contracts import THRESHOLDS, Limit, Metric, Threshold
-from weighbridge.core import resampling, stats
+from weighbridge.contracts import THRESHOLDS, Limit, Metric, RelativeLimit, Threshold
+from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.core.units import percent, show
+from weighbridge.measure import accuracy_since
+from weighbridge.measure.accuracy_known import USUAL, Known, known_drop, known_value, reading
 from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
-USUAL = 0.95
-"""Of an interval, and of what is called sure, where nothing else is asked for."""
 PLAIN = 0.999
 """How sure a gain must be before it is asked whether it can be true."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """A figure of the samples at hand, and what they tell of all samples like them."""
-
-    value: float
-    interval: Callable[[float], tuple[float, float] | None]
-    """Two-sided, at a confidence."""
-    at_most: Callable[[float], float]
-    """One-sided confidence, in [0, 1], that the true value is at most a limit."""
-
-    def sure(self, limit: Limit) -> float | None:
-        """The confidence that the true value is on the same side of `limit` as `value`; None for `equals`."""
-        if limit.equals is not None:
-            return None
-        below = 0.0 if limit.min is None else self.at_most(limit.min)
-        within = 1.0 if limit.max is None else self.at_most(limit.max)
-        if limit.max is not None and self.value > limit.max:
-            return 1.0 - within
-        if limit.min is not None and self.value < limit.min:
-            return below
-        return max(0.0, within - below)
-
-    def over(self, base: float) -> Known:
-        """The same as a share of `base`, above 0."""
-
-        def interval(confidence: float) -> tuple[float, float] | None:
-            found = self.interval(confidence)
-            return found and (found[0] / base, found[1] / base)
-
-        return Known(self.value / base, interval, lambda limit: self.at_most(limit * base))
-
-
-def known_drop(details: Mapping[str, Any]) -> Known:
-    """The drop: Tango's score interval for right and wrong, else the bootstrap's."""
-    if "b" not in details:
-        return _resampled(details["drop"], details.get("quantiles"))
-    effect, degrees = details.get("effect", 1.0), _degrees(details)
-    b, c, n = (details[name] / effect for name in ("b", "c", "n"))
-    return Known(
-        details["drop"],
-        lambda confidence: stats.tango_interval(b, c, n, confidence, degrees),
-        lambda limit: stats.tango_sure(b, c, n, limit, degrees),
-    )
-
-
-def known_value(measurement: Measurement) -> Known:
-    """The candidate's own metric: Wilson's score interval for right and wrong, else the bootstrap's."""
-    details = measurement.details
-    if "right" not in details:
-        return _resampled(measurement.candidate, details.get("candidate_quantiles"))
-    effect, degrees = details.get("right_effect", 1.0), _degrees(details)
-    k, n = (details[name] / effect for name in ("right", "n"))
-    return Known(
-        measurement.candidate,
-        lambda confidence: stats.wilson_interval(k, n, confidence, degrees),
-        lambda limit: stats.wilson_sure(k, n, limit, degrees),
-    )
-
-
-def _resampled(value: float, quantiles: Sequence[float] | None) -> Known:
-    if quantiles is None:  # too few resamples had a value
-        return Known(value, lambda confidence: None, lambda limit: 0.5)
-    return Known(
-        value,
-        lambda confidence: resampling.interval(quantiles, confidence),
-        lambda limit: resampling.at_most(quantiles, limit),
-    )
-
-
-def _degrees(details: Mapping[str, Any]) -> int | None:
-    """Student's, where groups of samples were drawn and these may be few."""
-    return max(details["groups"] - 1, 1) if "groups" in details else None
-
-
-def _reading(known: Known, limit: Limit, details: Mapping[str, Any], unit: str | None) -> Reading:
-    confidence, sure = limit.confidence or USUAL, known.sure(limit)
-    interval = known.interval(confidence)
-    return Reading(
-        known.value,
-        interval,
-        confidence if interval else None,
-        sure,
-        unit=unit,
-        advice=_more_samples(known, limit, sure, details),
-    )
 
 
 def read_drop(measurement: Measurement, limit: Limit) -> Reading:
@@ -120,17 +32,17 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 
 def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
     _check_gain(measurement)
-    reading = _reading(known, limit, measurement.details, unit)
+    found = reading(known, limit, measurement.details, unit)
     sure = USUAL if limit.confidence is None else limit.confidence
-    advice = list(reading.advice)
-    if "b" in measurement.details and (reading.sure or 0.0) < sure:
+    advice = list(found.advice)
+    if "b" in measurement.details and (found.sure or 0.0) < sure:
         details = measurement.details
         text = too_few(
             limit, details.get("groups", details["n"]), "groups" if "groups" in details else "samples"
         )
         advice = [text] if text else advice
     text = _gained(measurement)
-    return replace(reading, advice=(*advice, *([text] if text else [])))
+    return replace(found, advice=(*advice, *([text] if text else [])))
 
 
 def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
@@ -141,7 +53,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     if limit.max is None and limit.equals is None:
         _check_gain(measurement)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
-    return _reading(known_value(measurement), limit, measurement.details, unit)
+    return reading(known_value(measurement), limit, measurement.details, unit)
 
 
 def too_few(limit: Limit, n: int, what: str) -> str | None:
@@ -157,24 +69,6 @@ def too_few(limit: Limit, n: int, what: str) -> str | None:
         f"a limit of {show(limit.max, 'points')} is below what {n} {what} can decide: where none of them flips, they are "
         f"{percent(confidence)} sure of {show(least, 'points')}; use at least {wanted} {what}"
     )
-
-
-def _more_samples(
-    known: Known, limit: Limit, sure: float | None, details: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """What would decide a limit that a confidence is demanded of, where the samples at hand do not."""
-    if "not_resampled" in details:
-        return (
-            f"on {percent(details['not_resampled'])} of the resamples the metric has no value, so nothing tells how sure "
-            "it is; give more samples of every class",
-        )
-    if limit.confidence is None or sure is None or sure >= limit.confidence:
-        return ()
-    n, what = details.get("groups", details["n"]), "groups" if "groups" in details else "samples"
-    needed = stats.samples_to_be_sure(n, sure, limit.confidence)
-    if needed is None:
-        return (f"the value lies so near the limit that no number of {what} like these decides it",)
-    return (f"about {needed} {what} like these {n} would decide it",)
 
 
 def directed(metric: Metric) -> bool:
@@ -247,6 +141,8 @@ THRESHOLDS.add(
         "max",
         "points",
         read_drop,
+        since=accuracy_since.read_drop,
+        options=RelativeLimit,
         mistaken=at_most_one("a drop"),
         too_few=too_few,
         relative=True,
@@ -262,6 +158,8 @@ THRESHOLDS.add(
         "max",
         "fraction",
         read_relative_drop,
+        since=accuracy_since.read_relative_drop,
+        options=RelativeLimit,
         mistaken=at_most_one("a relative drop"),
         too_few=too_few,
         relative=True,

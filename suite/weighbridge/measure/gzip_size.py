@@ -6,7 +6,16 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import (
+    MEASURES,
+    THRESHOLDS,
+    Alike,
+    Limit,
+    Measure,
+    RelativeLimit,
+    Threshold,
+    Weighing,
+)
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.core.units import show
 from weighbridge.measure.mistakes import smaller
@@ -42,6 +51,10 @@ def read_ratio(measurement: Measurement, limit: Limit) -> Reading:
     return Reading(measurement.baseline / max(measurement.candidate, 1))
 
 
+def read_since(now: Measurement, then: Measurement, limit: Limit, alike: Alike) -> Reading:
+    return Reading(then.candidate / max(now.candidate, 1))
+
+
 def advise(measurement: Measurement) -> Sequence[str]:
     if measurement.baseline is None or measurement.candidate < measurement.baseline:
         return []
@@ -72,6 +85,8 @@ THRESHOLDS.add(
         "min",
         "ratio",
         read_ratio,
+        since=read_since,
+        options=RelativeLimit,
         mistaken=smaller("gzip_ratio"),
         relative=True,
         advise=advise,

@@ -63,9 +63,8 @@ def candidate_calls(
     With the engine's threads as the limit says.
     """
     weighing, confidence = with_threads(weighing, options.threads), options.confidence or CONFIDENCE
-    inputs = weighing.data.sample(options.batch)
     take = partial(take_calls, quantile=quantile)
-    sampler = Sampler.of(take, weighing, ("candidate",), inputs, options.budget)
+    sampler = Sampler.of(take, weighing, ("candidate",), options.batch, options.budget)
     sample = sample_calls(
         sampler.here,
         lambda seen: bool(bounds) and stats.clears(seen.interval(confidence), bounds, "max"),

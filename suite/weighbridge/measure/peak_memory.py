@@ -1,4 +1,4 @@
-"""Peak memory: the most a fresh process ever holds while it opens and runs the model, minus the empty engine."""
+"""Peak memory: the most a fresh process and its children hold while it opens and runs the model, minus the empty engine."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ THRESHOLDS.add(
         "max",
         "bytes",
         read,
-        doc="Bytes resident at most in a fresh process that opens and runs the model, minus the empty engine.",
+        doc="Bytes resident at most in a fresh process and its children that run the model, minus the empty engine.",
         decide="interval",
         options=RunLimit,
     ),

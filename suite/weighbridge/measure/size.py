@@ -10,8 +10,10 @@ from weighbridge.contracts import (
     FORMATS,
     MEASURES,
     THRESHOLDS,
+    Alike,
     Limit,
     Measure,
+    RelativeLimit,
     StoredTensor,
     Threshold,
     Weighing,
@@ -38,7 +40,7 @@ _WORDS = {
 }
 
 
-class RatioLimit(Limit):
+class RatioLimit(RelativeLimit):
     padded_baseline: bool = False
     """Judge even against an original that is larger than its weights and its graph explain."""
 
@@ -102,6 +104,14 @@ def _ratio(part: str) -> Callable[[Measurement, Any], Reading]:
         if (told := measurement.details.get("padding")) and not limit.padded_baseline:
             raise StageError("measure", told)
         return Reading(theirs[part] / max(ours[part], 1))
+
+    return read
+
+
+def _since(part: str) -> Callable[[Measurement, Measurement, Any, Alike], Reading]:
+    def read(now: Measurement, then: Measurement, limit: Any, alike: Alike) -> Reading:
+        ours, theirs = now.details["candidate"][part], then.details["candidate"][part]
+        return Reading(theirs / max(ours, 1))
 
     return read
 
@@ -204,6 +214,7 @@ for _part, _name, _what in (
             "min",
             "ratio",
             _ratio(_part),
+            since=_since(_part),
             mistaken=smaller(_name),
             relative=True,
             options=RatioLimit,

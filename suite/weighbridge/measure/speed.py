@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
-from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.core.errors import StageError
+from weighbridge.contracts import (
+    ENGINES,
+    MEASURES,
+    THRESHOLDS,
+    Alike,
+    Limit,
+    Measure,
+    RelativeLimit,
+    Threshold,
+    Weighing,
+)
+from weighbridge.core.errors import StageError, Unavailable
 from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.engines.profile import explain
@@ -20,12 +31,23 @@ from weighbridge.measure.timing.loads import fresh_seed
 from weighbridge.measure.timing.paired import SpeedSample, compare
 from weighbridge.measure.timing.sampler import Sampler
 
+_SAME = ("threads", "batch", "engine", "against")
 
-class SpeedupLimit(BenchLimit):
+
+class SpeedupLimit(BenchLimit, RelativeLimit):
     against: str | None = Field(
         default=None,
-        description="The engine that runs the baseline; the candidate's by default, since engines differ by themselves.",
+        description="The engine that runs the baseline; the candidate's by default, since engines differ by themselves. Or "
+        "a branch, a run, a commit or a report file, whose speedup is compared with this one's.",
     )
+
+    @property
+    def baseline_engine(self) -> str | None:
+        return self.against if self.against in ENGINES else None
+
+    @property
+    def earlier(self) -> str | None:
+        return self.against if self.baseline_engine is None else None
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -33,23 +55,22 @@ def measure(weighing: Weighing) -> Measurement:
     limits = [limit for limit in weighing.limits if isinstance(limit, SpeedupLimit)]
     options = limits[0] if limits else SpeedupLimit()
     weighing = with_threads(weighing, options.threads)
-    return _measure(_against(weighing, options.against), limits, options)
+    return _measure(_against(weighing, options.baseline_engine), limits, options)
 
 
 def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: SpeedupLimit) -> Measurement:
-    inputs = weighing.data.sample(options.batch)
     threads = weighing.engine_options.threads
     load_before = machine.load_average()
-    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), inputs, options.budget)
+    sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), options.batch, options.budget)
     sample = compare(
         sampler.here,
-        [bound for limit in limits for bound in (limit.min, limit.max) if bound is not None],
+        [bound for limit in limits for bound in _bounds(limit)],
         max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
         options.budget,
         elsewhere=sampler.elsewhere,
         seed=fresh_seed(),
     )
-    missed = any(limit.min is not None and sample.ratio < limit.min for limit in limits)
+    missed = any(sample.ratio < limit.min for limit in limits if limit.min is not None and not limit.earlier)
     details = summary(sample) | {
         "inputs": weighing.data.kind,
         "batch": options.batch,
@@ -57,13 +78,20 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
         "engine": weighing.engine.name,
         "against": (weighing.baseline_engine or weighing.engine).name,
         "load_before": load_before,
-        "why_slow": explain(weighing, inputs) if sample.ratio < 1.0 or missed else {},
+        "why_slow": explain(weighing, weighing.data.sample(options.batch))
+        if sample.ratio < 1.0 or missed
+        else {},
         "would_decide": sample.would_decide(),
         "machine": machine.complaints(threads),
     }
     weighing.keep("baseline", sample.rounds(0).tolist())
     weighing.keep("candidate", sample.rounds(1).tolist())
     return Measurement("speed", "ms", details["candidate_ms"], details["baseline_ms"], details)
+
+
+def _bounds(limit: SpeedupLimit) -> list[float]:
+    """What the ratio has to clear. How an earlier run's stands to it is not known here: then the whole budget is spent."""
+    return [] if limit.earlier else [bound for bound in (limit.min, limit.max) if bound is not None]
 
 
 def summary(sample: SpeedSample) -> dict[str, Any]:
@@ -110,6 +138,26 @@ def read(measurement: Measurement, limit: Limit) -> Reading:
     )
 
 
+def read_since(now: Measurement, then: Measurement, limit: SpeedupLimit, alike: Alike) -> Reading:
+    """The speedup over that of then: with the same original in both, the machine's mood of either day is none of it.
+
+    Both ratios have their own errors, on a scale of logarithms: the squares of the half-widths add.
+    """
+    if not alike.baseline:
+        raise Unavailable("the original is another than then, and speeds are compared through it")
+    for name in _SAME:
+        if now.details[name] != then.details.get(name):
+            raise Unavailable(f"{name} was {then.details.get(name)} then, and is {now.details[name]} now")
+    ratio, (low, high) = now.details["ratio"] / then.details["ratio"], now.details["interval"]
+    then_low, then_high = then.details["interval"]
+    if None in (low, high, then_low, then_high) or min(low, then_low) <= 0:
+        return Reading(ratio, (0.0, math.inf), CONFIDENCE)
+    below = math.hypot(math.log(now.details["ratio"] / low), math.log(then_high / then.details["ratio"]))
+    above = math.hypot(math.log(high / now.details["ratio"]), math.log(then.details["ratio"] / then_low))
+    confidence = min(now.details["confidence"], then.details["confidence"])
+    return Reading(ratio, (ratio * math.exp(-below), ratio * math.exp(above)), confidence)
+
+
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
     lines = [f"to decide: {line}" for line in details["would_decide"]]
@@ -125,6 +173,7 @@ THRESHOLDS.add(
         "min",
         "ratio",
         read,
+        since=read_since,
         doc="How many times faster the candidate is than the baseline, both on this machine, in alternation.",
         decide="interval",
         options=SpeedupLimit,

@@ -58,7 +58,9 @@ class Session:
         self.started = float(getattr(config, "workerinput", {}).get("weighbridge_started", time.time()))
         self.rows: dict[str, dict[str, Any]] = {}
         self.written: list[Path] = []
-        self.trouble = ""
+        self.trouble: list[str] = []
+        self.shard: dict[str, Any] | None = None
+        """What part of the cases this run has, where it is one of several."""
         self.overlooked: list[Path] = []
         """YAML files that count as no cases; after collection, those that read like some."""
 
@@ -101,6 +103,10 @@ class Session:
             from weighbridge.plugin.items import FaultItem
 
             items += [item for item in collected if isinstance(item, FaultItem) and item not in items]
+        if self.settings.shard:
+            from weighbridge.plugin.sharding import take_part
+
+            self.shard = take_part(self.settings.shard, items, self.settings, self.config)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A folder that was named, or the whole project, is none of cases where it holds tests, whatever YAML lies in it."""
@@ -118,6 +124,11 @@ class Session:
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: what --fresh means to one worker it means to all."""
         node.workerinput["weighbridge_started"] = self.started
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """xdist: the workers collect, and know the part."""
+        self.shard = getattr(node, "workeroutput", {}).get("weighbridge_shard", self.shard)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
@@ -159,10 +170,15 @@ class Session:
 
             items = getattr(session, "items", ())  # under xdist the workers have them
             self.rows |= {row["case"]: row for row in not_run(items, self.rows)}
-        if self.controls and self.rows:
+        if self.shard and not self.controls:
+            self.config.workeroutput["weighbridge_shard"] = self.shard  # type: ignore[attr-defined]
+        if self.shard and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK  # other parts have what there is
+        if self.controls and (self.rows or self.shard):
             from weighbridge.plugin.reporting import write_reports
 
-            self.written, self.trouble = write_reports(list(self.rows.values()), self.settings, self.started)
+            rows = list(self.rows.values())
+            self.written, self.trouble = write_reports(rows, self.settings, self.started, self.shard)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from weighbridge.history.shards import Shard
 
 YAML = (".yaml", ".yml")
 DEFAULT_REPORT = "markdown"
@@ -32,6 +36,13 @@ class Settings:
     time_limit: float | None
     memory_limit: float | None
     confidence: float | None
+    against: str
+    """A branch, a run, a commit, or the path of a report; empty where nothing is compared with an earlier run."""
+    history: str
+    """A path, or a database's URL; empty where no run is to be kept."""
+    shard: Shard | None
+    machine: str
+    """What the project calls machines of this kind; empty leaves it to their processor."""
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -57,6 +68,10 @@ class Settings:
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
             confidence=_confidence(config),
+            against=_against(config),
+            history=_history(config),
+            shard=_shard(config),
+            machine=config.getini("weighbridge_machine"),
         )
 
     def is_case_file(self, path: Path) -> bool:
@@ -65,6 +80,39 @@ class Settings:
             return False
         relative = path.relative_to(self.root).as_posix()
         return any(fnmatchcase(relative, pattern) for pattern in self.case_patterns)
+
+
+def _shard(config: pytest.Config) -> Shard | None:
+    stated = config.getoption("weighbridge_shard")
+    if not stated:
+        return None
+    from weighbridge.core.errors import UsageError
+    from weighbridge.history.shards import read_shard
+
+    try:
+        return read_shard(stated)
+    except UsageError as error:
+        raise pytest.UsageError(f"--shard: {error}") from None
+
+
+def _against(config: pytest.Config) -> str:
+    """A file is relative to where pytest was called, and there before anything runs."""
+    stated: str = config.getoption("weighbridge_against") or ""
+    if not stated.endswith(".json"):
+        return stated
+    path = config.invocation_params.dir / stated
+    if not path.is_file():
+        raise pytest.UsageError(f"--against: there is no report {stated}")
+    return str(path)
+
+
+def _history(config: pytest.Config) -> str:
+    """A path is relative to the root directory in the settings, and to where pytest was called on the command line."""
+    stated, ini = config.getoption("weighbridge_history"), config.getini("weighbridge_history")
+    place = (stated or ini).strip()
+    if place in ("", "off") or "://" in place:
+        return "" if place == "off" else place
+    return str((config.invocation_params.dir if stated else config.rootpath) / place)
 
 
 def _executor(config: pytest.Config) -> str:
@@ -176,6 +224,32 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="P",
         help="how sure a verdict on something sampled must be, such as 0.95, where its limit has no `confidence` "
         "itself; what is less sure is inconclusive",
+    )
+    group.addoption(
+        "--against",
+        dest="weighbridge_against",
+        metavar="RUN",
+        help="compare with an earlier run: a branch, the first digits of a run or commit, or a report's file; limits that "
+        "name another one are held to this",
+    )
+    group.addoption(
+        "--shard",
+        dest="weighbridge_shard",
+        metavar="I/N",
+        help="run the I-th of N parts, so that N jobs run everything once; balanced by the history's durations, where all "
+        "jobs have the same one. `weighbridge merge` joins the reports",
+    )
+    group.addoption(
+        "--history",
+        dest="weighbridge_history",
+        metavar="PLACE",
+        help="where the run is kept: an SQLite file, a database's URL, or off (default: .weighbridge/history.sqlite)",
+    )
+    parser.addini("weighbridge_history", "as --history", default=".weighbridge/history.sqlite")
+    parser.addini(
+        "weighbridge_machine",
+        "a name for machines of this kind, such as ci-large: speeds are compared within it, not by processor",
+        default="",
     )
     parser.addini("weighbridge_confidence", "as --confidence", default="")
     parser.addini(

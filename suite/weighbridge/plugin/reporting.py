@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.core.errors import ThresholdMissed, WeighbridgeError
+from weighbridge.core.errors import ThresholdMissed, UsageError, WeighbridgeError
 from weighbridge.core.results import CaseResult, Status
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
@@ -84,29 +84,56 @@ def set_aside(folder: Path, started: float) -> None:
 
 
 def write_reports(
-    rows: Sequence[Mapping[str, Any]], settings: Settings, started: float
-) -> tuple[list[Path], str]:
+    rows: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    started: float,
+    shard: Mapping[str, Any] | None,
+) -> tuple[list[Path], list[str]]:
     """Write `latest.json`, then every format asked for; gives the files, and what kept the rest from being written.
 
     A full disk costs the report, not the run. Where another run has written its report since `started`, that one is
-    left alone and this one gets a name of its own.
+    left alone and this one gets a name of its own. The run is kept in the history too.
     """
-    report = make_report(
-        rows, {"bench": settings.bench, "confidence": settings.confidence}, settings.root, uuid.uuid4().hex
-    )
-    trouble, stem = "", "latest"
+    report = _report(rows, settings, uuid.uuid4().hex, shard)
+    trouble, stem = [], "latest"
+    if settings.history:
+        trouble += kept(report, settings.history)
     latest = settings.reports / "latest.json"
     if latest.is_file() and latest.stat().st_mtime > started:
         stem = f"run-{report['run'][:8]}"
-        trouble = f"another run wrote {latest} while this one ran; this run's report is {stem}.json beside it"
+        trouble.append(
+            f"another run wrote {latest} while this one ran; this run's report is {stem}.json beside it"
+        )
     written: list[Path] = []
     for name in dict.fromkeys(["json", *settings.formats]):
         try:
             settings.reports.mkdir(parents=True, exist_ok=True)
             written += REPORTS.get(name).write(report, settings.reports, stem)
         except OSError as error:
-            return written, f"the {name} report could not be written: {error}"
+            return written, [*trouble, f"the {name} report could not be written: {error}"]
     return written, trouble
+
+
+def kept(report: Mapping[str, Any], place: str) -> list[str]:
+    """Keep the run in the history at `place`; gives what there is to say. A history costs no run its verdict."""
+    from weighbridge.history.history import History
+
+    said: list[str] = []
+    try:
+        History(place, said.append).keep(report)
+    except (UsageError, OSError) as error:
+        said.append(f"the run was not kept: {error}")
+    return said
+
+
+def _report(
+    rows: Sequence[Mapping[str, Any]],
+    settings: Settings,
+    run: str = "",
+    shard: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    options = {"bench": settings.bench, "confidence": settings.confidence}
+    return make_report(rows, options, settings.root, run, settings.machine, shard)
 
 
 def show(
@@ -114,15 +141,11 @@ def show(
     rows: Sequence[Mapping[str, Any]],
     settings: Settings,
     written: Sequence[Path],
-    trouble: str,
+    trouble: Sequence[str],
 ) -> None:
     from weighbridge.report.terminal import render
 
-    report = (
-        json.loads(written[0].read_text(encoding="utf-8"))
-        if written
-        else make_report(rows, {"bench": settings.bench, "confidence": settings.confidence}, settings.root)
-    )
+    report = json.loads(written[0].read_text(encoding="utf-8")) if written else _report(rows, settings)
     reporter.section("weighbridge")
     reporter.write(
         render(report, reporter.hasmarkup, reporter._tw.fullwidth, max(reporter.config.get_verbosity(), 0))
@@ -133,8 +156,8 @@ def show(
     )
     if names:
         reporter.line(terminal(f"wrote {names}"))
-    if trouble:
-        reporter.line(terminal(trouble), red=True)
+    for text in trouble:
+        reporter.line(terminal(text), red=True)
     if "github" in settings.formats:
         announce(report, reporter.write, os.environ)
 

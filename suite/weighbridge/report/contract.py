@@ -141,6 +141,28 @@ class LayerErrors(_Part):
     excluded_db: Number | None = Field(description="Of the output with it.")
 
 
+class Change(_Part):
+    """One quantity, then and now."""
+
+    quantity: str = Field(description="A measurement's name.")
+    unit: str
+    before: Number
+    now: Number
+    clear: bool = Field(description="Whether it is more than the uncertainty of both explains.")
+
+
+class Against(_Part):
+    """An earlier run of the same case, and how this one differs."""
+
+    reference: str = Field(description="What was asked for: a branch, a run, a commit or a file.")
+    run: str | None = None
+    commit: str | None = None
+    branch: str | None = None
+    created: str | None = None
+    why: str = Field("", description="Why nothing, or no speed, could be compared.")
+    changes: list[Change]
+
+
 class Row(_Part):
     """One case. `unmeasured`: no verdict of it was decided."""
 
@@ -163,6 +185,8 @@ class Row(_Part):
         None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
     )
     notes: list[str]
+    machine_class: str | None = Field(None, description="In a joined report, that of the job that ran it.")
+    against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
     left_out: bool = Field(
         False,
         description="Whether layers, classes and samples are left out, so that the report stays below 20 MB.",
@@ -179,6 +203,17 @@ class Machine(_Part):
     os: str | None = None
 
 
+class Shard(_Part):
+    """What part of the cases this job had."""
+
+    index: Line = Field(description="Counted from 1.")
+    of: Line
+    places: dict[str, Count] = Field(
+        description="The cases that were dealt to it, of which each has a row, and their places among all."
+    )
+    dealt: str = Field(description="The same in all jobs that dealt the same cases in the same way.")
+
+
 class Report(_Part):
     """What a run measured and decided."""
 
@@ -186,9 +221,13 @@ class Report(_Part):
     created: str = Field(description="When the run ended, ISO 8601, UTC.")
     run: str = Field(description="Names this run.")
     commit: str | None = Field(description="The revision of the project's repository.")
+    branch: str | None = Field(None, description="The branch that was checked out, or that CI names.")
+    dirty: bool | None = Field(None, description="Whether tracked files differ from the commit.")
     machine: Machine
+    machine_class: str = Field("", description="What a speed may be compared within; empty where not known.")
     versions: dict[str, str | None]
     options: dict[str, Any] = Field(description="The flags that change what was measured.")
+    shard: Shard | None = None
     rows: list[Row]
 
 

@@ -15,9 +15,10 @@ MOST = 40
 """Layers that are listed, worst first; the report has all of them."""
 
 
-def rows_called(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def rows_called(
+    rows: Sequence[Mapping[str, Any]], name: str, where: str = "the report"
+) -> list[Mapping[str, Any]]:
     """The rows of that node id, short name or name of a case, or of that file; raises `UsageError` where there is none."""
-    rows = report["rows"]
     shorts = short_names(rows)
     found = [
         row
@@ -25,7 +26,7 @@ def rows_called(report: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]
         if name in (row["case"], short, row["name"], row["path"]) or name.startswith(f"{row['case']}::")
     ]
     if not found:
-        raise UsageError(f"the report has no case '{name}'{did_you_mean(name, shorts)}")
+        raise UsageError(f"{where} has no case '{name}'{did_you_mean(name, shorts)}")
     return found
 
 

@@ -17,6 +17,7 @@ from string import Template
 from typing import Any
 
 from weighbridge.contracts import REPORTS
+from weighbridge.report.against import differences
 from weighbridge.report.escape import html, script, visible
 from weighbridge.report.reasons import Reason, reasons
 from weighbridge.report.slim import slim
@@ -75,7 +76,7 @@ class Html(TextReport):
             style_hash=_hash(style),
             script=code,
             script_hash=_hash(code),
-            reasons=_reasons(report),
+            reasons=_reasons(report) + _changes(report),
             data=script(_shown(slim(report))),
         )
 
@@ -126,6 +127,25 @@ def _reasons(report: Mapping[str, Any]) -> str:
         parts.append(f'<details>{summary}<ol class="reasons">{items}</ol>{more}</details>')
     head = '<h2 id="why-title">What needs attention</h2>'
     return f'<section aria-labelledby="why-title">{head}{"".join(parts)}</section>'
+
+
+def _changes(report: Mapping[str, Any]) -> str:
+    """How cases differ from an earlier run, where one was named."""
+    found = differences(build(report).lines)
+    if found is None:
+        return ""
+    items = [
+        f'<li><a href="#row-{line.index}" data-row="{line.index}">{html(line.name)}</a> {html(text)}</li>'
+        for line, text in found.changed[:LISTED]
+    ]
+    if len(found.changed) > LISTED:
+        items.append(f"<li>… and {len(found.changed) - LISTED} more, each in its row below</li>")
+    items += [
+        f"<li>{times} case{'s' if times > 1 else ''}: {html(why)}</li>" for why, times in found.why.items()
+    ]
+    head = f'<h2 id="since-title">{html(found.title)}</h2>'
+    listed = f'<ul class="since">{"".join(items)}</ul>' if items else ""
+    return f'<section aria-labelledby="since-title">{head}{listed}</section>'
 
 
 def _case(some: Sequence[Reason]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report import escape
+from weighbridge.report.against import differences
 from weighbridge.report.reasons import Reason, reasons, remarks
 from weighbridge.report.table import Cell, Line, Table, build, count
 from weighbridge.report.text import TextReport
@@ -57,6 +58,7 @@ class Markdown(TextReport):
             _rows(others, table, MOST // 4),
             _fold("Reasons", _within([_reason(reason) for reason in told], MOST // 3), shown=True),
             _fold(f"{len(passed)} passed", _rows(passed, table, MOST // 4), shown=not others),
+            _changes(table.lines),
             _fold("Passed, and to be looked at", _within(looked_at, MOST // 10)),
             _fold("Skipped", _within(skips, MOST // 10)),
             f"<sub>{clean(facts)}</sub>",
@@ -102,6 +104,16 @@ def _reason(reason: Reason) -> str:
 def _fold(summary: str, body: str, shown: bool = False) -> str:
     start = "<details open>" if shown else "<details>"
     return f"{start}<summary>{summary}</summary>\n\n{body}\n\n</details>" if body else ""
+
+
+def _changes(lines: Sequence[Line]) -> str:
+    """How the cases differ from an earlier run, where one was named."""
+    found = differences(lines)
+    if found is None:
+        return ""
+    items = [f"- **{clean(line.name)}**: {clean(text)}" for line, text in found.changed]
+    items += [f"- {times} case{'s' if times > 1 else ''}: {clean(why)}" for why, times in found.why.items()]
+    return _fold(clean(found.title), _within(items, MOST // 6)) or clean(found.title)
 
 
 def _within(items: Sequence[str], room: int) -> str:

@@ -24,6 +24,13 @@ def short_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name if count[name] == 1 else row["case"] for name, row in zip(names, rows, strict=True)]
 
 
+def rows_of_nodes(cases: Sequence[str]) -> list[dict[str, str]]:
+    """What names a row, of node ids alone."""
+    return [
+        {"case": case, "path": case.partition("::")[0], "name": case.rpartition("::")[2]} for case in cases
+    ]
+
+
 def _short(name: str, file: PurePosixPath, shared: int, in_folder: Mapping[PurePosixPath, int]) -> str:
     folder = file.parent.parts[shared:]
     stem = (file.stem,) if in_folder[file.parent] > 1 and file.stem != name else ()

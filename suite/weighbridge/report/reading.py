@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,8 +15,11 @@ from weighbridge.core.files import read_regular
 from weighbridge.report.contract import SCHEMA, Report
 from weighbridge.report.escape import visible
 
+N = TypeVar("N", int, float)
 MOST_BYTES = 1 << 30
 """Of a report: that of ten thousand cases has a tenth of it."""
+MOST = 1e300
+"""The largest number of a report: what is calculated with a larger one is infinite, and no measurement comes near it."""
 _SIDES = {">=": "min", "<=": "max", "==": "equals"}
 _BOUND = re.compile(r"(?:^| )(?:and )?(>=|<=|==) ([-+0-9.e]+)(?= |$)")
 
@@ -24,7 +27,8 @@ _BOUND = re.compile(r"(?:^| )(?:and )?(>=|<=|==) ([-+0-9.e]+)(?= |$)")
 def read_report(path: Path) -> dict[str, Any]:
     """The report in `path`, in schema 2. Raises `UsageError` that says in one sentence what is wrong with the file."""
     try:
-        data = json.loads(read_regular(path, MOST_BYTES), parse_constant=_no_number)
+        raw = read_regular(path, MOST_BYTES)
+        data = json.loads(raw, parse_constant=_no_number, parse_float=_decimal, parse_int=_whole)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -55,6 +59,20 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
+
+
+def _decimal(text: str) -> float:
+    return _bounded(float(text))
+
+
+def _whole(text: str) -> int:
+    return _bounded(int(text))
+
+
+def _bounded(number: N) -> N:
+    if abs(number) > MOST:
+        raise ValueError(f"a number is larger than {MOST:g}")
+    return number
 
 
 def upgrade(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weighbridge.report.against import shown_run
 from weighbridge.report.table import ORDER
 
 SIZE, PICTURES = 6_000_000, 1_000_000
@@ -24,6 +25,7 @@ _COUNTS, _FLIP = ("total", "harmful", "helpful"), ("position", "target", "before
 _CLASS = ("class", "n", "baseline", "candidate", "drop", "interval")
 _SAMPLES = ("by_load", "ratios", "blocks", "samples")
 _TIMED = ("ratio", "interval", "baseline_ms", "candidate_ms", "loads", "processes", "spread")
+_CHANGE = ("quantity", "unit", "before", "now", "clear")
 _DRAWN = (*_SAMPLES, *_TIMED, "layers")
 
 
@@ -69,6 +71,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     plain["case"] = row["case"] if row["case"] != f"{row['path']}::{row['name']}" else None
     plain["format"] = candidate and candidate["format"]
     plain["file"] = candidate and candidate["files"] and candidate["files"][0]["path"]
+    plain["against"] = row.get("against") and _against(row["against"])
     return {
         **_filled(plain),
         "measurements": {
@@ -77,6 +80,12 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         },
         "verdicts": [_verdict(verdict) for verdict in row["verdicts"]],
     }
+
+
+def _against(against: Mapping[str, Any]) -> dict[str, Any]:
+    """The run, and every quantity then and now: what differs stands above the table in words."""
+    changes = [{key: _short(one[key]) for key in _CHANGE} for one in against["changes"]]
+    return {"title": f"{against['reference']} ({shown_run(against)})", "changes": changes} if changes else {}
 
 
 def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:

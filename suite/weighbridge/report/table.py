@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.contracts import MEASURES, THRESHOLDS
-from weighbridge.core.units import percent, show, significant
+from weighbridge.core.units import between, percent, show, significant
 from weighbridge.report.limits import SIGNS, bounds
 from weighbridge.report.names import short_names
 
@@ -159,12 +159,19 @@ def _value(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> s
     """The number that was judged; where it is the candidate's own, or a drop, what it was before too."""
     measurement, measured, unit = row["measurements"].get(column), verdict["measured"], verdict["unit"]
     if measurement and (verdict["threshold"] == f"{column}_drop" or measured == measurement["candidate"]):
-        return _change(measurement)
+        return _change({**measurement, **_earlier(row, column, verdict)})
     if unit != "ratio":
         return show(measured, unit)
     loads = measurement["details"].get("loads") if measurement else None
     parts = show(measured, unit), _half(verdict["interval"]), loads and f"({loads})"
     return " ".join(filter(None, parts))
+
+
+def _earlier(row: Mapping[str, Any], column: str, verdict: Mapping[str, Any]) -> dict[str, float]:
+    """What takes the baseline's place where the limit is on what an earlier run had."""
+    changes = (row.get("against") or {}).get("changes", ()) if "against" in verdict["limit"] else ()
+    before = [one["before"] for one in changes if one["quantity"] == column]
+    return {"baseline": before[0]} if before else {}
 
 
 def _half(interval: Sequence[float | None] | None) -> str:
@@ -183,10 +190,7 @@ def _change(measurement: Mapping[str, Any]) -> str:
         return show(known[0], unit) if known else ""
     if unit == "fraction":
         return f"{before * 100:.1f}→{after * 100:.1f} %"
-    left, right = show(before, unit), show(after, unit)
-    if " " in left and left.split(" ", 1)[1] == right.split(" ", 1)[-1]:
-        left = left.split(" ")[0]
-    return f"{left}→{right}"
+    return between(show(before, unit), show(after, unit))
 
 
 def _bounds(verdict: Mapping[str, Any]) -> str:

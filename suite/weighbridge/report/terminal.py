@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weighbridge.contracts import REPORTS
+from weighbridge.report.against import differences
 from weighbridge.report.escape import no_command
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.grid import find_grids
@@ -27,6 +28,8 @@ REASON = 10
 """Lines at most of one reason."""
 REMARKS = 3
 """Thresholds that passed and have advice, at most."""
+CHANGES = 8
+"""Cases that differ from an earlier run, at most."""
 SKIPS = 5
 """Reasons for skipping at most."""
 
@@ -48,7 +51,9 @@ def render(report: Mapping[str, Any], color: bool = False, width: int = 100, ver
         _reason(reason, width, paint, verbose, named=reason.who != who)
         for reason, who in zip(told, before, strict=False)
     ]
-    out += _within(blocks, len(out) + len(tail), paint, verbose)
+    changes = _changes(table.lines, width, paint, verbose)
+    out += _within(blocks, len(out) + len(changes) + len(tail), paint, verbose)
+    out += changes
     return no_command("\n".join([*out, *tail]).rstrip("\n") + "\n")
 
 
@@ -136,6 +141,22 @@ def _within(blocks: Sequence[list[str]], used: int, paint: Paint, verbose: bool)
             out.append(paint(f"… {len(blocks) - index} more reasons (-v shows them)", "quiet"))
             break
         out += block
+    return out
+
+
+def _changes(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> list[str]:
+    """What differs from the earlier run that was named, a line a case."""
+    found = differences(lines)
+    if found is None:
+        return []
+    out = ["", *wrap(clean(found.title), width, "  ")]
+    for line, text in found.changed if verbose else found.changed[:CHANGES]:
+        out += wrap(f"   {clean(line.name)}  {clean(text)}", width, "     ")
+    if len(found.changed) > CHANGES and not verbose:
+        out.append(paint(f"   … {len(found.changed) - CHANGES} more (-v shows them)", "quiet"))
+    for why, times in found.why.items():
+        wrapped = wrap(clean(f"{MARKS['skip']} {times} case{'s' if times > 1 else ''}: {why}"), width, "    ")
+        out += [paint(one, "skip") for one in wrapped[: None if verbose else 4]]
     return out
 
 

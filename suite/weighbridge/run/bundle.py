@@ -20,6 +20,7 @@ from weighbridge.core.errors import UsageError, WeighbridgeError
 from weighbridge.core.observed import files_opened
 from weighbridge.formats.finished import finished_file
 from weighbridge.run.inputs import make_data
+from weighbridge.run.recent import forget_data
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr")
 
@@ -49,7 +50,7 @@ def contents(case: Case, root: Path) -> Contents:
                 f"{case.path} names {path}, which lies outside of {root}, and a bundle holds the project only: run from a "
                 "folder above both, or copy the file into the project"
             )
-    opened, trouble = _read_once(case)
+    opened, trouble = _read_once(case, root)
     code = code_files([*named, *_conftests(case, root)], root)
     loaded = {
         Path(file).resolve()
@@ -92,16 +93,17 @@ def _conftests(case: Case, root: Path) -> list[Path]:
     return [place / "conftest.py" for place in (folder, *folder.parents) if place.is_relative_to(root)]
 
 
-def _read_once(case: Case) -> tuple[set[Path], str]:
+def _read_once(case: Case, root: Path) -> tuple[set[Path], str]:
     """The files that are read, and what went wrong."""
     trouble = ""
     companions = set[Path]()
+    forget_data()
     with files_opened() as opened:
         try:
             original = _load(case.model, case.folder, companions)
             if case.candidate:
                 _load(case.candidate, case.folder, companions)
-            data = make_data(case, lambda: original)
+            data = make_data(case, root, lambda: original)
             for name in data.splits:
                 with suppress(WeighbridgeError):  # a split that nothing asks for may be a broken one
                     data.digest([name])

@@ -93,7 +93,8 @@ class Workshop:
         case, data = self.case, self.data.restricted(tuple(splits))
         if not aims:
             return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
-        limits = {ref.name: ref.limit for ref in case.thresholds}
+        # What holds it to an earlier run is no aim for a step that compares with the original.
+        limits = {ref.name: ref.limit for ref in case.thresholds if not ref.limit.earlier}
         metric = find_metric(case.metric, case.folder)
         return Context(case.folder, self.workdir, seed, data, self.say, self.draw, metric, limits)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _importable(module: str, path: Path) -> bool:
 
 
 def _load_file(path: Path) -> None:
-    name = f"_weighbridge_extension_{hashlib.sha1(str(path.resolve()).encode()).hexdigest()[:10]}"
+    name = f"_weighbridge_extension_{hashlib.sha1(os.fsencode(path.resolve())).hexdigest()[:10]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)

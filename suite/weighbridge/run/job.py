@@ -10,10 +10,13 @@ from typing import Any
 from weighbridge.case.model import Case, Limits, ThresholdRef
 from weighbridge.case.steps import promising
 from weighbridge.contracts import THRESHOLDS, Limit
+from weighbridge.core.past import Reference, reference_from_json, reference_to_json
 from weighbridge.core.registry import Origin
 from weighbridge.core.results import CaseResult, Status, Verdict
 from weighbridge.run.plan import Plan
 from weighbridge.run.wire import plan_from_json, plan_to_json
+
+SHOWN = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Job:
     options: RunOptions
     origins: tuple[Origin, ...] = ()
     """The modules that extended Weighbridge, which a worker imports first."""
+    earlier: Mapping[str, Reference] = field(default_factory=dict)
+    """The earlier runs that its limits name, by that name; under `SHOWN` the one that the row is compared with."""
 
     @property
     def thresholds(self) -> tuple[ThresholdRef, ...]:
@@ -79,6 +84,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "plan": plan_to_json(job.plan),
         "options": options,
         "origins": [vars(origin) for origin in job.origins],
+        "earlier": {name: reference_to_json(one) for name, one in job.earlier.items()},
     }
 
 
@@ -89,7 +95,9 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
         options[name] = options[name] and Path(options[name])
     options["limits"] = Limits(**options["limits"])
     origins = tuple(Origin(**origin) for origin in data["origins"])
-    return Job(data["case"], data["path"], plan_from_json(data["plan"]), RunOptions(**options), origins)
+    earlier = {name: reference_from_json(one) for name, one in data["earlier"].items()}
+    plan = plan_from_json(data["plan"])
+    return Job(data["case"], data["path"], plan, RunOptions(**options), origins, earlier)
 
 
 def unjudged(job: Job, status: Status, stage: str, message: str, line: int | None = None) -> CaseResult:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from weighbridge.case.model import ThresholdRef
-from weighbridge.contracts import THRESHOLDS, Limit
+from weighbridge.contracts import THRESHOLDS, Limit, Threshold
 from weighbridge.core.results import Measurement, Reading, Status, Verdict
 from weighbridge.core.units import compared, percent, span
 from weighbridge.run.job import stated
@@ -20,16 +22,19 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
     cautious threshold fails only where the interval does.
     """
     threshold = THRESHOLDS.get(ref.name)
-    reading = threshold.read(measurement, ref.limit)
+    return decide(ref, threshold.read(measurement, ref.limit), lambda: _advice(threshold, measurement))
+
+
+def decide(ref: ThresholdRef, reading: Reading, advise: Callable[[], Sequence[str]] = lambda: ()) -> Verdict:
+    """The verdict on what was read; `advise` is asked where the threshold is missed."""
+    threshold = THRESHOLDS.get(ref.name)
     unit = threshold.unit if reading.unit is None else reading.unit
     if reading.value != reading.value:
         status, message = Status.FAIL, f"{ref.name} is NaN"
     else:
         status = _status(ref.limit, reading, threshold.decide)
         message = _sentence(ref, reading, unit, status)
-    advice = reading.advice
-    if threshold.advise and status is not Status.PASS:
-        advice += tuple(threshold.advise(measurement))
+    advice = (*reading.advice, *(advise() if status is not Status.PASS else ()))
     sampled = reading.interval is not None or reading.sure is not None
     return Verdict(
         threshold=ref.name,
@@ -46,6 +51,10 @@ def judge(ref: ThresholdRef, measurement: Measurement) -> Verdict:
         line=ref.line,
         column=ref.column,
     )
+
+
+def _advice(threshold: Threshold, measurement: Measurement) -> Sequence[str]:
+    return threshold.advise(measurement) if threshold.advise else ()
 
 
 def _margin(limit: Limit, value: float) -> float:

@@ -14,6 +14,7 @@ from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
+from weighbridge.core.trust import trusting
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.answers import check_answers
@@ -28,6 +29,7 @@ from weighbridge.run.plan import Stage
 from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
+from weighbridge.run.since import Since
 from weighbridge.run.store import Store
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
@@ -46,7 +48,8 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     where = _Where(listen, case.line)
     forget_other_data(case, job.options.root)
     try:
-        result = _run(job, where)
+        with trusting(case.trust):
+            result = _run(job, where)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         if isinstance(error, Unavailable):
             return replace(_absent(job, str(error)), seconds=time.monotonic() - started)
@@ -135,9 +138,10 @@ def _run(job: Job, where: _Where) -> CaseResult:
             ),
         )
         failed = {**draws.failed, **failed}
-        measurements = draws.shown(lambda name, one: judge_threshold(job, name, one))
+        since = Since(job, candidate, baseline)
+        measurements = draws.shown(lambda name, one: judge_threshold(job, name, one, since))
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
-        verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips)
+        verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips, since)
         errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
         verdicts = advised(case, verdicts, measurements, errors, shop.data)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
@@ -155,6 +159,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
         measurements=measurements,
         verdicts=verdicts,
         layer_errors=errors,
+        against=since.told(measurements),
         notes=(
             *chain.notes,
             *data_notes(shop.data),

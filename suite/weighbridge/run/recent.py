@@ -47,7 +47,7 @@ def data_of(case: Case, root: Path, load: Callable[[], Data]) -> Data:
     for recent in _recent:
         if recent.files == _seen(recent.files) and recent.checksum == _checksum(recent.data):
             return recent.data
-    _recent.clear()
+    forget_data()
     with files_opened() as opened:
         data = load()
     if (arrays := _arrays(data)) is not None and sum(array.nbytes for array in arrays) <= KEEP:
@@ -58,6 +58,11 @@ def data_of(case: Case, root: Path, load: Callable[[], Data]) -> Data:
 def forget_other_data(case: Case, root: Path) -> None:
     """Let go of what `case` does not ask for, before it takes memory of its own."""
     _recent[:] = [recent for recent in _recent if recent.asked == _asked(case, root)]
+
+
+def forget_data() -> None:
+    """Let go of everything, so that the next case reads its files."""
+    _recent.clear()
 
 
 def _asked(case: Case, root: Path) -> Any:

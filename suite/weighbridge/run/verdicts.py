@@ -11,6 +11,7 @@ from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.run.draws import worst_of
 from weighbridge.run.job import Job, blank_verdict
 from weighbridge.run.judge import judge
+from weighbridge.run.since import Since
 
 _SEVERITY = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE, Status.XFAIL, Status.PASS)
 
@@ -20,16 +21,17 @@ def judge_all(
     measurements: Mapping[str, Sequence[Measurement]],
     failed: Mapping[str, str],
     round_trips: Mapping[str, Verdict],
+    since: Since,
 ) -> tuple[Verdict, ...]:
     """A verdict for everything that the plan wants judged, in the order of the file.
 
     `measurements` are those of every draw of `repeat`, of which the worst counts; `failed` tells why a measurement could
-    not be taken, `round_trips` has the verdicts on quantize steps.
+    not be taken, `round_trips` has the verdicts on quantize steps, `since` knows the earlier runs.
     """
     case = job.plan.case
     found = []
     for name in job.plan.wanted:
-        verdict = round_trips.get(name) or _judge_threshold(job, name, measurements, failed)
+        verdict = round_trips.get(name) or _judge_threshold(job, name, measurements, failed, since)
         found.append(_expected(verdict, case.xfail) if job.options.expect_failures else verdict)
     if job.options.strict_requirements and overall(found) is Status.UNMEASURED:
         found = [_undecided(verdict) for verdict in found]
@@ -60,24 +62,29 @@ def _undecided(verdict: Verdict) -> Verdict:
 
 
 def _judge_threshold(
-    job: Job, name: str, measurements: Mapping[str, Sequence[Measurement]], failed: Mapping[str, str]
+    job: Job,
+    name: str,
+    measurements: Mapping[str, Sequence[Measurement]],
+    failed: Mapping[str, str],
+    since: Since,
 ) -> Verdict:
     case = job.plan.case
     measure = THRESHOLDS.get(name).measure
     if measure in failed:
         return blank_verdict(case, name, Status.ERROR, failed[measure])
     if measure in measurements:
-        return worst_of([judge_threshold(job, name, one) for one in measurements[measure]])
+        return worst_of([judge_threshold(job, name, one, since) for one in measurements[measure]])
     if MEASURES.get(measure).bench and not job.options.bench:
         return blank_verdict(case, name, Status.SKIP, f"{name} is measured with --bench only")
     why = f"measure: '{name}' needs samples to run the model on; give `data` or `inputs`"
     return blank_verdict(case, name, Status.ERROR, why)
 
 
-def judge_threshold(job: Job, name: str, measurement: Measurement) -> Verdict:
+def judge_threshold(job: Job, name: str, measurement: Measurement, since: Since) -> Verdict:
     """The verdict of one measurement on the threshold `name`, as the case and the run state it."""
+    ref = next(ref for ref in job.thresholds if ref.name == name)
     try:
-        return judge(next(ref for ref in job.thresholds if ref.name == name), measurement)
+        return since.verdict(ref, measurement) if ref.limit.earlier else judge(ref, measurement)
     except StageError as error:  # what was measured cannot be read so: that concerns this threshold only
         return blank_verdict(job.plan.case, name, Status.ERROR, str(error))
 

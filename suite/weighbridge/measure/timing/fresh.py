@@ -22,6 +22,7 @@ from typing import Any
 from weighbridge.contracts import ENGINES, Inputs, Weighing
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
+from weighbridge.measure.timing.tree import Tree
 
 LONGEST_S = 600
 WARM_RUNS = 3
@@ -40,7 +41,7 @@ class Start:
     empty_bytes: int
     """Resident once the engine is imported and nothing is opened."""
     peak_bytes: int
-    """Most ever resident while the model was opened and run."""
+    """Most ever resident while the model was opened and run, in the process and in all that it started."""
 
 
 def start(weighing: Weighing, artifact: Artifact, inputs: Inputs) -> Start:
@@ -81,16 +82,19 @@ def main() -> None:
     for package in engine.packages:
         importlib.import_module(package)
     imported = time.perf_counter()
+    tree = Tree()
     empty = _memory("VmRSS")
     _reset_peak()
-    opening = time.perf_counter()
-    session = engine.open(artifact, engine.options.model_validate(options))
-    opened = time.perf_counter()
-    session.run(inputs)
-    first = time.perf_counter()
-    for _ in range(WARM_RUNS):
+    with tree.watched():
+        opening = time.perf_counter()
+        session = engine.open(artifact, engine.options.model_validate(options))
+        opened = time.perf_counter()
         session.run(inputs)
-    seen = Start(imported - begin, opened - opening, first - opened, empty, _memory("VmHWM"))
+        first = time.perf_counter()
+        for _ in range(WARM_RUNS):
+            session.run(inputs)
+    peak = max(_memory("VmHWM"), tree.peak_bytes)
+    seen = Start(imported - begin, opened - opening, first - opened, empty, peak)
     Path(sys.argv[1]).write_text(json.dumps(vars(seen)))
 
 

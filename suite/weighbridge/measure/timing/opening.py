@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ another, in a page of its own or beside others."""
 
 @dataclass(frozen=True)
 class Side:
-    """A model and what opens it; plain enough to be sent to another process."""
+    """A model and what opens it; plain enough to be sent to another process. `name` is `baseline` or `candidate`."""
 
+    name: str
     engine: Engine
     artifact: Artifact
     options: Any
@@ -33,15 +35,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Opener:
-    """Opens the sides, in an order by the toss of a coin, and gives a call of each on the inputs."""
+    """Opens the sides, in an order by the toss of a coin, and gives a call of each, which takes its batches in turn."""
 
     sides: tuple[Side, ...]
-    inputs: Inputs
+    batches: tuple[Inputs, ...]
 
     @classmethod
-    def of(cls, weighing: Weighing, sides: Sequence[str], inputs: Inputs) -> Opener:
+    def of(cls, weighing: Weighing, sides: Sequence[str], batches: Sequence[Inputs]) -> Opener:
         """Of `baseline`, `candidate` or both."""
-        return cls(tuple(Side(*weighing.opening(side)) for side in sides), inputs)
+        return cls(tuple(Side(side, *weighing.opening(side)) for side in sides), tuple(batches))
 
     def __call__(self, seed: int) -> Opened:
         draw = np.random.default_rng(seed)
@@ -49,5 +51,11 @@ class Opener:
         for side in draw.permutation(len(self.sides)):
             sizes = 2.0 ** draw.uniform(SMALLEST, LARGEST, draw.integers(1, PADS + 1))
             held += [np.ones(int(size), np.uint8) for size in sizes]
-            calls[int(side)] = self.sides[side].open().bind(self.inputs)
+            calls[int(side)] = in_turn(self.sides[side].open(), self.batches)
         return Opened([calls[side] for side in sorted(calls)], held)
+
+
+def in_turn(session: Session, batches: Sequence[Inputs]) -> Call:
+    """A call that runs the next of the batches each time."""
+    calls = cycle([session.bind(batch) for batch in batches])
+    return lambda: next(calls)()

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Generic
 
-from weighbridge.contracts import Inputs, Weighing
+from weighbridge.contracts import Weighing
 from weighbridge.core.errors import StageError
+from weighbridge.measure.timing.anew import check_answers_anew, check_batch
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.fresh import in_fresh_process
 from weighbridge.measure.timing.gauge import gauge_for
@@ -36,11 +37,18 @@ class Sampler(Generic[L]):
 
     @classmethod
     def of(
-        cls, take: Callable[..., L], weighing: Weighing, sides: Sequence[str], inputs: Inputs, budget_s: float
+        cls, take: Callable[..., L], weighing: Weighing, sides: Sequence[str], batch: int, budget_s: float
     ) -> Sampler[L]:
-        """Of `baseline`, `candidate` or both."""
-        threads = weighing.engine_options.threads
-        return cls(take, Opener.of(weighing, sides, inputs), threads, weighing.precedence, budget_s)
+        """Of `baseline`, `candidate` or both, on batches of so many samples.
+
+        Raises `StageError` for one that would compute more samples than those, or keeps its answers.
+        """
+        opener = Opener.of(weighing, sides, weighing.data.turns(batch))
+        for side in opener.sides:
+            session = side.open()
+            check_batch(side.name, session, opener.batches[0])
+            check_answers_anew(side.name, session, opener.batches, budget_s)
+        return cls(take, opener, weighing.engine_options.threads, weighing.precedence, budget_s)
 
     def here(self, seed: int, known_s: Sequence[float] | None, best: float | None = None) -> L:
         """`best` is the gauge's, where another process knows it."""

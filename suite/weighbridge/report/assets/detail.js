@@ -4,7 +4,7 @@ const LAYERS_AT_FIRST = 12;
 function detail(row) {
   const message = row.message && h('section', { class: 'wide' },
     h('p', { class: `message s-${row.status}` }, h('span', {}, [row.stage ? `${row.stage}: ` : '', row.message])));
-  const panel = h('div', { class: 'panel' }, message, verdictSection(row), errorSection(row), stepSection(row), noteSection(row),
+  const panel = h('div', { class: 'panel' }, message, verdictSection(row), sinceSection(row), errorSection(row), stepSection(row), noteSection(row),
     flipSections(row), speedSections(row), layerSections(row),
     row.left_out && h('p', { class: 'note wide' }, 'Layers and samples of this case are left out, so that a report of so many opens; a run of this case alone has them.'));
   panel.childNodes.forEach((section) => REACHED.observe(section));
@@ -34,6 +34,16 @@ function verdictSection(row) {
     h('thead', {}, h('tr', {}, headCell(''), headCell('threshold'), headCell('measured', 'num'), headCell('limit', 'num'),
       headCell('', 'roomy'))),
     h('tbody', {}, row.verdicts.map(line))));
+}
+
+// Every quantity as an earlier run had it, where one was named.
+function sinceSection({ against }) {
+  if (!against) return null;
+  return h('section', {}, h('h3', {}, `Against ${against.title}`), h('table', {},
+    h('thead', {}, h('tr', {}, h('th', {}, ''), h('th', { class: 'num' }, 'then'), h('th', { class: 'num' }, 'now'), h('th', {}, ''))),
+    h('tbody', {}, against.changes.map((one) => h('tr', {}, h('td', {}, title(one.quantity)), h('td', { class: 'num' }, show(one.before, one.unit)),
+      h('td', { class: 'num' }, show(one.now, one.unit)),
+      h('td', {}, one.before === one.now ? 'the same' : one.clear ? 'changed' : 'within its uncertainty'))))));
 }
 
 // The output error that each layer causes alone, worst first.
@@ -79,7 +89,7 @@ function speedSections(row) {
       const times = relative && isNumber(one.details.baseline_ms)
         && `${show(one.details.baseline_ms, 'ms')} before, ${show(one.details.candidate_ms, 'ms')} after`;
       return h('section', {}, h('h3', {}, `${title(name)} samples${relative ? ': baseline over candidate' : ''}`),
-        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? limits(verdict.limit) : [], relative ? 'ratio' : one.unit),
+        speedSamples(one.details, one.candidate, one.details.interval || verdict?.interval, verdict ? boundsOfOwn(row, verdict) : [], relative ? 'ratio' : one.unit),
         times && h('p', { class: 'note' }, times),
         isNumber(one.details.loads) && h('p', { class: 'note' }, loadsInWords(one.details)));
     });

@@ -41,6 +41,10 @@ const SIGNS = { min: '≥', max: '≤', equals: '=' };
 const limits = (limit) => Object.keys(SIGNS).filter((side) => isNumber(limit?.[side])).map((side) => ({ side, value: limit[side] }));
 const showBound = ({ side, value }, unit) => `${SIGNS[side]}\u00a0${show(value, unit)}`;
 
+// Those that speak of the numbers of this run: a limit against an earlier one is on another scale. A speedup may be against
+// an engine, which is none.
+const boundsOfOwn = (row, { threshold, limit }) => (limit?.against && (row.against || threshold !== 'speedup') ? [] : limits(limit));
+
 // A limit in words: its bounds in the unit of what they bound, then the threshold's options.
 function showLimit(limit, unit) {
   const option = ([key, value]) => (key in SIGNS || value === null || value === false || value === undefined ? ''
@@ -64,7 +68,7 @@ class Quantity {
   // The limits that bound this quantity in a row: its own, and those a relative threshold implies.
   limitsIn(row) {
     const before = this.baseline(row);
-    return (row.verdicts || []).flatMap((verdict) => limits(verdict.limit).map(({ side, value }) => {
+    return (row.verdicts || []).flatMap((verdict) => boundsOfOwn(row, verdict).map(({ side, value }) => {
       const from = verdict.threshold;
       if (from === this.name) return { side, value, from };
       if (this.kind !== 'measurement' || !isNumber(before)) return null;

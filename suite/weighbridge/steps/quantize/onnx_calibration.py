@@ -1,55 +1,51 @@
-"""The calibration split as ONNX Runtime's calibrators read it."""
+"""The range of every activation that a static quantizer may ask for, learned in one reading of the calibration split."""
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Array, Context
+from weighbridge.core.batches import count, take
 from weighbridge.formats.onnx_file import write_onnx
-from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.calibration import MOST, Calibration
+from weighbridge.steps.quantize.onnx_histogram import Histogram
+from weighbridge.steps.quantize.onnx_ranges import COUNTED, chosen_range
+
+if TYPE_CHECKING:
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+BYTES = 16 * 2**20
+"""Of the activations of one call."""
+FLOATS = ("tensor(float)", "tensor(float16)")
+_SAY_EVERY_S = 5.0
 
 
-class CalibrationReader:
-    """ONNX Runtime's `CalibrationDataReader` over the calibration split: each sample is read once.
+def learn_ranges(
+    source: Path, path: Path, context: Context, samples: int, method: str, levels: int, symmetric: bool
+) -> None:
+    """Write the range of every float tensor of `source` that may be quantized to `path`, as ONNX Runtime reads them.
 
-    A histogram calibrator asks by ranges, whose number it takes from `len`. A range is one batch here, and the last
-    one whatever is left, since not every data source tells its length beforehand.
+    Raises `StageError` where the samples do not go through the model, or hold NaN.
     """
+    import numpy as np
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData, save_tensors_data
 
-    _feeds: Iterator[dict[str, Array]]
-
-    def __init__(self, context: Context, model: Path, samples: int) -> None:
-        from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-        from weighbridge.engines.sequences import SteppedSession
-
-        layout, step = context.data.layout, OnnxRuntimeSession(str(model))
-        session = SteppedSession(step) if layout.sequence else step
-        batches, least = Calibration(context, samples, step.fixed_batch(layout.axes)).batches()
-        feeds = (feed for batch in batches for feed in session.feeds(batch))
-        if layout.sequence:  # as many feeds as steps, which only reading tells
-            least = None
-        if least is None:
-            known = list(feeds)
-            self._feeds, self._length = iter(known), len(known)
-        else:
-            self._feeds, self._length = feeds, least
-        self._left: float = math.inf
-
-    def __len__(self) -> int:
-        return self._length
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        self._left = 1 if end_index < self._length else math.inf
-
-    def get_next(self) -> dict[str, Array] | None:
-        if not self._left:
-            return None
-        self._left -= 1
-        return next(self._feeds, None)
+    seen: dict[str, Histogram] = {}
+    types: dict[str, Any] = {}
+    for found in _activations(source, context, samples):
+        for name, values in found.items():
+            seen.setdefault(name, Histogram(counted=method in COUNTED)).add(values)
+            types[name] = values.dtype
+    ranges = {
+        name: tuple(np.array(end, dtype=types[name]) for end in chosen_range(method, each, levels, symmetric))
+        for name, each in seen.items()
+    }
+    # Whatever the method was, what the file holds is the two ends of a range.
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, ranges), path)
 
 
 def try_samples(proto: Any, context: Context) -> None:
@@ -65,3 +61,69 @@ def try_samples(proto: Any, context: Context) -> None:
     session = SteppedSession(step) if layout.sequence else step
     fixed = step.fixed_batch(layout.axes)
     session.run(next(iter(Calibration(context, fixed or 1, fixed))))
+
+
+def _activations(source: Path, context: Context, samples: int) -> Iterator[dict[str, Array]]:
+    """Every float tensor by its name, for a few samples at a time: as many as `BYTES` hold."""
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+    model = OnnxRuntimeSession(str(source))
+    watched, names = _watched(source)
+    inputs = [name for name, value in model.inputs.items() if value.type in FLOATS]
+    done, said = 0, time.monotonic()
+    size = 1
+    fixed = model.fixed_batch(context.data.layout.axes)
+    for batch in Calibration(context, samples, fixed):
+        start = 0
+        while start < count(batch):
+            part = batch if fixed else take(batch, slice(start, start + size))
+            start += count(part)
+            most = 0
+            for feed in _feeds(model, part, context.data.layout.sequence):
+                values = dict(zip(names, watched.run(names, feed), strict=True))
+                most = max(most, sum(value.nbytes for value in values.values()))
+                yield values | {name: feed[name] for name in inputs}
+            size = max(1, min(MOST, BYTES * count(part) // max(most, 1)))
+        done += count(batch)
+        if time.monotonic() - said > _SAY_EVERY_S:
+            context.say(f"calibration: {done} of {samples} samples")
+            said = time.monotonic()
+
+
+def _feeds(model: OnnxRuntimeSession, batch: Any, sequence: bool) -> Iterator[dict[str, Array]]:
+    from weighbridge.engines.sequences import SteppedSession
+
+    yield from SteppedSession(model).feeds(batch) if sequence else model.feeds(batch)
+
+
+def _watched(source: Path) -> tuple[Any, Sequence[str]]:
+    """A session that gives what the quantizable nodes of the main graph read and write, and the names of the floats.
+
+    Nothing is fused in it, or there would be no such tensors. External data stays where it is, beside the source.
+    """
+    import onnx
+    import onnxruntime as ort
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    proto = onnx.load(source, load_external_data=False)
+    graph, kinds = proto.graph, {*QDQRegistry, *QLinearOpsRegistry}
+    nodes = [node for node in graph.node if node.op_type in kinds]
+    outputs = {value.name for value in graph.output}
+    computed = {name for node in graph.node for name in node.output if node.op_type != "Constant"}
+    touched = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
+    added = [name for name in touched if name and name in computed - outputs]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in added)
+    wanted = {*added, *(outputs & touched.keys())}
+    path = source.with_name(f"{source.stem}.watched.onnx")
+    path.write_bytes(proto.SerializeToString())
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    finally:
+        path.unlink()
+    return session, [
+        value.name for value in session.get_outputs() if value.type in FLOATS and value.name in wanted
+    ]

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import data_file
-from weighbridge.steps.quantize.onnx_calibration import CalibrationReader, try_samples
+from weighbridge.steps.quantize.onnx_calibration import learn_ranges, try_samples
 from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, part_grouped_biases
 from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
 from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
+from weighbridge.steps.quantize.onnx_ranges import ENTROPY_IS
 from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
 from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, watched
 
-_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
-
 
 class StaticOptions(WeightOptions):
+    worth_trying: ClassVar = ("mse", "percentile", "minmax")
+    """Calibrations that give other ranges, which advice may name."""
     activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
         "uint8", description="uint8 is the fast one on x86."
     )
-    calibration: Literal["minmax", "entropy", "percentile"] = Field(
-        "minmax", description="How a range is taken of the activations that were seen."
+    calibration: Literal["minmax", "entropy", "percentile", "mse"] = Field(
+        "minmax",
+        description="How a range is taken of the activations that were seen: all of it (minmax and entropy), 99.999 % of "
+        "the magnitudes, or what has the least mean squared error.",
     )
     samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
     symmetric_activations: bool = Field(False, description="Ranges around zero, for int8 activations.")
@@ -59,19 +62,23 @@ class Static:
         return stacked(model) | unfit
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         options = self.options
-        extra: dict[str, Any] = {"ActivationSymmetric": options.symmetric_activations}
-        if (
-            options.calibration != "minmax"
-        ):  # histograms keep every activation; batch by batch they are let go
-            extra["CalibStridedMinMax"] = 1
-        known = self.ranges is not None and self.ranges.exists()
+        ranges = self.ranges or source.with_name("ranges.json")
+        if not ranges.exists():
+            learn_ranges(
+                source,
+                ranges,
+                self.context,
+                options.samples,
+                options.calibration,
+                levels=2**16 if options.activations.endswith("16") else 2**8,
+                symmetric=options.symmetric_activations,
+            )
         quantize_static(
             source,
             target,
-            None if known else CalibrationReader(self.context, source, options.samples),
             quant_format=QuantFormat.QDQ,
             per_channel=options.per_channel is not False,
             reduce_range=options.reduce_range,
@@ -79,9 +86,8 @@ class Static:
             weight_type=QuantType[TYPES[options.weights]],
             nodes_to_quantize=list(nodes),
             use_external_data_format=data_file(source).exists(),
-            calibrate_method=CalibrationMethod[_METHODS[options.calibration]],
-            extra_options=extra,
-            calibration_cache_path=self.ranges,
+            extra_options={"ActivationSymmetric": options.symmetric_activations},
+            calibration_cache_path=ranges,
         )
 
 
@@ -95,11 +101,12 @@ def static_mode(options: StaticOptions) -> Mode:
 def static(model: Model, options: StaticOptions, context: Context) -> Model:
     """Weights and activations quantized by ranges seen in calibration. Raises `StageError`, see `onnx_steps.quantized`."""
     try:
-        return quantized(static_mode(options), model, options, context, Static(options, context))
+        made = quantized(static_mode(options), model, options, context, Static(options, context))
     except StageError as error:
         if error.step:  # no way of preparation worked: is it the data?
             try_samples(model.value, context)
         raise
+    return replace(made, notes=(*made.notes, ENTROPY_IS)) if options.calibration == "entropy" else made
 
 
 def static_scheme(options: StaticOptions) -> Promise:

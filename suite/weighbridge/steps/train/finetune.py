@@ -45,7 +45,7 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
 
     torch.manual_seed(context.seed)
     module = working_copy(model, "finetune", kinds=("mask", "hook")).train()
-    loss_function = _loss(options.loss, context)
+    loss_function = loss_of(options.loss, context)
     split = context.data.split("train")
     masks = _pruned(module, model.source.get("zeros", {}))
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
@@ -60,8 +60,8 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
                 if targets is None:
                     raise StageError("finetune", "the train split has no targets")
                 with _explained(options, inputs):
-                    outputs = _forward(module, inputs)
-                    loss = loss_function(outputs, _wanted(targets, options.loss, module))
+                    outputs = forward(module, inputs)
+                    loss = loss_function(outputs, wanted(targets, options.loss, module))
                 if not torch.isfinite(loss):
                     raise StageError(
                         "finetune", f"the loss became {loss.item()} in epoch {epoch + 1}; {_why(inputs)}"
@@ -96,14 +96,15 @@ def _pruned(
     return found
 
 
-def _forward(module: Any, inputs: Inputs) -> Any:
+def forward(module: Any, inputs: Inputs) -> Any:
+    """What the module gives for a batch, with its gradients."""
     from weighbridge.engines.torch_eager import float_type, to_tensors
 
     tensors = to_tensors(inputs, floats=float_type(module))
     return module(**tensors) if isinstance(tensors, dict) else module(*tensors)
 
 
-def _wanted(targets: Array, loss: str, module: Any) -> Any:
+def wanted(targets: Array, loss: str, module: Any) -> Any:
     """Targets in the type that a loss takes: class numbers in 64 bits, other numbers in the module's type."""
     import torch
 
@@ -142,7 +143,8 @@ def _explained(options: FinetuneOptions, inputs: Inputs) -> Iterator[None]:
         ) from error
 
 
-def _loss(name: str, context: Context) -> Callable[[Any, Any], Any]:
+def loss_of(name: str, context: Context) -> Callable[[Any, Any], Any]:
+    """`cross_entropy` and `mse` of the first output, or the user's own; raises `StageError` where that is not found."""
     import torch
 
     from weighbridge.engines.torch_eager import leaves

@@ -1,0 +1,100 @@
+"""Whether a call does the work that is timed: as many samples as asked, and each anew.
+
+A model that keeps its answers by their inputs is fast only where inputs repeat, which they do while timing and not in use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from weighbridge.contracts import Inputs, Session
+from weighbridge.core.arrays import Array
+from weighbridge.core.batches import count, items, rebuilt, take
+from weighbridge.core.errors import StageError
+from weighbridge.core.sessions import FixedBatch
+from weighbridge.core.units import show
+from weighbridge.measure.timing.clock import Call
+
+TIMES = 3
+"""So many times faster than any new input no seen one is answered, by caches and branch predictors alone."""
+TRIALS = 3
+"""All of them must agree: a neighbour's load slows one, and what a library prepares at its first calls another."""
+SHARE = 1 / 20
+"""Of the budget, the longest that a trial should take."""
+
+
+def check_batch(name: str, session: Session, batch: Inputs) -> None:
+    """Raises `StageError` where the file of `name` is of a larger batch, which a smaller one would be filled up to."""
+    filled = session.filled(batch) if isinstance(session, FixedBatch) else 0
+    if filled:
+        asked = count(batch)
+        raise StageError(
+            "measure",
+            f"the {name} was exported for a fixed batch, so that {filled} samples are computed beside the {asked} that "
+            f"would be timed; write `batch: {asked + filled}`, or a multiple of the file's batch",
+        )
+
+
+def check_answers_anew(name: str, session: Session, batches: Sequence[Inputs], budget_s: float) -> None:
+    """Raises `StageError` where batches that were seen before are answered much faster than new ones.
+
+    New ones are mixed of the elements of two of `batches`, so that no earlier measurement has shown them. Nothing is asked
+    of a model that does not run on mixtures.
+    """
+    longest_s = SHARE * budget_s
+    warm = session.bind(batches[0])
+    call_s = _seconds(warm)
+    if call_s < longest_s:  # what a library prepares at its first call is no part of the next
+        call_s = _seconds(warm)
+    several = max(1, min(len(batches), int(longest_s / (2 * call_s))))
+    faster = []
+    for trial in range(TRIALS):
+        try:
+            faster.append(_times_faster(session, _mixed(batches, several, trial)))
+        except Exception:  # whatever an engine raises on inputs that mean nothing
+            return
+        if faster[-1] < TIMES:
+            return
+    raise StageError(
+        "measure",
+        f"the {name} answers inputs that it has seen {show(min(faster), 'ratio')} faster than new ones: it keeps its "
+        "answers, so that timing it would not tell how fast it is in use",
+    )
+
+
+def _times_faster(session: Session, batches: Sequence[Inputs]) -> float:
+    """The fastest call on a new batch over the median call when they come for the second time."""
+    calls = [session.bind(batch) for batch in batches]
+    new = [_seconds(call) for call in calls]
+    seen = [_seconds(call) for call in calls]
+    return min(new) / float(np.median(seen))
+
+
+def _seconds(call: Call) -> float:
+    begin = time.perf_counter_ns()
+    call()
+    return max(time.perf_counter_ns() - begin, 1) / 1e9
+
+
+def _mixed(batches: Sequence[Inputs], several: int, seed: int) -> list[Inputs]:
+    """Of two batches each, the samples of one turned; whole numbers only where there is nothing else, since lengths and
+    offsets mix badly.
+    """
+    turned = np.roll(np.arange(count(batches[0])), 1)
+    random = np.random.default_rng([seed, 5])
+    floats = any(array.dtype.kind == "f" for _, array, _ in items(batches[0]))
+
+    def mix(one: Inputs, other: Inputs) -> Inputs:
+        def elements(name: str, array: Array, axis: int | None) -> Array:
+            if floats and array.dtype.kind != "f":
+                return array
+            beside = other[name] if isinstance(other, dict) else other[int(name)]
+            return np.where(random.random(array.shape) < 0.5, array, beside)
+
+        return rebuilt(one, elements)
+
+    others = [take(batch, turned) for batch in batches]
+    return [mix(batches[index], others[(index + 1) % len(batches)]) for index in range(several)]

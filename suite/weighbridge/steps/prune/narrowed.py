@@ -1,0 +1,203 @@
+"""What went when channels were removed, and whether the smaller module computes what the original does without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.core.errors import StageError, first_line
+from weighbridge.engines.torch_eager import float_type, leaves
+from weighbridge.steps.train.finetune import forward
+
+if TYPE_CHECKING:
+    import torch
+
+ALIKE_DB = 60.0
+"""Of the differences between samples: rounding in another order leaves more than this, another weight less."""
+_LISTED = 6
+
+
+class Narrowed:
+    """The channels that were removed, by the layer that had them or read them, numbered as in the original."""
+
+    def __init__(self, names: Mapping[Any, str]) -> None:
+        self._names = names
+        self._before: dict[str, tuple[int, int]] = {}
+        self._left: dict[tuple[str, bool], list[int]] = {}
+        self._norms: dict[str, None] = {}
+        self._layers: dict[str, Any] = {}
+        self.widths: dict[str, tuple[int, int]] = {}
+        """Output channels before and after, of each layer that lost some."""
+
+    def remember(self, group: Sequence[tuple[Any, bool, Sequence[int]]]) -> None:
+        """Each layer of a group that is about to be pruned, whether its outputs or its inputs are, and which of them."""
+        import torch
+
+        for layer, outputs, rows in group:
+            name = self._names.get(layer)
+            if name is None:  # an operator, or a parameter outside of layers
+                continue
+            if isinstance(layer, torch.nn.LayerNorm | torch.nn.GroupNorm):
+                self._norms[name] = None
+            if not isinstance(layer, torch.nn.Linear | torch.nn.modules.conv._ConvNd):
+                continue
+            self._layers[name] = layer
+            widths = self._before.setdefault(name, _widths(layer))
+            left = self._left.setdefault((name, outputs), list(range(widths[0 if outputs else 1])))
+            for row in sorted(rows, reverse=True):
+                del left[row]
+
+    def measure(self) -> None:
+        """Take down the widths, once everything is pruned."""
+        for name, layer in self._layers.items():
+            before, after = self._before[name][0], _widths(layer)[0]
+            if before != after:
+                self.widths[name] = before, after
+
+    def said(self) -> str:
+        shown = [f"{name} {before} → {after}" for name, (before, after) in self.widths.items()]
+        more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
+        text = f"channels removed: {', '.join(shown[:_LISTED])}{more}"
+        if self._norms:
+            text += (
+                f"; {', '.join(self._norms)} normalizes over what is left, so the outputs are not only those of the "
+                "channels that stay"
+            )
+        return text
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing looks at all channels together, so that those which stay are what they were."""
+        return not self._norms
+
+    def unread(self, original: torch.nn.Module) -> None:
+        """Set to zero, in `original`, every weight by which a removed channel is read."""
+        for (name, outputs), left in self._left.items():
+            layer: Any = original.get_submodule(name)
+            if not outputs and not _depthwise(layer):
+                gone = sorted(set(range(_widths(layer)[1])) - set(left))
+                _ignore(layer, gone)
+
+
+def compute_alike(
+    original: torch.nn.Module, smaller: torch.nn.Module, narrowed: Narrowed, samples: Any
+) -> None:
+    """Raise `StageError` naming the layer where `smaller` does not run, or gives other outputs than `original` does
+    when nobody reads the removed channels. Both are changed.
+
+    In 64 bits where the module runs in them, since answers may differ by little more than 32 bits round.
+    """
+    narrowed.unread(original)
+    expected, wanted = _run_precisely(original, samples)
+    smaller.to(wanted[0].dtype)
+    with _watched(smaller) as (found, running):
+        try:
+            given = leaves(forward(smaller, samples))
+        except Exception as error:  # the user's own forward
+            where = running[-1] if running else "the module"
+            raise StageError(
+                "prune",
+                f"'{where}' does not run with fewer channels ({type(error).__name__}: {first_line(error)}): it knows their "
+                "number from elsewhere, as attention with its heads in one matrix does; leave its layers to `exclude`",
+            ) from error
+    if not narrowed.exact or _alike(wanted, given):
+        return
+    where = next(
+        (
+            name
+            for name in found
+            if _same_shapes(expected.get(name), found[name]) and not _alike(expected[name], found[name])
+        ),
+        "the module itself",
+    )
+    raise StageError(
+        "prune",
+        f"'{where}' computes something else than the original with the removed channels unread: which channels belong "
+        "together cannot be told from its shapes; leave its layers to `exclude`",
+    )
+
+
+def _run_precisely(module: torch.nn.Module, samples: Any) -> tuple[dict[str, list[Any]], list[Any]]:
+    """What each layer gives, and the outputs."""
+    import torch
+
+    own = float_type(module)
+    with _watched(module) as (given, running):
+        try:
+            return given, leaves(forward(module.double(), samples))
+        except Exception:  # it converts to a type of its own somewhere
+            running.clear()
+            torch.nn.Module.to(module, own)
+            return given, leaves(forward(module, samples))
+
+
+@contextmanager
+def _watched(module: torch.nn.Module) -> Iterator[tuple[dict[str, list[torch.Tensor]], list[str]]]:
+    """What each layer gives, in the order of running, and the layers that are at work."""
+    given: dict[str, list[torch.Tensor]] = {}
+    running: list[str] = []
+
+    def ended(name: str, outputs: Any) -> None:
+        given[name] = leaves(outputs)
+        running.pop()
+
+    hooks = []
+    for name, layer in module.named_modules():
+        hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+        hooks.append(layer.register_forward_hook(lambda *each, name=name: ended(name, each[-1])))
+    try:
+        yield given, running
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _same_shapes(a: Sequence[torch.Tensor] | None, b: Sequence[torch.Tensor]) -> bool:
+    return a is not None and [each.shape for each in a] == [each.shape for each in b]
+
+
+def _alike(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> bool:
+    """By what differs from sample to sample: answers that are nearly the same for all would hide any difference."""
+    import torch
+
+    if not _same_shapes(a, b):
+        return False
+    for one, other in zip(a, b, strict=True):
+        if not one.is_floating_point() or not one.dim():
+            continue
+        signal = one.double().nan_to_num()
+        noise = (signal - other.double().nan_to_num()).square().sum()
+        rounding = 1e4 * torch.finfo(one.dtype).eps ** 2 * signal.square().sum()
+        told = (signal - signal.mean(0)).square().sum()
+        if noise > 10 ** (-ALIKE_DB / 10) * told + rounding:
+            return False
+    return True
+
+
+def _widths(layer: Any) -> tuple[int, int]:
+    """Output and input channels."""
+    if hasattr(layer, "out_features"):
+        return layer.out_features, layer.in_features
+    return layer.out_channels, layer.in_channels
+
+
+def _depthwise(layer: Any) -> bool:
+    """Whether each channel only goes through, to be read by a later layer."""
+    groups = getattr(layer, "groups", 1)
+    return bool(groups > 1 and groups == layer.in_channels)
+
+
+def _ignore(layer: Any, channels: Sequence[int]) -> None:
+    """Let the layer read nothing of these input channels."""
+    import torch
+
+    groups, weight = getattr(layer, "groups", 1), layer.weight
+    with torch.no_grad():
+        if getattr(layer, "transposed", False):
+            weight[list(channels)] = 0
+            return
+        rows, columns = weight.shape[0] // groups, weight.shape[1]
+        for channel in channels:
+            group, column = divmod(channel, columns)
+            weight[group * rows : (group + 1) * rows, column] = 0

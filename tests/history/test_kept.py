@@ -1,0 +1,220 @@
+"""A history keeps every run, whatever happens to its file and to whoever writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.history.histories import CASE, FIRST, report, row
+from tests.projects import report_of
+
+from weighbridge.cli.main import main
+from weighbridge.core.errors import UsageError
+from weighbridge.core.urls import without_password
+from weighbridge.history.history import History
+
+Project = Callable[..., Path]
+NOT_MUCH = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: model.py:splits
+recipe: [{prune: l1_unstructured, amount: 0.1}]
+thresholds: {accuracy_drop: 0.5}
+"""
+
+
+def kept(folder: Path) -> History:
+    return History(str(folder / ".weighbridge" / "history.sqlite"))
+
+
+def test_a_run_is_kept_with_what_it_was_of(project: Project, pytester: pytest.Pytester) -> None:
+    folder = project(net=NOT_MUCH)
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", "-C", str(pytester.path)]
+    for words in (["init", "-qb", "trunk"], ["add", "cases"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    pytester.runpytest_inprocess()
+    (folder / "net.yaml").write_text(NOT_MUCH + "seed: 3\n")
+    pytester.runpytest_inprocess()
+    first, second = kept(pytester.path).of_case("cases/net.yaml::net", 10)
+    assert (first.branch, first.dirty, second.dirty) == ("trunk", False, True)
+    assert first.commit == second.commit == report_of(pytester.path)["commit"]
+    assert first.machine == report_of(pytester.path)["machine_class"] != ""
+    assert first.status == "pass"
+    assert first.verdicts[0]["limit"] == {"max": 0.5}
+    row = report_of(pytester.path)["rows"][0]
+    assert first.measurements["accuracy"].candidate == row["measurements"]["accuracy"]["candidate"]
+
+
+def test_what_is_kept_is_small(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    history.keep(report(1, row(ratio=1.5, samples=5000)))
+    (past,) = history.of_case(CASE, 1)
+    assert past.measurements["speed"].details["interval"] == [1.5 * 0.99, 1.5 * 1.01]
+    assert "ratios" not in past.measurements["speed"].details
+    assert "by_sample" not in past.measurements["accuracy"].details
+    assert past.measurements["size"].details["candidate"] == {"file": 10_000, "weights": 9_500}
+
+
+def test_rows_come_in_the_order_of_time_whatever_the_order_of_keeping(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    for number in (3, 1, 2):
+        history.keep(report(number, row(size=number)))
+    assert [past.measurements["size"].candidate for past in history.of_case(CASE, 10)] == [1, 2, 3]
+    assert [past.measurements["size"].candidate for past in history.of_case(CASE, 2)] == [2, 3]
+
+
+def test_a_run_is_kept_once(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    assert [history.keep(report(1)), history.keep(report(1))] == [1, 0]
+    assert len(history.runs(10)) == 1
+
+
+def test_a_case_that_did_not_run_leaves_no_gap(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    assert history.keep(report(1, {**row(status="unmeasured"), "measurements": {}})) == 0
+    assert history.keep(report(2, {**row(status="error"), "measurements": {}})) == 1
+
+
+@pytest.mark.parametrize("how", ["option", "ini"])
+def test_it_can_be_placed_elsewhere_and_switched_off(
+    how: str, project: Project, pytester: pytest.Pytester
+) -> None:
+    project(net=NOT_MUCH)
+    place = pytester.path / "mine.sqlite"
+
+    def run(text: str) -> None:
+        if how == "option":
+            pytester.runpytest_inprocess(f"--history={text}")
+        else:
+            pytester.makeini(f"[pytest]\nweighbridge_history = {text}\n")
+            pytester.runpytest_inprocess()
+
+    run("off")
+    assert not (pytester.path / ".weighbridge/history.sqlite").exists()
+    run("mine.sqlite")
+    assert place.is_file()
+    assert not (pytester.path / ".weighbridge/history.sqlite").exists()
+
+
+def test_the_stores_clearing_leaves_it(project: Project, pytester: pytest.Pytester) -> None:
+    project(net=NOT_MUCH)
+    pytester.runpytest_inprocess()
+    assert main(["cache", "clear"]) == 0
+    assert len(kept(pytester.path).runs(10)) == 1
+
+
+def test_many_write_at_the_same_time(tmp_path: Path) -> None:
+    place = str(tmp_path / "h.sqlite")
+    numbers = range(24)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: History(place).keep(report(number)), numbers))
+    assert len(History(place).runs(100)) == len(numbers)
+
+
+def test_a_writer_that_is_killed_leaves_whole_runs(tmp_path: Path) -> None:
+    """Killed at any moment, most of them inside of a transaction of 300 rows."""
+    place = tmp_path / "h.sqlite"
+    code = (
+        "import sys; from itertools import count; from tests.history.histories import report, row\n"
+        "from weighbridge.history.history import History\n"
+        "history = History(sys.argv[1])\n"
+        "for number in count(int(sys.argv[2])):\n"
+        "    history.keep(report(number, *(row(f'cases/a.yaml::{index}') for index in range(300))))\n"
+        "    print(number, flush=True)\n"
+    )
+    for start in (0, 1000, 2000):
+        command = [sys.executable, "-c", code, str(place), str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.013)
+            os.kill(writer.pid, signal.SIGKILL)
+    said: list[str] = []
+    history = History(str(place), said.append)
+    assert history.keep(report(9000)) == 1
+    assert said == []
+    runs = history.runs(10_000)
+    assert len(runs) > 3
+    assert {sum(run.counts.values()) for run in runs} == {1, 300}
+
+
+def test_a_damaged_file_is_said_and_set_aside(project: Project, pytester: pytest.Pytester) -> None:
+    project(net=NOT_MUCH)
+    place = pytester.path / ".weighbridge" / "history.sqlite"
+    place.parent.mkdir()
+    History(str(place)).keep(report(1, *(row(f"cases/a.yaml::{index}") for index in range(200))))
+    raw = bytearray(place.read_bytes())
+    raw[4096 * 3 : 4096 * 5] = b"x" * 8192
+    place.write_bytes(raw)
+    with pytest.raises(UsageError, match=r"is damaged .*the next run sets it aside"):
+        kept(pytester.path).of_case("cases/a.yaml::1", 5)
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*history.sqlite was damaged (*): it is now history.sqlite.damaged-*"])
+    (aside,) = place.parent.glob("history.sqlite.damaged-*")
+    assert aside.read_bytes() == bytes(raw)
+    assert len(kept(pytester.path).runs(10)) == 1
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(project: Project, pytester: pytest.Pytester) -> None:
+    project(net=NOT_MUCH)
+    place = pytester.path / "newer.sqlite"
+    History(str(place)).keep(report(1))
+    with sqlite3.connect(place) as connection:
+        connection.execute("UPDATE weighbridge_schema SET version = 7")
+    result = pytester.runpytest_inprocess("--history=newer.sqlite")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*was not kept: *newer.sqlite is a history of schema 7, and this version of Weighbridge knows 1*"]
+    )
+    with pytest.raises(UsageError, match="schema 7"):
+        History(str(place)).runs(1)
+    with sqlite3.connect(place) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM weighbridge_runs").fetchone() == (1,)
+
+
+def test_nobody_elses_file_is_touched(tmp_path: Path) -> None:
+    other, notes = tmp_path / "other.sqlite", tmp_path / "notes.yaml"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    notes.write_text("model: {onnx: a.onnx}\n")
+    with pytest.raises(UsageError, match=r"another program's database .*customers"):
+        History(str(other)).keep(report(1))
+    with pytest.raises(UsageError, match="is no SQLite file"):
+        History(str(notes)).keep(report(1))
+    assert notes.read_text() == "model: {onnx: a.onnx}\n"
+    assert sorted(path.name for path in tmp_path.glob("*damaged*")) == []
+
+
+def test_what_is_no_text_everywhere_is_kept_all_the_same(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    odd = "cases/\udcff\0.yaml::net"
+    history.keep(report(1, row(odd), branch="\udcff"))
+    assert len(history.of_case(odd, 1)) == 1
+
+
+def test_no_password_is_in_a_report(
+    project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(net=NOT_MUCH)
+    url = "postgresql://ann:secret@localhost/x?password=secret"
+    monkeypatch.setattr(sys, "argv", ["pytest", f"--history={url}"])
+    pytester.runpytest_inprocess("--history=off")
+    assert "secret" not in json.dumps(report_of(pytester.path))
+    assert without_password(url) == "postgresql://ann:***@localhost/x?password=***"
+
+
+def test_machines_of_a_kind_can_be_named(project: Project, pytester: pytest.Pytester) -> None:
+    project(net=NOT_MUCH)
+    pytester.makeini("[pytest]\nweighbridge_machine = ci-large\n")
+    pytester.runpytest_inprocess()
+    (past,) = kept(pytester.path).of_case("cases/net.yaml::net", 5)
+    assert past.machine == "ci-large" != FIRST

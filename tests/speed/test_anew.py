@@ -1,0 +1,142 @@
+"""A model is timed on inputs that change, and one that keeps its answers is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models import write_mlp
+
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, Weighing
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
+from weighbridge.measure.latency import LatencyLimit
+from weighbridge.measure.speed import SpeedupLimit
+from weighbridge.measure.timing.anew import check_answers_anew
+from weighbridge.measure.timing.opening import in_turn
+
+torch = pytest.importorskip("torch")
+
+MODEL = """
+import torch
+
+KEPT = {}
+
+
+class Slow(torch.nn.Linear):
+    def forward(self, x):
+        for _ in range(20):
+            y = super().forward(x)
+        return y
+
+
+class Kept(Slow):
+    def forward(self, x):
+        key = x.numpy().tobytes()
+        if key not in KEPT:
+            KEPT[key] = super().forward(x)
+        return KEPT[key]
+
+
+def slow():
+    return Slow(512, 512)
+
+
+def kept():
+    return Kept(512, 512)
+"""
+
+
+@pytest.fixture
+def weighing(tmp_path: Path) -> Callable[..., Weighing]:
+    (tmp_path / "model.py").write_text(MODEL)
+    engine = ENGINES.get("torch")
+
+    def made(name: str) -> Weighing:
+        own = FORMATS.get("torch")
+        sides = [
+            own.save(own.load(f"model.py:{one}", None, tmp_path), tmp_path, one) for one in (name, "slow")
+        ]
+        return Weighing(sides[0], sides[1], engine, engine.options(), Data(shapes=((512,),)), None)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("speed", SpeedupLimit(min=2)), ("latency", LatencyLimit(max=1))]
+)
+def test_answers_that_are_kept_are_no_speed(weighing: Any, name: str, limit: Any) -> None:
+    with pytest.raises(
+        StageError, match=r"the candidate answers inputs that it has seen .*x faster than new ones"
+    ):
+        MEASURES.get(name).run(replace(weighing("kept"), limits=(limit,)))
+
+
+def test_answers_that_are_kept_are_seen_where_memory_allows_one_batch(
+    weighing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.core.data.TURNS_BYTES", 1)
+    limits = (LatencyLimit(max=1, batch=4),)
+    with pytest.raises(StageError, match="answers inputs that it has seen"):
+        MEASURES.get("latency").run(replace(weighing("kept"), limits=limits))
+
+
+def test_a_model_that_computes_is_timed(weighing: Any) -> None:
+    limit = LatencyLimit(max=1000, budget=0.3)
+    assert MEASURES.get("latency").run(replace(weighing("slow"), limits=(limit,))).candidate > 0
+
+
+class Recorded:
+    """A session that notes the first number of each batch it is called with."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def bind(self, inputs: Any) -> Callable[[], object]:
+        if inputs[0].dtype.kind == "i" and (np.diff(inputs[0]) < 0).any():
+            raise ValueError("offsets go up")
+        return lambda: self.seen.append(float(inputs[0].flat[0]))
+
+
+def test_the_batches_of_the_test_split_come_in_turn() -> None:
+    data = Data({"test": (np.arange(20, dtype=np.float32)[:, None], None)})
+    session = Recorded()
+    call = in_turn(session, data.turns(2))
+    for _ in range(9):
+        call()
+    assert session.seen == [0, 2, 4, 6, 8, 10, 12, 14, 0]
+
+
+def test_few_samples_come_again() -> None:
+    assert [batch[0].ravel().tolist() for batch in Data({"test": (np.eye(3, 1), None)}).turns(2)][:3] == [
+        [1, 0], [0, 1], [0, 0],
+    ]  # fmt: skip
+
+
+def test_a_model_that_takes_no_mixture_is_not_asked() -> None:
+    rising = tuple((np.arange(8)[None] * size,) for size in (1, 50))
+    check_answers_anew("candidate", Recorded(), rising, 10)
+
+
+def test_a_fixed_batch_is_timed_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """found/a09: as many samples on either side. One weight file at a batch of 8 is no slower than itself."""
+    engine = ENGINES.get("onnxruntime")
+    small, large = (write_mlp(tmp_path / f"{batch}.onnx", 64, batch=batch) for batch in ("n", 8))
+    weighing = Weighing(small, large, engine, engine.options(), Data(shapes=((64,),)), None)
+
+    def speed(batch: int) -> Any:
+        limit = SpeedupLimit(min=0.01, batch=batch, budget=0.5)
+        return MEASURES.get("speed").run(replace(weighing, limits=(limit,)))
+
+    with pytest.raises(StageError, match=r"the baseline was exported .* 7 samples .*; write `batch: 8`"):
+        speed(1)
+    with pytest.raises(StageError, match=r"5 samples are computed beside the 11 .*; write `batch: 16`"):
+        speed(11)
+    assert speed(16).candidate > 0
+    alone = replace(weighing, candidate=large, baseline=None, limits=(LatencyLimit(max=1, budget=0.3),))
+    with pytest.raises(StageError, match="the candidate was exported for a fixed batch"):
+        MEASURES.get("latency").run(alone)
