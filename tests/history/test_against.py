@@ -164,6 +164,13 @@ def test_a_report_that_is_none_stops_before_anything_runs(
         assert not (repository.folder / "reports").exists()
 
 
+def test_a_limit_may_name_the_report_that_this_run_replaces(repository: Repository) -> None:
+    repository.run(case())
+    first = report_of(repository.folder)
+    repository.run(case(0.97, against="reports/latest.json")).assert_outcomes(passed=1, failed=1)
+    assert repository.row["against"]["run"] == first["run"]
+
+
 @pytest.mark.worker
 def test_a_worker_knows_the_earlier_run(repository: Repository) -> None:
     repository.run(case(), "--executor=process")
