@@ -74,7 +74,7 @@ def scales(model: Model) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
 @pytest.mark.parametrize("n", [1, 37, 120, 797])
 def test_each_sample_is_read_once(tmp_path: Path, method: str, n: int) -> None:
     data = Counted(n)
@@ -91,7 +91,7 @@ def test_no_more_than_asked_for(tmp_path: Path) -> None:
     assert data.reads.max() == 1
 
 
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
 @pytest.mark.parametrize("batch", [1, 7, 64, 200])
 def test_the_ranges_do_not_depend_on_how_the_data_comes(tmp_path: Path, method: str, batch: int) -> None:
     whole = Counted(200)
@@ -109,7 +109,7 @@ def test_the_ranges_do_not_depend_on_how_the_data_comes(tmp_path: Path, method: 
 def test_minmax_is_the_range_of_all_samples(tmp_path: Path) -> None:
     data = Counted(100)
     data.x[77, 3] = 40.0
-    found = scales(static(network(), StaticOptions(), context(tmp_path, data)))
+    found = scales(static(network(), StaticOptions(calibration="minmax"), context(tmp_path, data)))
     assert found["x_scale"] == pytest.approx((40 - data.x.min()) / 255, rel=1e-4)
 
 

@@ -85,7 +85,7 @@ def test_a_pattern_without_a_match_names_what_there_is(tmp_path: Path) -> None:
         quantized_weights(tmp_path, exclude=["body.fc2"])
 
 
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile", "mse"])
 @pytest.mark.parametrize("samples", [1, 24, 37, 180])
 def test_any_number_of_calibration_samples_serves(tmp_path: Path, method: str, samples: int) -> None:
     assert quantized_weights(tmp_path, samples, calibration=method) == {"body.fc1", "head"}

@@ -87,7 +87,7 @@ def test_the_options_of_a_step(words: list[str], capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "quantize: static, engine: onnxruntime (takes onnx)"
     rows = {line.split()[0]: line for line in lines[1:] if line.strip()}
-    assert "minmax, entropy, percentile" in rows["calibration"]
+    assert "minmax, entropy, percentile, mse" in rows["calibration"]
     assert "whole number ≥ 1" in rows["samples"]
     assert "At most so many samples of the calibration split." in rows["samples"]
 

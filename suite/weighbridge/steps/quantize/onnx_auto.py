@@ -38,7 +38,7 @@ from weighbridge.steps.quantize.onnx_steps import Converted, as_model, choose, c
 
 MOST_IN_FLOAT = 0.5
 """Of the weights: with more of them in float, it is no int8 artifact any more."""
-_METHODS = ("minmax", "mse", "percentile")
+_METHODS = ("mse", "percentile", "minmax")
 
 
 class AutoOptions(StaticOptions):

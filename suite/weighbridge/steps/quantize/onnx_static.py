@@ -22,13 +22,13 @@ from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, wa
 
 
 class StaticOptions(WeightOptions):
-    worth_trying: ClassVar = ("mse", "percentile", "minmax")
+    worth_trying: ClassVar = ("percentile", "minmax", "mse")
     """Calibrations that give other ranges, which advice may name."""
     activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
         "uint8", description="uint8 is the fast one on x86."
     )
     calibration: Literal["minmax", "entropy", "percentile", "mse"] = Field(
-        "minmax",
+        "mse",
         description="How a range is taken of the activations that were seen: all of it (minmax and entropy), 99.999 % of "
         "the magnitudes, or what has the least mean squared error.",
     )
