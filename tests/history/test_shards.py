@@ -130,7 +130,8 @@ def test_shards_are_balanced_by_what_ran_before_the_commit(
     names = [f"cases/net.yaml::net-0.{index}" for index in (1, 2, 3, 4, 5)]
     heavy = [row(name) | {"seconds": 100.0 if name == names[0] else 25.0} for name in names]
     history.keep(report(1, *heavy))
-    history.keep(report(2, *(one | {"seconds": 1.0} for one in heavy), created="2199-01-01T00:00:00+00:00"))
+    later = [one | {"seconds": 900.0 if one["case"] == names[4] else 1.0} for one in heavy]
+    history.keep(report(2, *later, created="2199-01-01T00:00:00+00:00"))
     found = [read_report(path) for path in shards(pytester, 2)]
     assert sorted(sorted(one["case"] for one in report["rows"]) for report in found) == [names[:1], names[1:]]
 
