@@ -37,8 +37,9 @@ def test_what_failed_comes_first_and_its_reason_once() -> None:
     assert rows(text)[0].startswith("✗  group0/prune40-int8-22 ")
     assert rows(text)[-1].strip() == "… 33 more passed (-v shows them)"
     assert len(re.findall(r"accuracy_drop [\d.]+ points", text)) == 1
-    reason = text[text.index("✗ group0") :].splitlines()
-    assert reason == [
+    reason, _, choices = text[text.index("✗ group0") :].partition("\n\n")
+    assert choices.startswith("→ of 39 recipes that passed, ")
+    assert reason.splitlines() == [
         f"✗ group0/prune40-int8-22  {failed['verdicts'][0]['message']}       cases/group0/model.yaml:21",
         "    calibrate on more samples, or exclude the most sensitive layers",
         "    pytest cases/group0/model.yaml::prune40-int8-22::accuracy_drop",

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from weighbridge.core import choosing
+from weighbridge.core.choosing import Gain
 from weighbridge.core.results import CaseResult, Status
 from weighbridge.core.units import show
 from weighbridge.propose.trials import LEAST_FIDELITY, Trial
 
-SAME = 0.95
-"""Ratios that are nearer to each other are taken for equal: loads move a speed by some percent."""
 _LOST = ("accuracy_drop", "relative_accuracy_drop")
 _MISSES = dict.fromkeys(_LOST, "loses more than it may") | {
     "fidelity": f"has less than {LEAST_FIDELITY:g} dB",
@@ -40,9 +40,8 @@ class Weighed:
         return not self.misses
 
     @property
-    def gain(self) -> float:
-        """Times smaller, times faster: one number for both."""
-        return self.size_ratio * (self.speedup or 1.0)
+    def gain(self) -> Gain:
+        return Gain(self.size_ratio, self.speedup, self.quality, self.holds)
 
     @property
     def quality(self) -> tuple[float, float]:
@@ -94,17 +93,9 @@ def front(weighed: Sequence[Weighed]) -> list[Weighed]:
 
 
 def recommended(weighed: Sequence[Weighed]) -> Weighed | None:
-    """Of those that hold, and are neither larger nor slower, the one that gains most; None where nothing is gained.
-
-    Among gains that differ by less than speeds do from load to load, the one that loses least.
-    """
-    helping = [
-        one
-        for one in weighed
-        if one.holds and one.size_ratio >= 1 and (one.speedup or 1.0) >= SAME and one.gain > 1
-    ]
-    most = max((one.gain for one in helping), default=0.0)
-    return max((one for one in helping if one.gain >= SAME * most), key=lambda one: one.quality, default=None)
+    """The one to ship; None where nothing is gained."""
+    place = choosing.recommended([one.gain for one in weighed])
+    return None if place is None else weighed[place]
 
 
 def show_front(weighed: Sequence[Weighed]) -> str:
@@ -181,7 +172,7 @@ def second_choice(weighed: Sequence[Weighed]) -> Weighed | None:
     honest = [one for one in weighed if one.misses != _MISSES["round_trip"]]
     held = [one for one in honest if one.holds]
     if held:
-        return max(held, key=lambda one: one.gain)
+        return max(held, key=lambda one: one.gain.total)
     return max(honest, key=lambda one: one.quality, default=None)
 
 

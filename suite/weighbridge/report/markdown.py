@@ -8,10 +8,13 @@ from typing import Any
 from weighbridge.contracts import REPORTS
 from weighbridge.report import escape
 from weighbridge.report.against import differences
+from weighbridge.report.choices import choices
 from weighbridge.report.reasons import Reason, reasons, remarks
 from weighbridge.report.table import Cell, Line, Table, build, count
 from weighbridge.report.text import TextReport
 
+CHOICES = 20
+"""Models whose recipes are compared, at most."""
 MOST = 60_000
 """Characters: GitHub refuses a comment of more than 65,536."""
 LONGEST = 1000
@@ -58,6 +61,7 @@ class Markdown(TextReport):
             _rows(others, table, MOST // 4),
             _fold("Reasons", _within([_reason(reason) for reason in told], MOST // 3), shown=True),
             _fold(f"{len(passed)} passed", _rows(passed, table, MOST // 4), shown=not others),
+            "\n".join(f"- {clean(choice)}" for choice in choices(table.lines)[:CHOICES]),
             _changes(table.lines),
             _fold("Passed, and to be looked at", _within(looked_at, MOST // 10)),
             _fold("Skipped", _within(skips, MOST // 10)),

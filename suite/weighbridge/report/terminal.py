@@ -9,6 +9,7 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.against import differences
+from weighbridge.report.choices import choices
 from weighbridge.report.escape import no_command
 from weighbridge.report.escape import terminal as clean
 from weighbridge.report.grid import find_grids
@@ -30,6 +31,8 @@ REMARKS = 3
 """Thresholds that passed and have advice, at most."""
 CHANGES = 8
 """Cases that differ from an earlier run, at most."""
+CHOICES = 3
+"""Models whose recipes are compared, at most."""
 SKIPS = 5
 """Reasons for skipping at most."""
 
@@ -51,7 +54,10 @@ def render(report: Mapping[str, Any], color: bool = False, width: int = 100, ver
         _reason(reason, width, paint, verbose, named=reason.who != who)
         for reason, who in zip(told, before, strict=False)
     ]
-    changes = _changes(table.lines, width, paint, verbose)
+    changes = [
+        *_choices(table.lines, width, verbose),
+        *_changes(table.lines, width, paint, verbose),
+    ]
     out += _within(blocks, len(out) + len(changes) + len(tail), paint, verbose)
     out += changes
     return no_command("\n".join([*out, *tail]).rstrip("\n") + "\n")
@@ -142,6 +148,14 @@ def _within(blocks: Sequence[list[str]], used: int, paint: Paint, verbose: bool)
             break
         out += block
     return out
+
+
+def _choices(lines: Sequence[Line], width: int, verbose: bool) -> list[str]:
+    """Which of a model's recipes to ship, a sentence a model."""
+    found = choices(lines)
+    shown = found if verbose else found[:CHOICES]
+    out = [line for choice in shown for line in wrap(clean(f"→ {choice}"), width, "    ")]
+    return ["", *out] if out else []
 
 
 def _changes(lines: Sequence[Line], width: int, paint: Paint, verbose: bool) -> list[str]:
