@@ -23,7 +23,7 @@ NOISES: dict[str, Noise] = {
     "skewed (a busy machine now and then)": lambda random, n: random.gamma(1.5, size=n),
     "accuracy on 1,000 samples, trained anew": lambda random, n: random.binomial(1000, 0.97, size=n) / 1000,
 }
-FLAT, MOST = 30, 60
+FLAT, MOST = 30, 40
 """Runs before a change begins, and after which it counts as not found."""
 STEPS, SLOPES = (1.0, 2.0, 3.0, 5.0), (0.05, 0.1, 0.2)
 
@@ -68,9 +68,9 @@ def main() -> None:
     parser.add_argument("--histories", type=int, default=1000)
     many = parser.parse_args().histories
     print(tabulate(false_alarms(many), ["noise", "20 runs", "50 runs", "100 runs"], tablefmt="github"))
-    few = max(many // 5, 1)
+    few = max(many // 20, 1)
     print(
-        f"\nread after each of 100 runs: {alarms_on_the_way(few):.1%} of {few} show a change at some time\n"
+        f"\nread after each of 100 runs: {alarms_on_the_way(5 * few):.1%} of {5 * few} show a change at some time\n"
     )
     rows = [[f"step of {size:g}", *delays(lambda run, size=size: size + 0 * run, few)] for size in STEPS]
     rows += [[f"{slope:g} a run", *delays(lambda run, slope=slope: slope * run, few)] for slope in SLOPES]

@@ -93,6 +93,7 @@ def chart(name: str, title: str, across: str, up: str, lines: dict[str, list[tup
         title=title, xrange=(0, max(x for x, _ in next(iter(lines.values())))),
         value_formatter=lambda value: f"{value:g}", x_value_formatter=lambda value: f"{value:g}", show_x_guides=True,
     )  # fmt: skip
+    drawn.uuid = name  # a random one would change the file each time
     for label, points in lines.items():
         drawn.add(label, points, stroke_style={"width": 2.5})
     (HERE / f"{name}.svg").write_bytes(drawn.render())

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from tests.projects import report_of, statuses
 
 from weighbridge.case.load import load_cases
+from weighbridge.report.reading import read_report
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties")))
@@ -194,23 +196,29 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "At most so many samples of the calibration split." in reference
 
 
-def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
-    """Every block in its order, from an empty folder, as a reader would: with nothing edited the gate is green."""
-    tutorial = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+def carried_out(document: str, folder: Path) -> Iterator[str]:
+    """Every block of a document in its order, from an empty folder, as a reader would; gives each command once it is done."""
+    text = (ROOT / document).read_text(encoding="utf-8")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for language, block in re.findall(r"```(python|yaml|bash)\n(.*?)```", tutorial, re.DOTALL):
+    for language, block in re.findall(r"```(python|yaml|bash)\n(.*?)```", text, re.DOTALL):
         if language != "bash":
-            name, text = re.match(r"# file: (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
-            (tmp_path / name).write_text(text)
+            name, content = re.match(r"# file: (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
+            (folder / name).write_text(content)
             continue
         done = subprocess.run(
             ["bash", "-e", "-c", block],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
         )
         assert done.returncode == block.startswith("# fails:"), f"{block}{done.stdout}{done.stderr}"
+        yield block
+
+
+def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
+    """With nothing edited the gate is green."""
+    for block in carried_out("docs/tutorial.md", tmp_path):
         if block == "pytest --bench\n":
             assert set(statuses(tmp_path).values()) == {"pass"}
             assert "speedup" in {
@@ -218,3 +226,11 @@ def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
             }
             assert (tmp_path / "reports/latest.html").is_file()
     assert statuses(tmp_path)["dynamic::speedup"] == "fail"
+
+
+@pytest.mark.slow
+def test_the_manual_of_histories_is_what_happens(tmp_path: Path) -> None:
+    blocks = list(carried_out("docs/history.md", tmp_path))
+    assert len(blocks) > 5
+    assert (tmp_path / "trend.html").is_file()
+    assert len(read_report(tmp_path / "joined/latest.json")["rows"]) == 3

@@ -164,6 +164,13 @@ def test_a_report_that_is_none_stops_before_anything_runs(
         assert not (repository.folder / "reports").exists()
 
 
+def test_a_limit_may_name_the_report_that_this_run_replaces(repository: Repository) -> None:
+    repository.run(case())
+    first = report_of(repository.folder)
+    repository.run(case(0.97, against="reports/latest.json")).assert_outcomes(passed=1, failed=1)
+    assert repository.row["against"]["run"] == first["run"]
+
+
 @pytest.mark.worker
 def test_a_worker_knows_the_earlier_run(repository: Repository) -> None:
     repository.run(case(), "--executor=process")
@@ -196,6 +203,7 @@ def test_an_expected_failure_may_be_one_against_a_run(repository: Repository) ->
         ("fidelity: {min: 20, against: main}", "unknown key 'against'"),
         ("size: {max: 20000, against: main}", "unknown key 'against'"),
         ("accuracy_drop: {max: 2, against: main}", "did you mean 0.02"),
+        ("speedup: {min: 0.9, against: onnxruntim}", "no engine 'onnxruntim'; did you mean 'onnxruntime'"),
     ],
 )
 def test_limits_that_cannot_be_held_to_a_run_are_faults(
@@ -204,6 +212,15 @@ def test_limits_that_cannot_be_held_to_a_run_are_faults(
     folder = project(net=case().replace("accuracy_drop: {max: 0.02, against: main}", line))
     with pytest.raises(CaseError, match=fault):
         load_cases(folder / "net.yaml")
+
+
+def test_a_branch_whose_name_has_an_engines_in_it_is_a_branch(
+    project: Project, pytester: pytest.Pytester
+) -> None:
+    line = "speedup: {min: 0.9, against: torch-int8}"
+    folder = project(net=case().replace("accuracy_drop: {max: 0.02, against: main}", line))
+    (loaded,) = load_cases(folder / "net.yaml")
+    assert loaded.thresholds[0].limit.earlier == "torch-int8"
 
 
 def test_runs_before_and_after_an_update_are_of_one_table(repository: Repository) -> None:

@@ -130,7 +130,8 @@ def test_shards_are_balanced_by_what_ran_before_the_commit(
     names = [f"cases/net.yaml::net-0.{index}" for index in (1, 2, 3, 4, 5)]
     heavy = [row(name) | {"seconds": 100.0 if name == names[0] else 25.0} for name in names]
     history.keep(report(1, *heavy))
-    history.keep(report(2, *(one | {"seconds": 1.0} for one in heavy), created="2199-01-01T00:00:00+00:00"))
+    later = [one | {"seconds": 900.0 if one["case"] == names[4] else 1.0} for one in heavy]
+    history.keep(report(2, *later, created="2199-01-01T00:00:00+00:00"))
     found = [read_report(path) for path in shards(pytester, 2)]
     assert sorted(sorted(one["case"] for one in report["rows"]) for report in found) == [names[:1], names[1:]]
 
@@ -203,6 +204,8 @@ def test_several_runs_are_joined_and_every_format_is_written(
     for name, each in (("one", one), ("two", two)):
         (tmp_path / f"{name}.json").write_text(Json().render(each))
     place = tmp_path / "h.sqlite"
+    for number in (1, 3):
+        History(str(place)).keep(report(number, row("cases/a.yaml::a", ratio=1.5)))
     files = [str(tmp_path / name) for name in ("one.json", "two.json")]
     assert main(["merge", *files, "-o", str(tmp_path / "all"), "--history", str(place)]) == 0
     assert "2 cases: 2 pass" in capsys.readouterr().out
@@ -212,8 +215,10 @@ def test_several_runs_are_joined_and_every_format_is_written(
     }
     joined = json.loads((tmp_path / "all/latest.json").read_text())
     assert joined["machine_class"] == ""
-    assert [History(str(place)).of_case(f"cases/{name}.yaml::{name}", 1)[0].machine for name in "ab"] == [
+    assert [History(str(place)).of_case(f"cases/{name}.yaml::{name}", 9)[0].machine for name in "ab"] == [
         FIRST,
         SECOND,
     ]
+    # The joined run stands where its part was; a run that is none of its parts stays.
+    assert [run.run for run in History(str(place)).runs(9)] == [report(3)["run"], joined["run"]]
     assert merge({"1": one, "2": two}) == merge({"2": two, "1": one})

@@ -82,3 +82,44 @@ def test_the_optimizer_does_not_quantize_it_again(tmp_path: Path, kind: str) -> 
     assert as_served > as_written - 0.5
     assert as_served > decibels(reference, answers(quantized(per_channel=False), x, all_)) + 3
     onnx.checker.check_model(kept)
+
+
+@pytest.mark.parametrize("pattern", ["features.3", "features.3.weight", "features.*"])
+def test_a_convolution_goes_by_its_name_from_before_its_normalization_was_folded_in(
+    tmp_path: Path, pattern: str
+) -> None:
+    """ONNX Runtime renames the weight then, and `exclude` fitted nothing."""
+    random = np.random.default_rng(0)
+    values = {"scale": 1.5, "bias": 0.1, "mean": 0.2, "var": 2.0}
+    nodes = [
+        helper.make_node("Conv", ["x", "features.3.weight"], ["c"], name="Conv_7", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", *values], ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        helper.make_node("Conv", ["r", "last.weight"], ["y"], name="Conv_9", pads=[1, 1, 1, 1]),
+    ]
+    shape = ["n", SIDE, 6, 6]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [
+            *(
+                numpy_helper.from_array(np.full(SIDE, value, np.float32), name)
+                for name, value in values.items()
+            ),
+            *(
+                numpy_helper.from_array(random.normal(0, 0.2, (SIDE, SIDE, 3, 3)).astype(np.float32), name)
+                for name in ("features.3.weight", "last.weight")
+            ),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    x = random.standard_normal((32, SIDE, 6, 6)).astype(np.float32)
+    step = STEPS.get("quantize:static@onnxruntime")
+    options = step.options(exclude=[pattern], float_share=0)
+    context = Context(tmp_path, tmp_path, 0, Data(splits={"calibration": (x, None)}))
+    made = step.apply(Model("onnx", model), options, context)
+    assert made.coverage is not None
+    became = {layer.name: layer.converted for layer in made.coverage.layers}
+    assert became == {"features.3": False, "last": True}

@@ -63,7 +63,7 @@ def test_files_of_the_same_original_are_one_model(show: Any) -> None:
 
 def test_limits_that_read_the_same_are_one_line(show: Any) -> None:
     report = made.settled(2, failing=0)
-    report["rows"][1]["verdicts"][1]["limit"] = {"min": 1.501}
+    report["rows"][1]["verdicts"][1]["limit"] = {"min": 1.5001}
     browser = show(report)
     browser.wait("document.querySelectorAll('.dot').length === 2")
     texts = browser.run("[...document.querySelectorAll('.limit-text')].map((one) => one.textContent)")

@@ -45,3 +45,15 @@ def test_the_hook_checks_case_files(tmp_path: Path) -> None:
         for name in ("good.yaml", "bad.yaml")
     ]
     assert [each.returncode for each in done] == [0, 1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/gate.md"])
+def test_the_command_for_ci_measures_speed_and_lets_nothing_through(
+    page: str, pytestconfig: pytest.Config
+) -> None:
+    (command,) = re.findall(r"(?:run: |\n)(pytest cases .*--junitxml=\S+)\n", (ROOT / page).read_text())
+    words = shlex.split(command)
+    assert {"--bench", "--strict-requirements"} <= set(words)
+    assert not any(word.startswith("--bench-inconclusive") for word in words)
+    assert pytestconfig.getoption("weighbridge_bench_inconclusive") == "fail"
+    assert set(words[words.index("--report") + 1].split(",")) <= set(REPORTS.names())

@@ -27,6 +27,7 @@ from weighbridge.cli import (
     report,
     running,
     schema,
+    sensitivity,
     trial,
     verify,
 )
@@ -38,6 +39,7 @@ VERBS = (
     trial,
     running,
     explain,
+    sensitivity,
     history,
     bundle,
     plan,

@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.report.reading import read_report
     from weighbridge.report.table import count
 
-    merged = merge({str(path): read_report(path) for path in dict.fromkeys(arguments.files)})
+    reports = {str(path): read_report(path) for path in dict.fromkeys(arguments.files)}
+    merged = merge(reports)
     names = [name.strip() for name in arguments.report.split(",")] if arguments.report else REPORTS.names()
     sinks = [REPORTS.get(name) for name in dict.fromkeys(["json", *names])]
     try:
@@ -48,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{arguments.output} cannot be written: {error.strerror or error}") from error
     if arguments.history:
-        History(arguments.history, lambda text: print(terminal(text))).keep(merged)
+        History(arguments.history, lambda text: print(terminal(text))).keep(
+            merged, [one["run"] for one in reports.values()]
+        )
     print(count(row["status"] for row in merged["rows"]))
     print(terminal(f"wrote {', '.join(map(str, written))}"))
     return 0

@@ -69,7 +69,7 @@ def trials_of(arguments: argparse.Namespace, subject: Subject, bench: bool, also
     from weighbridge.run.job import RunOptions
 
     root = Path.cwd()
-    options = RunOptions(root=root, store=root / STORE, bench=bench, seek_layers=False)
+    options = RunOptions(root=root, store=root / STORE, bench=bench, seek_layers="never")
     folder = STORE / "try" / subject.name
     trials = try_recipes(subject, folder, arguments.max_drop, options, say, arguments.executor, also)
     say("")

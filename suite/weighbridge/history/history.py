@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -46,10 +46,11 @@ class History:
         self.place = place
         self._database = open_database(place, say)
 
-    def keep(self, report: Mapping[str, Any]) -> int:
+    def keep(self, report: Mapping[str, Any], parts: Sequence[str] = ()) -> int:
         """Keep a report of schema 2: its rows that measured something, or failed to; gives how many.
 
-        A run that is kept already stays as it is. Raises `UsageError` with the reason.
+        A run that is kept already stays as it is. `parts` are runs that this one joins, and takes the place of. Raises
+        `UsageError` with the reason.
         """
         rows = [row for row in report["rows"] if row["measurements"] or row["status"] in ("fail", "error")]
         if not rows or not report["run"]:
@@ -58,6 +59,9 @@ class History:
         with self._database.writing() as run:
             if run("SELECT run FROM weighbridge_runs WHERE run = :run", run=_text(report["run"])):
                 return 0
+            for part in parts:
+                run("DELETE FROM weighbridge_rows WHERE run = :run", run=_text(part))
+                run("DELETE FROM weighbridge_runs WHERE run = :run", run=_text(part))
             run(
                 "INSERT INTO weighbridge_runs (run, created, revision, branch, dirty, shard, versions) "
                 "VALUES (:run, :created, :revision, :branch, :dirty, :shard, :versions)",

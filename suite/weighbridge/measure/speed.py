@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import Field
@@ -158,6 +159,12 @@ def read_since(now: Measurement, then: Measurement, limit: SpeedupLimit, alike: 
     return Reading(ratio, (ratio * math.exp(-below), ratio * math.exp(above)), confidence)
 
 
+def mistaken(limit: Limit) -> str | None:
+    """A slip in an engine's name would be a branch that nobody has, and the limit would never be measured."""
+    near = get_close_matches(limit.earlier, ENGINES.names(), n=1, cutoff=0.9) if limit.earlier else []
+    return f"there is no engine '{limit.earlier}'; did you mean '{near[0]}'?" if near else None
+
+
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
     lines = [f"to decide: {line}" for line in details["would_decide"]]
@@ -174,6 +181,7 @@ THRESHOLDS.add(
         "ratio",
         read,
         since=read_since,
+        mistaken=mistaken,
         doc="How many times faster the candidate is than the baseline, both on this machine, in alternation.",
         decide="interval",
         options=SpeedupLimit,

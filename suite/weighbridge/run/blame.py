@@ -1,4 +1,4 @@
-"""Which layers lost it: looked for only where a threshold on the model's outputs was missed.
+"""Which layers lost it, as a rule where a threshold on the model's outputs was missed.
 
 A recipe's steps are looked at apart, since a layer is compared with what its step was given: a step that trains makes
 another model, of which single layers mean nothing in the one before.
@@ -7,7 +7,7 @@ another model, of which single layers mean nothing in the one before.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from weighbridge.case.model import Case, StepRef
@@ -39,15 +39,13 @@ def trains(ref: StepRef) -> bool:
     return "train" in STEPS.get(ref.key).splits
 
 
-def find_layer_errors(
-    plan: Plan, shop: Workshop, weighing: Weighing, verdicts: Iterable[Verdict], deadline: float
-) -> LayerErrors | None:
-    """The layers of the part of the recipe that lost most of the output; None where nothing was missed or can be told.
+def find_layer_errors(plan: Plan, shop: Workshop, weighing: Weighing, deadline: float) -> LayerErrors | None:
+    """The layers of the part of the recipe that lost most of the output; None where it cannot be told.
 
     Once `time.monotonic()` is past `deadline`, no further layer is looked at and no `exclude` is tried. Raises
     whatever a step, an engine or the data raises.
     """
-    if not any(map(is_missed, verdicts)) or not weighing.engine.runs:
+    if not weighing.engine.runs:
         return None
     shop.enter("layers", "output error by layer", None)
     if plan.case.candidate:
@@ -111,7 +109,7 @@ class _Part:
         known = "exclude" in type(step.options).model_fields
         if not known or not found.proposal or time.monotonic() > deadline:
             return found
-        exclude = [*step.options.exclude, *map(_pattern, found.proposal)]
+        exclude = [*step.options.exclude, *map(pattern_of, found.proposal)]
         try:
             better = output.of_artifact(self._excluding(exclude))
         except StageError:  # the step does not know a layer by this name, or has nothing left to convert
@@ -138,6 +136,6 @@ class _Part:
         return Chain(self.shop, model, [*stages, *(Stage(target=target) for target in path)]).artifact()
 
 
-def _pattern(name: str) -> str:
+def pattern_of(name: str) -> str:
     """A layer's name as a pattern that fits no other: what `*`, `?` and `[` mean in one is taken away."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

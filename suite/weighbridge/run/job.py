@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from weighbridge.case.model import Case, Limits, ThresholdRef
 from weighbridge.case.steps import promising
@@ -39,8 +39,9 @@ class RunOptions:
     hypothesis_profile: str = "default"
     limits: Limits = field(default_factory=Limits)
     """Of a case that states none itself."""
-    seek_layers: bool = True
-    """Whether the layers behind a missed threshold are looked for, which may take a minute a case."""
+    seek_layers: Literal["missed", "always", "never"] = "missed"
+    """When the layers that lost most of the output are looked for, which may take a minute a case: by default where a
+    threshold on the outputs was missed."""
     confidence: float | None = None
     """How sure a verdict must be where its limit does not say so itself; None asks for nothing more than it did."""
 

@@ -19,7 +19,7 @@ from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
 from weighbridge.run.answers import check_answers
 from weighbridge.run.artifacts import case_folder, ship
-from weighbridge.run.blame import find_layer_errors
+from weighbridge.run.blame import find_layer_errors, is_missed
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
@@ -189,10 +189,11 @@ def _layer_errors(
     job: Job, shop: Workshop, scales: Scales, verdicts: Sequence[Verdict], patience: float
 ) -> tuple[LayerErrors | None, tuple[str, ...]]:
     """The layers behind a missed threshold, or a note why they were not found: advice never changes a verdict."""
-    if not job.options.seek_layers:
+    wanted = job.options.seek_layers
+    if wanted == "never" or (wanted == "missed" and not any(map(is_missed, verdicts))):
         return None, ()
     try:
         deadline = time.monotonic() + patience
-        return find_layer_errors(job.plan, shop, scales.weighing, verdicts, deadline), ()
+        return find_layer_errors(job.plan, shop, scales.weighing, deadline), ()
     except (Exception, SystemExit) as error:
         return None, (f"the output error by layer was not measured: {explain(error, 'layers')}",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
     for node in model.graph.node:
         read = [name for name in node.input if name in stored]
         names = {*read, *(origins[name] for name in read if name in origins)}
+        names |= {_before_fusion(name) for name in names}
         handles = {part for name in names for part in (name, name.rpartition(".")[0]) if part}
         # Fusions of ONNX Runtime append to the name of the node they begin with: fc1/MatMulAddFusion
         handles |= {node.name.rpartition("/")[0]} if "Fusion" in node.name.rpartition("/")[2] else set()
@@ -61,6 +63,11 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
         )
         found.append(OnnxLayer(Layer(node.name, node.op_type, frozenset(handles)), weights))
     return found
+
+
+def _before_fusion(weight: str) -> str:
+    """What ONNX Runtime renames where it folds a normalization into a convolution."""
+    return re.sub(r"^(Conv[A-Za-z]+Fusion_W_)+", "", weight)
 
 
 def coverage(
@@ -134,7 +141,7 @@ def turned_at_run_time(model: Any) -> list[str]:
 
 def _label(each: OnnxLayer) -> str:
     """The layer's own name where its weights carry one (`fc1` of `fc1.weight`), else the node's."""
-    owners = {weight.rpartition(".")[0] for weight in each.weights}
+    owners = {_before_fusion(weight).rpartition(".")[0] for weight in each.weights}
     owner = owners.pop() if len(owners) == 1 else ""
     return owner or each.layer.name
 

@@ -1,0 +1,160 @@
+"""`weighbridge sensitivity`: what quantizing or pruning each layer alone costs, and the recipe that spares the worst."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.cli.verbs import add_verb, say
+
+if TYPE_CHECKING:
+    from weighbridge.case.model import Case, StepRef
+    from weighbridge.core.layer_errors import LayerErrors
+    from weighbridge.core.results import CaseResult
+
+_EXAMPLES = (
+    "examples: weighbridge sensitivity cases/net.yaml; weighbridge sensitivity cases/net.yaml::int8 --gain 10"
+)
+_ALSO = ("fidelity", "size", "accuracy")
+
+
+def register(verbs: Any) -> None:
+    text = "what quantizing or pruning each layer of a case alone costs, worst first, and what leaving the worst alone brings"
+    verb = add_verb(verbs, "sensitivity", run, text, _EXAMPLES)
+    verb.add_argument("case", help="a case file with one recipe, or FILE::NAME")
+    verb.add_argument(
+        "--gain",
+        type=float,
+        default=6.0,
+        metavar="DB",
+        help="how much nearer to the original the outputs are to come (default: 6, which one bit more would bring)",
+    )
+    verb.add_argument("--store", type=Path, default=Path(".weighbridge"), help="the folder of kept results")
+    verb.add_argument(
+        "--executor", default="process", help="where it is carried out: process (a worker), or inline"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status: 0; 1 where the case cannot be carried out, or nothing is known of its layers."""
+    from weighbridge.core.units import show
+
+    case = _case(arguments.case)
+    result = _carry_out(case, arguments)
+    errors = result.layer_errors
+    if errors is None or not errors.layers:
+        why = [result.message, *result.notes] if result.message else [*result.notes]
+        print(f"nothing is known of single layers: {'; '.join(why) or 'the engine cannot exchange them'}")
+        return 1
+    print(_table(errors))
+    print(
+        f"alone leaves: signal to noise of the output where only this layer is as {errors.step or 'the candidate'} makes it, "
+        f"of {errors.samples} samples; all together {show(errors.output_db, 'dB')}"
+        + ("" if errors.complete else "; there was no time for the other layers")
+    )
+    step = next((ref for ref in case.recipe if ref.line == errors.line), None)
+    spared = _spared(errors, arguments.gain)
+    if step is None or "exclude" not in type(step.options).model_fields or not spared:
+        print("\nnoise is spread over the layers: no few of them bring so much" if not spared else "")
+        return 0
+    exclude = [*step.options.exclude, *spared]
+    better = _carry_out(_excluding(case, step, exclude), arguments)
+    if better.message:
+        print(f"\n`exclude: {exclude}` cannot be carried out: {better.message}")
+        return 0
+    print(f"\nexclude: {exclude}    # in {step}, line {step.line}")
+    for what, one in (("as it is", result), ("with that", better)):
+        print(f"    {what}: {_numbers(one)}")
+    return 0
+
+
+def _case(name: str) -> Case:
+    from weighbridge.case.load import load_cases
+    from weighbridge.core.errors import UsageError, did_you_mean
+    from weighbridge.run.extensions import load_conftests
+
+    path, _, wanted = name.partition("::")
+    if not Path(path).is_file():
+        raise UsageError(f"there is no case file {path}")
+    load_conftests(Path(path))
+    cases = {case.name: case for case in load_cases(Path(path)) if case.recipe or case.candidate}
+    if wanted and wanted not in cases:
+        raise UsageError(f"{path} has no recipe '{wanted}'{did_you_mean(wanted, list(cases))}")
+    if not wanted and len(cases) != 1:
+        raise UsageError(
+            f"{path} has {len(cases)} recipes; name one: {', '.join(f'{path}::{one}' for one in cases)}"
+        )
+    return cases[wanted] if wanted else next(iter(cases.values()))
+
+
+def _carry_out(case: Case, arguments: argparse.Namespace) -> CaseResult:
+    from weighbridge.run.job import RunOptions
+    from weighbridge.run.several import carry_out
+
+    options = RunOptions(root=Path.cwd(), store=arguments.store.resolve(), bench=False, seek_layers="always")
+    (result,) = carry_out([case], options, say, arguments.executor, also=_ALSO)
+    say("")
+    return result
+
+
+def _table(errors: LayerErrors) -> str:
+    """A line a layer, with its share of the noise as a bar."""
+    from tabulate import tabulate
+
+    from weighbridge.core.units import show
+    from weighbridge.report.escape import terminal as clean
+
+    noise = [10 ** (-layer.sqnr_db / 10) for layer in errors.layers]
+    room = max(10, min(40, shutil.get_terminal_size((100, 24)).columns - 60))
+    rows = [
+        {
+            "layer": clean(layer.name),
+            "kind": clean(layer.kind),
+            "alone leaves": show(layer.sqnr_db, "dB"),
+            "of the noise": f"{share / sum(noise):.0%}",
+            "": "█" * round(room * share / max(noise)),
+        }
+        for layer, share in zip(errors.layers, noise, strict=True)
+    ]
+    return tabulate(
+        rows, headers="keys", disable_numparse=True, colalign=("left", "left", "right", "right", "left")
+    )
+
+
+def _spared(errors: LayerErrors, gain: float) -> Sequence[str]:
+    """Patterns of the fewest layers without whose noise the output gains so many dB: noise of single layers adds up.
+
+    Empty where half of the layers would not do.
+    """
+    from weighbridge.run.blame import pattern_of
+
+    noise = [10 ** (-layer.sqnr_db / 10) for layer in errors.layers]
+    allowed = sum(noise) / 10 ** (gain / 10)
+    for number in range(1, len(noise) // 2 + 1):
+        if sum(noise[number:]) <= allowed:
+            chosen = sorted(errors.layers[:number], key=lambda layer: layer.place)
+            return [pattern_of(layer.name) for layer in chosen]
+    return []
+
+
+def _excluding(case: Case, step: StepRef, exclude: Sequence[str]) -> Case:
+    options = step.options.model_copy(update={"exclude": list(exclude)})
+    recipe = tuple(replace(ref, options=options) if ref is step else ref for ref in case.recipe)
+    return replace(case, recipe=recipe)
+
+
+def _numbers(result: CaseResult) -> str:
+    from weighbridge.core.units import show
+
+    found = result.measurements
+    accuracy, size, fidelity = (found.get(name) for name in ("accuracy", "size", "fidelity"))
+    parts = [show(fidelity.candidate, "dB")] if fidelity else []
+    if size and size.baseline:
+        parts.append(f"{show(size.baseline / size.candidate, 'ratio')} smaller")
+    if accuracy and accuracy.baseline is not None:
+        parts.append(f"{show(accuracy.baseline, accuracy.unit)} → {show(accuracy.candidate, accuracy.unit)}")
+    return ", ".join(parts)
