@@ -161,6 +161,7 @@ def test_what_the_manual_adds_works(project: Path, pytester: pytest.Pytester) ->
     assert "::" in (project / "reports/latest.worst.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_quantizer_of_the_manual_would_fail_if_it_were_wrong(
     project: Path, pytester: pytest.Pytester
 ) -> None:
@@ -171,6 +172,7 @@ def test_the_quantizer_of_the_manual_would_fail_if_it_were_wrong(
     result.assert_outcomes(failed=1, deselected=result.parseoutcomes().get("deselected", 0))
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for package in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(package, reason="pip install 'weighbridge[docs]'")
@@ -216,6 +218,7 @@ def carried_out(document: str, folder: Path) -> Iterator[str]:
         yield block
 
 
+@pytest.mark.slow
 def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
     """With nothing edited the gate is green."""
     for block in carried_out("docs/tutorial.md", tmp_path):

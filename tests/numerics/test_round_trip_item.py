@@ -139,6 +139,7 @@ def test_per_tensor_where_per_channel_was_asked_fails_just_the_item(case):
     )
 
 
+@pytest.mark.slow
 def test_a_quantizer_that_breaks_a_property_fails_with_the_code_to_reproduce_it(case):
     result = case("quantize: mine", "cases", "-k", "not quantizer", floor=True)
     result.assert_outcomes(passed=1, failed=1, deselected=1)

@@ -58,7 +58,8 @@ def test_copies_of_a_shared_bias_have_names_of_their_own(tmp_path: Path) -> None
     ]
     weights = {"w0": weight(8, 3, 3, 3), "w1": weight(8, 8, 3, 3), "w2": weight(8, 8, 3, 3), "b": weight(8)}
     made = model(nodes, weights, ["n", 3, 8, 8])
-    after = quantize(tmp_path, made, "static", **ALL)
+    # All of each range: Exp makes much of the largest values, which the default would clip.
+    after = quantize(tmp_path, made, "static", **ALL, calibration="minmax")
     assert all(quantized(after).values())
     assert decibel(made, after) > 25
 

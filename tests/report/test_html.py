@@ -150,6 +150,7 @@ def test_policy_stops_a_script_that_is_not_ours(browser: Browser, tmp_path: Path
     browser.errors.clear()
 
 
+@pytest.mark.slow
 def test_five_thousand_rows_are_sorted_and_shown_a_hundred_at_a_time(show: Any, tmp_path: Path) -> None:
     report = made.report(5000)
     for row in report["rows"]:  # as heavy as a report gets

@@ -249,6 +249,7 @@ STEPS.add("prune:shrink", Step("prune", "shrink", ("torch",), NoOptions, shrink,
 """
 
 
+@pytest.mark.slow
 def test_a_stored_model_that_does_not_open_is_made_again(pytester: pytest.Pytester, project: Project) -> None:
     """A step that changes the layers and brings no `rebuild`: its output is kept, and only its export can be opened."""
     case = CASE.replace("prune: l1_unstructured\n    amount: 0.5", "prune: shrink").replace("0.02", "0.9")

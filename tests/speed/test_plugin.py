@@ -40,6 +40,7 @@ def test_what_the_noise_does_not_allow_fails_unless_told_otherwise(bench, pytest
     assert row["status"] == "inconclusive"  # let through, and not passed
 
 
+@pytest.mark.slow
 def test_every_speed_threshold_can_be_kept_and_missed(bench, pytester):
     kept = {
         "speedup": "{min: 0.001, budget: 20}",
