@@ -76,19 +76,26 @@ def plugin(folder: Path) -> None:
 
 
 def workers(folder: Path) -> None:
-    """Forty cases, cold, each with an export of its own."""
-    recipes = [on("onnxruntime", f"{number:02}", prune(0.2 + 0.015 * number), STATIC) for number in range(40)]
-    write_project(folder, DIGITS, recipes)
+    """Forty cases, cold, each with an export of its own: pruned and quantized, and trained in between."""
+    kinds = {"40 cases": [], "40 cases that train": [{"finetune": {"epochs": 10, "lr": 1e-3}}]}
 
     def cold(*arguments: str) -> Taken:
         forget(folder)
         return pytest(folder, *arguments)
 
-    pytest(folder, "--co")
-    one, two = cold(), cold("-n", "2")
-    rows = [["40 cases", one.processor, one.wall], ["40 cases, -n 2", two.processor, two.wall]]
-    print(tabulate(rows, ["", "processor s", "wall s"], floatfmt=".2f", tablefmt="github"))
-    print(f"-n 2 is {one.wall / two.wall:.2f} times faster\n", flush=True)
+    rows = []
+    for what, between in kinds.items():
+        steps = [(prune(0.2 + 0.015 * number), *between, STATIC) for number in range(40)]
+        recipes = [on("onnxruntime", f"{number:02}", *some) for number, some in enumerate(steps)]
+        write_project(folder, DIGITS, recipes)
+        pytest(folder, "--co")
+        one, two = cold(), cold("-n", "2")
+        rows += [
+            [what, one.processor, one.wall, 1.0],
+            [f"{what}, -n 2", two.processor, two.wall, one.wall / two.wall],
+        ]
+    heads = ["", "processor s", "wall s", "times faster"]
+    print(tabulate(rows, heads, floatfmt=".2f", tablefmt="github"), "\n", flush=True)
 
 
 def files(folder: Path) -> None:

@@ -152,12 +152,15 @@ def _check_formats(formats: tuple[str, ...]) -> None:
     """Raise before anything runs. The registry is imported for an unusual wish only: it takes time."""
     from weighbridge.contracts import REPORTS
     from weighbridge.core.errors import UsageError
+    from weighbridge.environment.requirements import missing
 
     for name in formats:
         try:
-            REPORTS.get(name)
+            report = REPORTS.get(name)
         except UsageError as error:
             raise pytest.UsageError(f"--report: {error}") from None
+        if (absent := missing(*getattr(report, "requires", ()))) is not None:
+            raise pytest.UsageError(f"--report {name} needs {absent}")
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -16,13 +16,13 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """Of one model's recipes. `best` is None where none of them gains anything."""
+    """Of one model's recipes."""
 
     passed: int
+    best: str
     smallest: str
     fastest: str | None
     """None where speed was not measured of all."""
-    best: str | None
 
     def __str__(self) -> str:
         roles: dict[str, list[str]] = {}
@@ -35,17 +35,18 @@ class Choice:
 
 
 def choices(lines: Sequence[Line]) -> list[Choice]:
-    """A choice for each model of which enough recipes passed, in the order of the report."""
+    """A choice for each model of which enough recipes passed and one gains something, in the order of the report."""
     models: dict[Any, list[Line]] = {}
     for line in sorted(lines, key=lambda line: line.index):
         original = line.row["artifacts"].get("baseline")
         if line.status == "pass" and line.row["steps"] and original and "size" in line.row["measurements"]:
             files = tuple(sorted(file["sha256"] for file in original["files"]))
             models.setdefault((files, line.row["engine"]), []).append(line)
-    return [_choice(found) for found in models.values() if len(found) >= FEWEST]
+    found = (_choice(some) for some in models.values() if len(some) >= FEWEST)
+    return [choice for choice in found if choice is not None]
 
 
-def _choice(lines: Sequence[Line]) -> Choice:
+def _choice(lines: Sequence[Line]) -> Choice | None:
     gains = [_gain(line.row) for line in lines]
     timed = all(gain.speedup is not None for gain in gains)
     if not timed:  # what was not timed is not slower than what was
@@ -53,11 +54,13 @@ def _choice(lines: Sequence[Line]) -> Choice:
     names = [f"{line.name} ({_told(gain)})" for line, gain in zip(lines, gains, strict=True)]
     places = range(len(lines))
     best = recommended(gains)
+    if best is None:
+        return None
     return Choice(
         len(lines),
+        names[best],
         names[max(places, key=lambda place: gains[place].size_ratio)],
         names[max(places, key=lambda place: gains[place].speedup or 0.0)] if timed else None,
-        None if best is None else names[best],
     )
 
 
