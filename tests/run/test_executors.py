@@ -185,7 +185,12 @@ def test_ctrl_c_ends_at_once_with_the_report_of_what_is_done(
 ) -> None:
     folder = project(a=CASE, b=harmful("hangs"))
     (folder / "harm.py").write_text(HARM.replace("time.sleep(600)", "open('hanging', 'w'); time.sleep(600)"))
-    run = subprocess.Popen([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], stdout=subprocess.PIPE)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
+        stdout=subprocess.PIPE,
+        # What a shell runs in the background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(pytester.path / "hanging")
     started, children = time.monotonic(), psutil.Process(run.pid).children(recursive=True)
     assert children
