@@ -20,6 +20,7 @@ from weighbridge.report.junit import properties
 from weighbridge.report.markdown import Markdown
 from weighbridge.report.reading import read_report
 from weighbridge.report.table import build
+from weighbridge.report.text import TextReport
 
 THOUSANDS = made.report(5000)
 ATTACK = "=cmd|'/C calc'!A0\n::error::forged\x1b[31m<b>|x|</b>\x00"
@@ -34,7 +35,7 @@ def hostile() -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("name", REPORTS.names())
+@pytest.mark.parametrize("name", [sink.name for sink in REPORTS if isinstance(sink, TextReport)])
 def test_every_format_shows_hostile_text_harmlessly(name: str) -> None:
     text = REPORTS.get(name).render(hostile())
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text.replace("\r\n", "\n"))

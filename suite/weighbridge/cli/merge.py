@@ -23,7 +23,9 @@ def register(verbs: Any) -> None:
         metavar="FOLDER",
         help="where the joined report is written",
     )
-    verb.add_argument("--report", metavar="FORMATS", help="formats beside latest.json, comma-separated (all)")
+    verb.add_argument(
+        "--report", metavar="FORMATS", help="formats beside latest.json, comma-separated (all that are files)"
+    )
     verb.add_argument(
         "--history", metavar="PLACE", help="keep the joined run there: a file, or a database's URL"
     )
@@ -38,10 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.report.merge import merge
     from weighbridge.report.reading import read_report
     from weighbridge.report.table import count
+    from weighbridge.report.text import TextReport
 
     reports = {str(path): read_report(path) for path in dict.fromkeys(arguments.files)}
     merged = merge(reports)
-    names = [name.strip() for name in arguments.report.split(",")] if arguments.report else REPORTS.names()
+    files = [name for name in REPORTS.names() if isinstance(REPORTS.get(name), TextReport)]
+    names = [name.strip() for name in arguments.report.split(",")] if arguments.report else files
     sinks = [REPORTS.get(name) for name in dict.fromkeys(["json", *names])]
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
