@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -48,6 +49,10 @@ def case_folder(artifacts: Path, case: str) -> Path:
 def _lay_out(artifact: Artifact, folder: Path) -> Artifact:
     """The same files under `folder`, which they replace; linked where the file system can, copied elsewhere."""
     root = artifact.path.parent
+    moved = tuple(folder / path.relative_to(root) for path in artifact.files)
+    laid_out = replace(artifact, path=folder / artifact.path.name, files=moved)
+    if _lies_there(artifact.files, moved, folder):
+        return laid_out
     clear_abandoned(folder.parent, f".{folder.name}.")
     aside = unfinished(folder.parent, f".{folder.name}.")
     for path in artifact.files:
@@ -61,8 +66,16 @@ def _lay_out(artifact: Artifact, folder: Path) -> Artifact:
     with contextlib.suppress(OSError):  # another process laid out the same case
         aside.rename(folder)
     shutil.rmtree(aside, ignore_errors=True)
-    moved = tuple(folder / path.relative_to(root) for path in artifact.files)
-    return replace(artifact, path=folder / artifact.path.name, files=moved)
+    return laid_out
+
+
+def _lies_there(files: Sequence[Path], moved: Sequence[Path], folder: Path) -> bool:
+    """Whether an earlier run has laid out these very files, as links, and nothing else lies there."""
+    try:
+        there = {path for path in folder.rglob("*") if not path.is_dir()}
+        return there == {*moved} and all(map(os.path.samefile, files, moved))
+    except OSError:
+        return False
 
 
 def _shown(path: Path, root: Path) -> str:
