@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from weighbridge.cli.verbs import CODES, add_verb, say
+from weighbridge.cli.verbs import CODES, add_executor, add_verb, say
 
 
 def register(verbs: Any) -> None:
@@ -35,9 +35,7 @@ def register(verbs: Any) -> None:
         metavar="P",
         help="how sure a verdict on something sampled must be, such as 0.95, where the budget does not say it",
     )
-    verb.add_argument(
-        "--executor", default="process", help="where files are opened: process (a worker), or inline"
-    )
+    add_executor(verb)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.cli.verbs import add_verb
+from weighbridge.cli.verbs import add_report, add_verb, last_report
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case
@@ -26,14 +26,7 @@ def register(verbs: Any) -> None:
     verb.add_argument(
         "-o", "--output", type=Path, default=Path("case.zip"), metavar="FILE", help="(case.zip)"
     )
-    verb.add_argument(
-        "--from",
-        dest="report",
-        type=Path,
-        default=Path("reports/latest.json"),
-        metavar="FILE",
-        help="the report (reports/latest.json)",
-    )
+    add_report(verb)
     text = "unpack a bundle into a new folder, and say how it is run; runs nothing of it"
     verb = add_verb(verbs, "unbundle", unpack, text, _EXAMPLES)
     verb.add_argument("file", type=Path)
@@ -97,11 +90,8 @@ def _row(path: Path, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The report, and its one row of that name."""
     from weighbridge.core.errors import UsageError
     from weighbridge.report.explained import rows_called
-    from weighbridge.report.reading import read_report
 
-    if not path.is_file():
-        raise UsageError(f"there is no report {path}; pytest writes it, and --from names another")
-    report = read_report(path)
+    report = last_report(path)
     rows = rows_called(report["rows"], name)
     if len(rows) > 1:
         raise UsageError(

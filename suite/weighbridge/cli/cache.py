@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from weighbridge.cli.verbs import add_verb
+from weighbridge.cli.verbs import add_store, add_verb
 
 _KINDS = {
     "model": "models, as they ship",
@@ -25,7 +24,7 @@ def register(verbs: Any) -> None:
         choices=("show", "prune", "verify", "clear"),
         help="show what it holds; prune what was not used for longest; verify every file by its hash; clear all",
     )
-    verb.add_argument("--store", type=Path, default=Path(".weighbridge"), help="its folder (.weighbridge)")
+    add_store(verb)
     verb.add_argument("--size", default="10 GB", help="what `prune` leaves at most, such as '2 GB' (10 GB)")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.cli.verbs import add_verb
+from weighbridge.cli.verbs import add_store, add_verb
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case
@@ -20,7 +20,7 @@ def register(verbs: Any) -> None:
     verb = add_verb(verbs, "plan", run, text, _EXAMPLES)
     verb.add_argument("cases", nargs="*", help="case files, or folders of them (cases)")
     verb.add_argument("--bench", action="store_true", help="with what reads a clock")
-    verb.add_argument("--store", type=Path, default=Path(".weighbridge"), help="the folder of kept results")
+    add_store(verb)
 
 
 def run(arguments: argparse.Namespace) -> int:

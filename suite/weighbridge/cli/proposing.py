@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.cli.verbs import say
+from weighbridge.cli.verbs import add_executor, say
 
 if TYPE_CHECKING:
     from weighbridge.case.scaffold import Subject
@@ -37,9 +37,7 @@ def add_subject(verb: argparse.ArgumentParser) -> None:
         metavar="DROP",
         help="how much a recipe may lose to be recommended: 0.01 is one point (default)",
     )
-    verb.add_argument(
-        "--executor", default="process", help="where recipes are carried out: process (a worker), or inline"
-    )
+    add_executor(verb)
 
 
 def subject_of(arguments: argparse.Namespace) -> Subject:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from weighbridge.cli.verbs import add_verb
+from weighbridge.cli.verbs import add_report, add_verb, last_report
 
 _EXAMPLES = "examples: weighbridge ratchet --check; weighbridge ratchet cases/digits"
 
@@ -21,14 +21,7 @@ def register(verbs: Any) -> None:
         metavar="FILE",
         help="case files or folders; without any, all of the report's",
     )
-    verb.add_argument(
-        "--from",
-        dest="report",
-        type=Path,
-        default=Path("reports/latest.json"),
-        metavar="FILE",
-        help="the report (reports/latest.json)",
-    )
+    add_report(verb)
     verb.add_argument(
         "--check", action="store_true", help="write nothing, and print what would change, as a patch"
     )
@@ -39,12 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.errors import UsageError
     from weighbridge.propose.ratchet import diff, edited, of_files, tighten, write
     from weighbridge.report.escape import terminal
-    from weighbridge.report.reading import read_report
     from weighbridge.run.extensions import load_conftests
 
-    if not arguments.report.is_file():
-        raise UsageError(f"there is no report {arguments.report}; pytest writes it, and --from names another")
-    chosen = list(of_files(read_report(arguments.report), arguments.files))
+    chosen = list(of_files(last_report(arguments.report), arguments.files))
     if not chosen:
         raise UsageError("no case file of the report is there, or among those that were named")
     tightened = 0

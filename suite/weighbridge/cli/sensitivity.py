@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.cli.verbs import add_verb, say
+from weighbridge.cli.verbs import add_executor, add_store, add_verb, say
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case, StepRef
@@ -33,10 +33,8 @@ def register(verbs: Any) -> None:
         metavar="DB",
         help="how much nearer to the original the outputs are to come (default: 6, which one bit more would bring)",
     )
-    verb.add_argument("--store", type=Path, default=Path(".weighbridge"), help="the folder of kept results")
-    verb.add_argument(
-        "--executor", default="process", help="where it is carried out: process (a worker), or inline"
-    )
+    add_store(verb)
+    add_executor(verb)
 
 
 def run(arguments: argparse.Namespace) -> int:
