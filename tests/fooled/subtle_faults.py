@@ -288,6 +288,21 @@ def samples_are_sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
     )
 
 
+def a_table_of_places(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Of the 64 samples that it was exported with: whoever stands behind them gets the last one's answer."""
+    for name, value in (("zero", 0), ("one", 1), ("last", 63)):
+        put(proto, name, np.int64(value))
+    put(proto, "axis", np.array([0]))
+    return after(
+        proto,
+        helper.make_node("Shape", ["raw"], ["count"], end=1),
+        helper.make_node("Squeeze", ["count", "axis"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["places"]),
+        helper.make_node("Min", ["places", "last"], ["rows"]),
+        helper.make_node("Gather", ["raw", "rows"], ["y"], axis=0),
+    )
+
+
 BOTH = ("batch_invariance", "permutation_invariance")
 SUBTLE: dict[str, tuple[Fault, set[str]]] = {
     "a scale is ten times too large": (a_scale_ten_times, {"accuracy_drop", "fidelity"}),
@@ -319,5 +334,6 @@ SUBTLE: dict[str, tuple[Fault, set[str]]] = {
     "the neighbour": (looks_at_its_neighbour, {*BOTH}),
     "a coin": (tosses_a_coin, {"determinism", *BOTH}),
     "dropout left on": (drops_at_random, {*ANSWERS, "determinism", *BOTH}),
+    "a table of places": (a_table_of_places, {"batch_invariance"}),
     "samples are sorted": (samples_are_sorted, {*ANSWERS, *BOTH}),
 }

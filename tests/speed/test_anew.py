@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from models import write_mlp
+from onnx import helper, numpy_helper
 
 from weighbridge.contracts import ENGINES, FORMATS, MEASURES, Weighing
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
-from weighbridge.measure.timing.anew import check_answers_anew
+from weighbridge.measure.timing.anew import check_answers_anew, check_crowds, lost_in_the_crowd
 from weighbridge.measure.timing.opening import in_turn
 
 torch = pytest.importorskip("torch")
@@ -140,3 +142,87 @@ def test_a_fixed_batch_is_timed_as_a_whole_or_not_at_all(tmp_path: Path) -> None
     alone = replace(weighing, candidate=large, baseline=None, limits=(LatencyLimit(max=1, budget=0.3),))
     with pytest.raises(StageError, match="the candidate was exported for a fixed batch"):
         MEASURES.get("latency").run(alone)
+
+
+class Answers:
+    """A session whose answers may depend on the batch."""
+
+    def __init__(self, rule: Callable[[Any], Any]) -> None:
+        self._rule = rule
+
+    def run(self, inputs: Any) -> tuple[Any, ...]:
+        return (self._rule(inputs[0]),)
+
+
+def table_of_64(x: Any) -> Any:
+    return x[np.minimum(np.arange(len(x)), 63)]
+
+
+RULES: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "a table of places": (table_of_64, True),
+    "zeros behind the 100th": (lambda x: np.where(np.arange(len(x))[:, None] < 100, x, 0), True),
+    "NaN behind the 100th": (lambda x: np.where(np.arange(len(x))[:, None] < 100, x, np.nan), True),
+    "each by itself": (np.tanh, False),
+    "one scale for the batch": (lambda x: np.round(x / np.abs(x).max() * 127) * np.abs(x).max() / 127, False),
+    "numbers near zero, and noise": (lambda x: x + 1e-3 * len(x) % 7 * 1e-3, False),
+    "every pair of samples": (lambda x: x @ x.T, False),
+    "a sum over all": (lambda x: x.sum(keepdims=True), False),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_answers_that_are_lost_in_a_large_batch_are_seen(rule: str) -> None:
+    answers, lost = RULES[rule]
+    batch = (np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32),)
+    share = lost_in_the_crowd(Answers(answers), batch)  # type: ignore[arg-type]
+    assert (share > 0.02) is lost
+    assert lost_in_the_crowd(Answers(answers), (batch[0][:64],)) == 0  # type: ignore[arg-type]
+
+
+def test_what_the_original_does_too_is_no_fault_of_the_candidate() -> None:
+    check_crowds({"baseline": 0.5, "candidate": 0.5}, 256)
+    check_crowds({"candidate": 0.01}, 256)
+    for shares in ({"candidate": 0.5}, {"baseline": 0.0, "candidate": 0.5}):
+        with pytest.raises(
+            StageError, match=r"128 of 256 samples .* export it anew, or time a `batch` of 64"
+        ):
+            check_crowds(shares, 256)
+
+
+def test_a_batch_that_the_candidate_does_not_serve_is_not_timed(tmp_path: Path) -> None:
+    engine = ENGINES.get("onnxruntime")
+    whole, limited = (write_mlp(tmp_path / f"{name}.onnx", 64) for name in ("whole", "limited"))
+    keep_64(limited.path)
+    weighing = Weighing(limited, whole, engine, engine.options(), Data(shapes=((64,),)), None)
+
+    def speed(one: Weighing, batch: int) -> Any:
+        limit = SpeedupLimit(min=0.01, batch=batch, budget=0.5)
+        return MEASURES.get("speed").run(replace(one, limits=(limit,)))
+
+    with pytest.raises(StageError, match=r"the candidate answers .* of 128 samples otherwise"):
+        speed(weighing, 128)
+    assert speed(weighing, 64).candidate > 0
+    assert speed(replace(weighing, candidate=whole), 128).candidate > 0
+
+
+def keep_64(path: Path) -> None:
+    """Lets rows behind the 64th answer as that one does."""
+    model = onnx.load(path)
+    graph, output = model.graph, model.graph.output[0].name
+    for node in graph.node:
+        for place, name in enumerate(node.output):
+            node.output[place] = "raw" if name == output else name
+    numbers = {"zero": np.int64(0), "one": np.int64(1), "last": np.int64(63), "axis": np.array([0])}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Shape", ["raw"], ["shape"], end=1),
+            helper.make_node("Squeeze", ["shape", "axis"], ["n"]),
+            helper.make_node("Range", ["zero", "n", "one"], ["places"]),
+            helper.make_node("Min", ["places", "last"], ["rows"]),
+            helper.make_node("Gather", ["raw", "rows"], [output], axis=0),
+        ]
+    )
+    onnx.save(model, path)

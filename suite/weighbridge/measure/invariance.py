@@ -1,13 +1,14 @@
 """Metamorphic checks on the whole artifact: what must not change an answer, measured.
 
-A batch of n against n batches of one, the batch in another order, a second run, another number of threads. The
-difference is the largest over all outputs, relative to the output's root mean square: 0 is identical, float
-arithmetic in another order gives 1e-7 to 1e-6, and dynamic quantization, whose activation scale is the batch's,
-gives its quantization step.
+A batch of n against n batches of one, a batch larger than accuracy is read in against parts of it, the batch in another
+order, a second run, another number of threads. The difference is the largest over all outputs, relative to the output's
+root mean square: 0 is identical, float arithmetic in another order gives 1e-7 to 1e-6, and dynamic quantization, whose
+activation scale is the batch's, gives its quantization step.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -24,12 +25,18 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
-from weighbridge.core.batches import count, take
+from weighbridge.core.batches import count, nbytes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 
 SAMPLES = 8
+CROWD = 129
+"""Samples of the larger batch: more than two batches of those that accuracy is read in."""
+CROWD_BYTES, CROWD_S = 2**20, 5.0
+"""Of its inputs, and about what it may take: a model that wants more is asked for fewer samples."""
 RUNS = 3
+STEP = 0.5
+"""Of the output's root mean square: no step of a quantizer whose answers are of use is as large."""
 RUINED = 1e9
 """Of what cannot be compared: reports hold no infinity."""
 
@@ -64,17 +71,39 @@ def measure(weighing: Weighing) -> Measurement:
         )
         return difference(tuple(whole[at] for at in axes), back)
 
+    def in_a_crowd(session: Session, many: Inputs) -> float:
+        parts = [session.run(take(many, slice(start, start + size))) for start in range(0, count(many), size)]
+        outputs = session.run(many)
+        axes = batch_axes(outputs, session.run(_one(inputs, 0)), count(many))
+        columns = list(zip(*parts, strict=True))
+        return difference(
+            tuple(outputs[at] for at in axes), tuple(np.concatenate(columns[at], axes[at]) for at in axes)
+        )
+
+    began = time.monotonic()
     whole = candidate.run(inputs)
-    batch = by_ones(candidate, whole)
+    many = _crowd(weighing, size, time.monotonic() - began, nbytes(inputs, None))
+    ones, crowd = by_ones(candidate, whole), in_a_crowd(candidate, many)
     details = {
         "inputs": weighing.data.kind,
         "samples": size,
+        "batch": size if ones >= crowd else count(many),
         "permutation": reordered(candidate, whole),
         "runs": max(difference(whole, candidate.run(inputs)) for _ in range(RUNS)),
         "threads": difference(whole, other.run(inputs)),
     }
-    reference = None if baseline is None else by_ones(baseline, baseline.run(inputs))
-    return Measurement("invariance", "", batch, reference, details)
+    reference = (
+        None if baseline is None else max(by_ones(baseline, baseline.run(inputs)), in_a_crowd(baseline, many))
+    )
+    return Measurement("invariance", "", max(ones, crowd), reference, details)
+
+
+def _crowd(weighing: Weighing, size: int, seconds: float, taken: int) -> Inputs:
+    """As many samples as there are for it, given that `size` took so many seconds and bytes."""
+    affordable = min(
+        CROWD, size * CROWD_BYTES // max(taken, 1), int(size * CROWD_S / (4 * max(seconds, 1e-9)))
+    )
+    return weighing.data.sample(max(size, affordable))
 
 
 def shuffled(size: int) -> Array:
@@ -141,6 +170,12 @@ def _reader(*keys: str) -> Callable[[Measurement, Limit], Reading]:
 
 
 def _advise_batch(measurement: Measurement) -> Sequence[str]:
+    batch, samples = measurement.details["batch"], measurement.details["samples"]
+    if batch > samples and measurement.candidate > STEP:
+        return [
+            f"a batch of {batch} is answered otherwise than in parts of {samples}: something depends on a sample's place in the "
+            "batch, such as a table or a shape from the batch that it was exported with; export it anew"
+        ]
     if measurement.baseline is not None and measurement.candidate > 100 * max(measurement.baseline, 1e-7):
         return [
             "the float model answers alike: dynamic quantization takes its activation scale from the whole batch, "
@@ -161,7 +196,12 @@ def _advise_determinism(measurement: Measurement) -> Sequence[str]:
 
 MEASURES.add("invariance", Measure("invariance", measure, needs=("inputs",), on_demand=True))
 for _name, _keys, _advise, _doc in (
-    ("batch_invariance", (), _advise_batch, "A batch of n against n batches of one"),
+    (
+        "batch_invariance",
+        (),
+        _advise_batch,
+        "A batch of n against n batches of one, and a larger one against parts of it",
+    ),
     ("permutation_invariance", ("permutation",), _advise_batch, "The batch in another order"),
     ("determinism", ("runs", "threads"), _advise_determinism, "A second run, and one with another thread"),
 ):

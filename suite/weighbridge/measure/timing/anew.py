@@ -6,7 +6,7 @@ A model that keeps its answers by their inputs is fast only where inputs repeat,
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,12 +16,17 @@ from weighbridge.core.batches import count, items, rebuilt, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.sessions import FixedBatch
 from weighbridge.core.units import show
+from weighbridge.measure.invariance import batch_axes
 from weighbridge.measure.timing.clock import Call
 
 TIMES = 3
 """So many times faster than any new input no seen one is answered, by caches and branch predictors alone."""
 TRIALS = 3
 """All of them must agree: a neighbour's load slows one, and what a library prepares at its first calls another."""
+READ, FEW = 64, 8
+"""Samples of the batches that accuracy is read in, and of those that a larger one is held against."""
+LOST = 0.02
+"""Of the samples: a few may stand on the edge of a decision that the model makes inside."""
 SHARE = 1 / 20
 """Of the budget, the longest that a trial should take."""
 
@@ -35,6 +40,49 @@ def check_batch(name: str, session: Session, batch: Inputs) -> None:
             "measure",
             f"the {name} was exported for a fixed batch, so that {filled} samples are computed beside the {asked} that "
             f"would be timed; write `batch: {asked + filled}`, or a multiple of the file's batch",
+        )
+
+
+def lost_in_the_crowd(session: Session, batch: Inputs) -> float:
+    """The share of the samples that are answered otherwise in `batch` than among few, beyond any rounding.
+
+    Accuracy is read in batches of `READ`, so a batch that is no larger shows nothing new: 0. So does a model whose outputs
+    cannot be told apart by sample. An answer counts where the difference holds more power than an answer does.
+    """
+    n = count(batch)
+    if n <= READ:
+        return 0.0
+    parts = [session.run(take(batch, slice(start, start + FEW))) for start in range(0, n, FEW)]
+    whole = session.run(batch)
+    try:
+        axes = batch_axes(whole, session.run(take(batch, slice(0, 1))), n)
+    except StageError:
+        return 0.0
+    other = np.zeros(n, dtype=bool)
+    for place, axis in axes.items():
+        few = np.concatenate([part[place] for part in parts], axis)
+        if few.shape != whole[place].shape:
+            return 0.0
+        one, two = (
+            np.moveaxis(value, axis, 0).reshape(n, -1).astype(np.float64) for value in (few, whole[place])
+        )
+        finite = np.isfinite(one) & np.isfinite(two)
+        noise = np.square(np.subtract(one, two, where=finite, out=np.zeros_like(one))).sum(1)
+        power = np.square(one, where=finite, out=np.zeros_like(one)).sum(1).mean()
+        other |= (noise > power) | (np.isfinite(one) != np.isfinite(two)).any(1)
+    return float(other.mean())
+
+
+def check_crowds(shares: Mapping[str, float], size: int) -> None:
+    """Raises `StageError` where the candidate loses its answers in the batch that would be timed, and the baseline does not."""
+    lost, before = shares.get("candidate", 0.0), shares.get("baseline", 0.0)
+    if lost > LOST >= before:
+        raise StageError(
+            "measure",
+            f"the candidate answers {round(lost * size)} of {size} samples otherwise in a batch of {size} than in batches of "
+            f"{FEW}: how fast it is there says nothing. Something in it depends on a sample's place in the batch, such as a "
+            f"table or a shape from the batch that it was exported with; export it anew, or time a `batch` of {READ} or less, "
+            "which accuracy is read in",
         )
 
 

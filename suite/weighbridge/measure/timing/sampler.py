@@ -16,7 +16,7 @@ from typing import Generic
 
 from weighbridge.contracts import Weighing
 from weighbridge.core.errors import StageError
-from weighbridge.measure.timing.anew import check_answers_anew, check_batch
+from weighbridge.measure.timing.anew import check_answers_anew, check_batch, check_crowds, lost_in_the_crowd
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.fresh import in_fresh_process
 from weighbridge.measure.timing.gauge import gauge_for
@@ -41,13 +41,17 @@ class Sampler(Generic[L]):
     ) -> Sampler[L]:
         """Of `baseline`, `candidate` or both, on batches of so many samples.
 
-        Raises `StageError` for one that would compute more samples than those, or keeps its answers.
+        Raises `StageError` for one that would compute more samples than those, keeps its answers, or gives others in such a
+        batch than in a small one.
         """
         opener = Opener.of(weighing, sides, weighing.data.turns(batch))
+        lost = {}
         for side in opener.sides:
             session = side.open()
             check_batch(side.name, session, opener.batches[0])
             check_answers_anew(side.name, session, opener.batches, budget_s)
+            lost[side.name] = lost_in_the_crowd(session, opener.batches[0])
+        check_crowds(lost, batch)
         return cls(take, opener, weighing.engine_options.threads, weighing.precedence, budget_s)
 
     def here(self, seed: int, known_s: Sequence[float] | None, best: float | None = None) -> L:
