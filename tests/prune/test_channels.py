@@ -244,6 +244,58 @@ def test_reading_other_channels_than_those_that_stay_is_noticed(monkeypatch: pyt
         removed(images())
 
 
+class LayerNormalized(nn.Module):
+    """A residual stream that is normalized on the way, as in a transformer."""
+
+    def __init__(self, turned: bool = False) -> None:
+        super().__init__()
+        self.read, self.norm, self.head = nn.Linear(8, 32), nn.LayerNorm(32), nn.Linear(32, 5)
+        self.up, self.down = nn.Linear(32, 64), nn.Linear(64, 32)
+        self.turned = turned
+
+    def forward(self, x: Any) -> Any:
+        x = self.read(x)
+        y = self.norm(x)
+        x = x + self.down(torch.nn.functional.gelu(self.up(y.flip(-1) if self.turned else y)))
+        return self.head(x.mean(1))
+
+
+class GroupNormalized(nn.Module):
+    def __init__(self, turned: bool = False) -> None:
+        super().__init__()
+        self.read, self.norm, self.head = nn.Conv2d(3, 64, 3), nn.GroupNorm(2, 64), nn.Conv2d(64, 5, 1)
+        self.turned = turned
+
+    def forward(self, x: Any) -> Any:
+        x = torch.relu(self.norm(self.read(x)))
+        return self.head(x.flip(1) if self.turned else x)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(LayerNormalized, (7, 8)), (GroupNormalized, (3, 8, 8))])
+def test_what_normalizes_over_channels_is_held_against_the_original_too(kind: Any, shape: Any) -> None:
+    net = kind()
+    nn.init.uniform_(net.norm.weight, 0.5, 2)
+    nn.init.uniform_(net.norm.bias, -1, 1)
+    made = removed(net, shape)
+    assert len(made.value.norm.weight) == len(net.norm.weight) // 2
+    assert any("norm normalizes over what is left" in note for note in made.notes)
+    with pytest.raises(StageError, match="computes something else"):
+        removed(kind(turned=True), shape)
+
+
+def test_answers_of_whole_numbers_beside_others(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.head = nn.Linear(6, 32), nn.Linear(32, 5)
+
+        def forward(self, x: Any) -> Any:
+            found = self.head(torch.relu(self.hidden(x)))
+            return found.argmax(1), found
+
+    assert removed(Net(), (6,)).value.hidden.out_features == 16
+
+
 def test_nothing_to_remove_is_an_error() -> None:
     with pytest.raises(StageError, match="round_to: 8"):
         removed(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5)), (6,))

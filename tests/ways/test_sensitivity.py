@@ -69,6 +69,29 @@ def test_the_proposal_holds_where_it_is_pasted(folder: Path, capsys: pytest.Capt
     assert "200 dB" not in rows["0"]
 
 
+def test_two_steps_of_one_line_are_told_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The step that lost most is the one whose `exclude` is tried."""
+    torch_model = """import torch
+def net():
+    torch.manual_seed(0)
+    made = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.ReLU(),
+                               torch.nn.Linear(32, 4))
+    with torch.no_grad():
+        made[2].weight[0, 0], made[0].weight[0], made[0].bias[0] = 300, 0, 0
+    return made
+"""
+    (folder / "model.py").write_text(torch_model)
+    recipe = "[{prune: l1_unstructured, amount: 0.01}, {quantize: dynamic, engine: torch}]"
+    (folder / "net.yaml").write_text(
+        "model: {torch: model.py:net}\ndata: samples.npz\nallow_chance: true\n"
+        f"recipe: {recipe}\nthresholds: {{accuracy_drop: 0.5}}\n"
+    )
+    _, said = told(capsys, "net.yaml")
+    assert "# in quantize: dynamic, line 4" in said.out
+    before, after = (float(found) for found in re.findall(r"(?:as it is|with that): (-?[\d.]+) dB", said.out))
+    assert after > before + 6
+
+
 def test_noise_that_no_few_layers_make_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, said = told(capsys, "net.yaml", "--gain", "90")
     assert "noise is spread over the layers" in said.out

@@ -40,13 +40,18 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where the case cannot be carried out, or nothing is known of its layers."""
     from weighbridge.core.units import show
+    from weighbridge.report.escape import terminal
 
     case = _case(arguments.case)
     result = _carry_out(case, arguments)
     errors = result.layer_errors
     if errors is None or not errors.layers:
         why = [result.message, *result.notes] if result.message else [*result.notes]
-        print(f"nothing is known of single layers: {'; '.join(why) or 'the engine cannot exchange them'}")
+        print(
+            terminal(
+                f"nothing is known of single layers: {'; '.join(why) or 'the engine cannot exchange them'}"
+            )
+        )
         return 1
     print(_table(errors))
     print(
@@ -54,17 +59,21 @@ def run(arguments: argparse.Namespace) -> int:
         f"of {errors.samples} samples; all together {show(errors.output_db, 'dB')}"
         + ("" if errors.complete else "; there was no time for the other layers")
     )
-    step = next((ref for ref in case.recipe if ref.line == errors.line), None)
+    step = next((ref for ref in case.recipe if (ref.line, str(ref)) == (errors.line, errors.step)), None)
     spared = _spared(errors, arguments.gain)
-    if step is None or "exclude" not in type(step.options).model_fields or not spared:
-        print("\nnoise is spread over the layers: no few of them bring so much" if not spared else "")
+    print()
+    if not spared:
+        print("noise is spread over the layers: no few of them bring so much")
+        return 0
+    if step is None or "exclude" not in type(step.options).model_fields:
+        print(terminal(f"{errors.step or 'a finished file'} takes no `exclude`"))
         return 0
     exclude = [*step.options.exclude, *spared]
     better = _carry_out(_excluding(case, step, exclude), arguments)
     if better.message:
-        print(f"\n`exclude: {exclude}` cannot be carried out: {better.message}")
+        print(terminal(f"`exclude: {exclude}` cannot be carried out: {better.message}"))
         return 0
-    print(f"\nexclude: {exclude}    # in {step}, line {step.line}")
+    print(terminal(f"exclude: {exclude}    # in {step}, line {step.line}"))
     for what, one in (("as it is", result), ("with that", better)):
         print(f"    {what}: {_numbers(one)}")
     return 0

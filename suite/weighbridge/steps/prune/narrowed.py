@@ -25,7 +25,8 @@ class Narrowed:
         self._names = names
         self._before: dict[str, tuple[int, int]] = {}
         self._left: dict[tuple[str, bool], list[int]] = {}
-        self._norms: dict[str, None] = {}
+        self._norms: dict[str, list[int]] = {}
+        """What is left of each normalization that looks at all channels together."""
         self._layers: dict[str, Any] = {}
         self.widths: dict[str, tuple[int, int]] = {}
         """Output channels before and after, of each layer that lost some."""
@@ -39,7 +40,9 @@ class Narrowed:
             if name is None:  # an operator, or a parameter outside of layers
                 continue
             if isinstance(layer, torch.nn.LayerNorm | torch.nn.GroupNorm):
-                self._norms[name] = None
+                left = self._norms.setdefault(name, list(range(_normalized(layer))))
+                for row in sorted(rows, reverse=True):
+                    del left[row]
             if not isinstance(layer, torch.nn.Linear | torch.nn.modules.conv._ConvNd):
                 continue
             self._layers[name] = layer
@@ -66,18 +69,15 @@ class Narrowed:
             )
         return text
 
-    @property
-    def exact(self) -> bool:
-        """Whether nothing looks at all channels together, so that those which stay are what they were."""
-        return not self._norms
-
     def unread(self, original: torch.nn.Module) -> None:
-        """Set to zero, in `original`, every weight by which a removed channel is read."""
+        """Let `original` read none of the removed channels: weights become zero, and normalizations look at the others."""
         for (name, outputs), left in self._left.items():
             layer: Any = original.get_submodule(name)
             if not outputs and not _depthwise(layer):
                 gone = sorted(set(range(_widths(layer)[1])) - set(left))
                 _ignore(layer, gone)
+        for name, kept in self._norms.items():
+            _normalize_only(original.get_submodule(name), kept)
 
 
 def compute_alike(
@@ -90,7 +90,7 @@ def compute_alike(
     """
     narrowed.unread(original)
     expected, wanted = _run_precisely(original, samples)
-    smaller.to(wanted[0].dtype)
+    smaller.to(float_type(original))  # as it ran
     with _watched(smaller) as (found, running):
         try:
             given = leaves(forward(smaller, samples))
@@ -101,7 +101,7 @@ def compute_alike(
                 f"'{where}' does not run with fewer channels ({type(error).__name__}: {first_line(error)}): it knows their "
                 "number from elsewhere, as attention with its heads in one matrix does; leave its layers to `exclude`",
             ) from error
-    if not narrowed.exact or _alike(wanted, given):
+    if _alike(wanted, given):
         return
     where = next(
         (
@@ -201,3 +201,27 @@ def _ignore(layer: Any, channels: Sequence[int]) -> None:
         for channel in channels:
             group, column = divmod(channel, columns)
             weight[group * rows : (group + 1) * rows, column] = 0
+
+
+def _normalized(norm: Any) -> int:
+    """Channels that a LayerNorm or GroupNorm looks at."""
+    return int(norm.num_channels if hasattr(norm, "num_channels") else norm.normalized_shape[-1])
+
+
+def _normalize_only(norm: Any, kept: Sequence[int]) -> None:
+    """Let the layer normalize over these channels, and give zeros for the others."""
+    import torch
+
+    rows = torch.tensor(list(kept))
+    axis = 1 if isinstance(norm, torch.nn.GroupNorm) else -1
+
+    def instead(_: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        weight, bias = (None if each is None else each[rows] for each in (norm.weight, norm.bias))
+        part = inputs[0].index_select(axis, rows)
+        if axis == 1:
+            found = torch.nn.functional.group_norm(part, norm.num_groups, weight, bias, norm.eps)
+        else:
+            found = torch.nn.functional.layer_norm(part, (len(kept),), weight, bias, norm.eps)
+        return torch.zeros_like(output).index_copy(axis % output.dim(), rows, found)
+
+    norm.register_forward_hook(instead)
