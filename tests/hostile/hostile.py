@@ -407,13 +407,17 @@ CALL = function("call", node("MatMul"), node("StatefulPartitionedCall"))
 
 
 def saved_model(
-    *functions: bytes, nodes: tuple[bytes, ...] = (), objects: bytes = b"call", layers: str = ""
+    *functions: bytes,
+    nodes: tuple[bytes, ...] = (),
+    objects: bytes = b"call",
+    layers: str = "",
+    gradients: tuple[bytes, ...] = (),
 ) -> Make:
     """A folder with the graph of a right SavedModel and what is added to it; `layers` is its Keras metadata."""
 
     def make(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        library = field(2, CALL, SAVER, *functions)
+        library = field(2, CALL, SAVER, *functions, *gradients)
         main = (field(1, one) for one in (node("VarHandleOp"), *nodes))
         graph = field(2, field(2, *main, library), field(7, objects) if objects else b"")
         (folder / "saved_model.pb").write_bytes(graph)
@@ -431,6 +435,17 @@ SAVED_MODELS: dict[str, tuple[Make, str]] = {
     "saves_when_called": (saved_model(function("f", node("SaveV2"))), "the operator SaveV2"),
     "calls_its_saver": (
         saved_model(function("f", node("PartitionedCall", field(5, b"traced_save")))),
+        "the operator ShardedFilename",
+    ),
+    "saves_as_a_gradient": (
+        saved_model(
+            function("f", node("SymbolicGradient", field(5, b"call"))),
+            gradients=(field(2, field(1, b"call"), field(2, b"traced_save")),),
+        ),
+        "the operator ShardedFilename",
+    ),
+    "registers_its_saver": (
+        saved_model(gradients=(field(3, field(1, b"traced_save"), field(2, b"MatMul")),)),
         "the operator ShardedFilename",
     ),
     "offers_its_saver": (saved_model(objects=b"call traced_save"), "the operator ShardedFilename"),
@@ -460,7 +475,9 @@ SAVED_MODELS: dict[str, tuple[Make, str]] = {
         "the operator ReadFile",
     ),
     "a_field_beyond_32_bits": (
-        lambda folder: void((folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x92\x80\x80\x80\x10\0"))),
+        lambda folder: void(
+            (folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x92\x80\x80\x80\x10\0"))
+        ),
         "a field's number is too large",
     ),
     "restores_in_the_graph": (saved_model(nodes=(node("RestoreV2"),)), "the operator RestoreV2"),

@@ -45,6 +45,7 @@ def check_saved_model(folder: Path) -> None:
 
 def _check_graph(meta_graph: bytes, path: Path) -> None:
     objects = b"".join(_each(meta_graph, 7))
+    gradients = [*_each(meta_graph, 2, 2, 2), *_each(meta_graph, 2, 2, 3)]
     functions = [(_name(one), one) for one in _each(meta_graph, 2, 2, 1)]
     if len(dict(functions)) < len(functions):
         raise StageError("load", f"{path.name} is damaged: two functions of its graph have one name")
@@ -52,7 +53,7 @@ def _check_graph(meta_graph: bytes, path: Path) -> None:
         _check_operator(operator.decode(errors="replace"), path)
     for name, function in functions:
         others = (other for called, other in functions if called != name)
-        alone = bool(objects) and name not in objects and not any(name in other for other in others)
+        alone = bool(objects) and not any(name in caller for caller in (objects, *gradients, *others))
         for operator in _each(function, 3, 2):
             if not (alone and operator.decode(errors="replace") in _OWN):
                 _check_operator(operator.decode(errors="replace"), path)
@@ -62,7 +63,9 @@ def _name(function: bytes) -> bytes:
     """What calls it says; of several names TensorFlow takes the last."""
     names = [*_each(function, 1, 1)]
     if len(names) != 1:
-        raise StageError("load", f"a function of the SavedModel's graph has {len(names)} names instead of one")
+        raise StageError(
+            "load", f"a function of the SavedModel's graph has {len(names)} names instead of one"
+        )
     return names[0]
 
 
