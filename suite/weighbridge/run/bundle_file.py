@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import stat
 import zipfile
@@ -24,8 +26,9 @@ MOST_FACTS = 64 << 20
 
 def pack(target: Path, root: Path, files: Sequence[Path], facts: Mapping[str, Any]) -> None:
     """Write `files` of `root`, the facts, and settings that make the unpacked folder pytest's root."""
-    shown = json.dumps(facts, indent=1).replace(json.dumps(str(root.resolve()))[1:-1], ".")
-    texts = {FACTS: shown.replace(json.dumps(str(Path.home()))[1:-1], "~"), SETTINGS: "[pytest]\n"}
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (`Path.home` raises for a user without one)
+    hidden = _without(_without(facts, root.resolve(), "."), home, "~")
+    texts = {FACTS: json.dumps(hidden, indent=1), SETTINGS: "[pytest]\n"}
     names = [path.as_posix() for path in files]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in texts.items():
@@ -36,6 +39,23 @@ def pack(target: Path, root: Path, files: Sequence[Path], facts: Mapping[str, An
                 info.compress_type = zipfile.ZIP_DEFLATED
                 with (root / path).open("rb") as source, archive.open(info, "w", force_zip64=True) as file:
                     shutil.copyfileobj(source, file)
+
+
+def _without(value: Any, folder: Path, sign: str) -> Any:
+    """The facts without the name of a folder, which is nobody else's to know; a case is called as it is called."""
+    if not folder.is_absolute() or folder == folder.parent:
+        return value
+    # The whole name and no part of a longer one: what stands around a path in a sentence ends it as well.
+    name = re.compile(rf"(?<![\w.-]){re.escape(str(folder))}(?=[/\\\s'\"`:;,)\]}}>]|$)")
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, str):
+            return name.sub(lambda found: sign, value)
+        if isinstance(value, Mapping):
+            return {walk(key): one if key == "case" else walk(one) for key, one in value.items()}
+        return [walk(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return walk(value)
 
 
 def unpack(source: Path, target: Path) -> dict[str, Any]:
