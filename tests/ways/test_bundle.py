@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tests.projects import CASE, report_of
 
 from weighbridge.cli.main import main
+from weighbridge.core.errors import UsageError
 from weighbridge.run.bundle_file import pack
 
 Project = Callable[..., Path]
@@ -153,6 +155,38 @@ def test_the_projects_folder_and_the_home_are_hidden_and_nothing_that_begins_so(
     found = facts_of(tmp_path / "case.zip")
     assert found["row"]["notes"] == [*told.values()]
     assert found["case"] == found["row"]["case"] == facts["case"]
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["a:b.npz"], "a:b.npz"),
+        (["a\\b.npz"], "a\\\\b.npz"),
+        (["a\nb.npz"], "a\\nb.npz"),
+        (["\udcff.npz"], "\\udcff.npz"),
+        (["Model.py", "model.py"], "'model.py' and 'Model.py'"),
+        (["Bundle.json"], "'Bundle.json' and 'bundle.json'"),
+        (["there.py", "gone.py"], "gone.py cannot be packed: No such file"),
+        (["there.py", "zeros.npy"], "'zeros.npy' has 1000000 of them"),
+    ],
+)
+def test_what_could_not_be_unpacked_is_not_packed(
+    files: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.run.bundle_file.MOST", 10_000)
+    for name in files:
+        if name != "gone.py":
+            (tmp_path / name).write_text("0" * 1_000_000 if name == "zeros.npy" else "x")
+    with pytest.raises(UsageError, match=re.escape(named)):
+        pack(tmp_path / "out.zip", tmp_path, [Path(name) for name in files], {"case": "a.yaml::a"})
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_facts_that_would_not_be_read_are_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.run.bundle_file.MOST_FACTS", 1000)
+    with pytest.raises(UsageError, match=r"bundle.json would have 1\d+ bytes"):
+        pack(tmp_path / "out.zip", tmp_path, [], {"case": "a.yaml::a", "row": "x" * 1000})
+    assert not (tmp_path / "out.zip").exists()
 
 
 def planted(path: Path, name: str, kind: int = 0, text: str = "x") -> Path:
