@@ -62,7 +62,12 @@ class Database(Protocol):
 
 
 def open_database(place: str, say: Any = lambda text: None) -> Database:
-    """The database at a path or URL. `say` is told what was set aside. Raises `UsageError` for a URL of no use here."""
+    """The database at a path or URL. `say` is told what was set aside.
+
+    Raises `UsageError` for `off`, and for a URL of no use here.
+    """
+    if place == "off":
+        raise UsageError("a history that is off has no runs; name a file or a database's URL with --history")
     if not is_url(place):
         return SqliteFile(Path(place), say)
     from weighbridge.history.by_sqlalchemy import Server
