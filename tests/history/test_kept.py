@@ -242,3 +242,30 @@ def test_machines_of_a_kind_can_be_named(project: Project, pytester: pytest.Pyte
     pytester.runpytest_inprocess()
     (past,) = kept(pytester.path).of_case("cases/net.yaml::net", 5)
     assert past.machine == "ci-large" != FIRST
+
+
+@pytest.mark.parametrize("name", ["x.db", "x.sqlite", "x.sqlite3", "x"])
+def test_a_file_that_is_not_sqlites_is_refused_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    """Other programs call theirs .db too."""
+    place = tmp_path / name
+    place.write_bytes(b"\0\6\x15\x61 Berkeley" * 100)
+    with pytest.raises(UsageError, match="is no SQLite file, and is left as it is"):
+        History(str(place)).keep(report(1))
+    with pytest.raises(UsageError, match="is no SQLite file, and is left as it is"):
+        History(str(place)).runs(1)
+    assert place.read_bytes() == b"\0\6\x15\x61 Berkeley" * 100
+    assert list(tmp_path.glob("*damaged*")) == []
+
+
+@pytest.mark.parametrize("left", [b"", b"SQLite for", b"SQLite format 3\0"])
+def test_what_a_full_disk_left_of_a_history_is_in_nobodys_way(left: bytes, tmp_path: Path) -> None:
+    place = tmp_path / "h.db"
+    place.write_bytes(left)
+    history = History(str(place))
+    assert history.keep(report(1)) == 1
+    assert len(history.runs(9)) == 1
+
+
+def test_a_folder_is_no_history(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        History(str(tmp_path)).runs(1)

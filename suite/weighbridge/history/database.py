@@ -35,7 +35,6 @@ TABLES = (
 PATIENCE_S = 60.0
 """Seconds that a run waits for others to write theirs."""
 _DAMAGED = ("malformed", "not a database", "disk image", "corrupt")
-_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 _HEADER = b"SQLite format 3\0"
 
 
@@ -99,6 +98,7 @@ class SqliteFile:
         if not self.path.exists():
             yield None
             return
+        self._check_own()
         try:
             with self._connected() as run:
                 if not self._has_tables(run):
@@ -154,11 +154,19 @@ class SqliteFile:
         return bool(names)
 
     def _check_own(self) -> None:
-        """Raises `UsageError` for a file that neither is SQLite's nor is called so: a slip of the hand, not damage."""
-        with self.path.open("rb") as file:
-            begins = file.read(len(_HEADER))
-        if begins not in (b"", _HEADER) and self.path.suffix not in _SUFFIXES:
-            raise UsageError(f"{self.path} is no SQLite file; call a history something like history.sqlite")
+        """Raises `UsageError` for a file that does not begin as SQLite's do: another's, by a slip of the hand, not damage.
+
+        One that ends before its beginning does holds nothing, and is what a full disk may leave.
+        """
+        try:
+            with self.path.open("rb") as file:
+                begins = file.read(len(_HEADER))
+        except OSError as error:
+            raise UsageError(f"the history {self.path} cannot be read: {error.strerror or error}") from error
+        if not _HEADER.startswith(begins):
+            raise UsageError(
+                f"{self.path} is no SQLite file, and is left as it is: move it away, or keep runs elsewhere with --history"
+            )
 
     def _set_aside_if_damaged(self) -> None:
         """The caller holds the lock, so that nobody sets aside what another has just begun anew."""
