@@ -18,6 +18,7 @@ from tests.projects import report_of
 from weighbridge.cli.main import main
 from weighbridge.core.errors import UsageError
 from weighbridge.core.urls import without_password
+from weighbridge.environment.revision import revision
 from weighbridge.history.history import History
 
 Project = Callable[..., Path]
@@ -49,6 +50,33 @@ def test_a_run_is_kept_with_what_it_was_of(project: Project, pytester: pytest.Py
     assert first.verdicts[0]["limit"] == {"max": 0.5}
     row = report_of(pytester.path)["rows"][0]
     assert first.measurements["accuracy"].candidate == row["measurements"]["accuracy"]["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("told", "branch"),
+    [
+        ({"GITHUB_REF_NAME": "main", "GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "{head}"}, "main"),
+        ({"GITHUB_REF_NAME": "12/merge", "GITHUB_REF": "refs/pull/12/merge", "GITHUB_HEAD_REF": "main"}, "pull/12"),
+        ({"GITHUB_REF_NAME": "main", "GITHUB_REF": "refs/heads/main", "GITHUB_HEAD_REF": "main"}, "pull/main"),
+        ({"GITHUB_REF_NAME": "main", "GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "0" * 40}, None),
+        ({"CI_COMMIT_REF_NAME": "main"}, "main"),
+        ({"CI_COMMIT_REF_NAME": "main", "CI_MERGE_REQUEST_IID": "7"}, "pull/7"),
+        ({"BUILDKITE_BRANCH": "main", "BUILDKITE_PULL_REQUEST": "false"}, "main"),
+        ({"BUILDKITE_BRANCH": "main", "BUILDKITE_PULL_REQUEST": "7"}, "pull/7"),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_pull_request_is_not_the_branch_that_its_author_calls_so(
+    told: dict[str, str], branch: str | None, tmp_path: Path
+) -> None:
+    """A fork's `main` would be what the next run is held to. What is checked out by a CI service is a commit."""
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    for words in (["init", "-qb", "local"], ["commit", "-qm", "first", "--allow-empty"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    assert revision(tmp_path, told).branch == "local"
+    subprocess.run([*git, "checkout", "-q", "--detach"], check=True, capture_output=True)
+    head = str(revision(tmp_path, {}).commit)
+    assert revision(tmp_path, {name: text.format(head=head) for name, text in told.items()}).branch == branch
 
 
 def test_what_is_kept_is_small(tmp_path: Path) -> None:
@@ -214,3 +242,30 @@ def test_machines_of_a_kind_can_be_named(project: Project, pytester: pytest.Pyte
     pytester.runpytest_inprocess()
     (past,) = kept(pytester.path).of_case("cases/net.yaml::net", 5)
     assert past.machine == "ci-large" != FIRST
+
+
+@pytest.mark.parametrize("name", ["x.db", "x.sqlite", "x.sqlite3", "x"])
+def test_a_file_that_is_not_sqlites_is_refused_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    """Other programs call theirs .db too."""
+    place = tmp_path / name
+    place.write_bytes(b"\0\6\x15\x61 Berkeley" * 100)
+    with pytest.raises(UsageError, match="is no SQLite file, and is left as it is"):
+        History(str(place)).keep(report(1))
+    with pytest.raises(UsageError, match="is no SQLite file, and is left as it is"):
+        History(str(place)).runs(1)
+    assert place.read_bytes() == b"\0\6\x15\x61 Berkeley" * 100
+    assert list(tmp_path.glob("*damaged*")) == []
+
+
+@pytest.mark.parametrize("left", [b"", b"SQLite for", b"SQLite format 3\0"])
+def test_what_a_full_disk_left_of_a_history_is_in_nobodys_way(left: bytes, tmp_path: Path) -> None:
+    place = tmp_path / "h.db"
+    place.write_bytes(left)
+    history = History(str(place))
+    assert history.keep(report(1)) == 1
+    assert len(history.runs(9)) == 1
+
+
+def test_a_folder_is_no_history(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        History(str(tmp_path)).runs(1)

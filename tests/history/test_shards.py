@@ -222,3 +222,15 @@ def test_several_runs_are_joined_and_every_format_is_written(
     # The joined run stands where its part was; a run that is none of its parts stays.
     assert [run.run for run in History(str(place)).runs(9)] == [report(3)["run"], joined["run"]]
     assert merge({"1": one, "2": two}) == merge({"2": two, "1": one})
+
+
+def test_a_history_that_is_off_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The word is pytest's own, for the same option."""
+    monkeypatch.chdir(tmp_path)
+    Path("one.json").write_text(Json().render(report(1)))
+    assert main(["merge", "one.json", "-o", "all", "--history", "off"]) == 0
+    assert main(["history", "--add", "one.json", "--history", "off"]) == 2
+    assert "a history that is off has no runs" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"one.json", "all"}

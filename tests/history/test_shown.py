@@ -11,7 +11,9 @@ import pytest
 from tests.history.histories import CASE, FIRST, SECOND, report, row
 
 from weighbridge.cli.main import main
+from weighbridge.history.chart import chart
 from weighbridge.history.history import History
+from weighbridge.history.series import limits_of, series_of
 from weighbridge.history.terminal import sparkline
 from weighbridge.report.json import Json
 
@@ -86,6 +88,16 @@ def test_all_cases_have_a_line_each(
     assert re.search(r"✓  other +10 kB +[▁-█]+", out)
     assert "! net: accuracy 97.0→96.0 %" in out
     assert re.search(rf"2026-01-02 05:00 +{report(29)['commit'][:7]} +main +2 cases: 1 fail, 1 pass", out)
+
+
+def test_a_limit_of_zero_is_a_limit(tmp_path: Path) -> None:
+    history = History(str(tmp_path / "h.sqlite"))
+    verdict = dict.fromkeys(("interval", "confidence", "sure")) | {"threshold": "accuracy", "status": "fail"}
+    verdict |= {"measured": 0.97, "unit": "fraction", "limit": {"min": None, "max": 0.0}}
+    history.keep(report(1, row() | {"verdicts": [verdict]}))
+    (accuracy,) = (one for one in series_of(history.of_case(CASE, 5)) if one.name == "accuracy")
+    assert limits_of(accuracy) == {"max": 0.0}
+    assert "at most 0.0 %" in chart(accuracy)
 
 
 def test_a_branch_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

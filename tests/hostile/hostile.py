@@ -394,7 +394,12 @@ def node(operator: str, *more: bytes) -> bytes:
 
 
 def function(name: str, *nodes: bytes) -> bytes:
-    return field(1, field(1, field(1, name.encode())), *(field(3, one) for one in nodes))
+    return signed(field(1, name.encode()), *nodes)
+
+
+def signed(signature: bytes, *nodes: bytes) -> bytes:
+    """A function whose signature, with its name, is these bytes."""
+    return field(1, field(1, signature), *(field(3, one) for one in nodes))
 
 
 SAVER = function("traced_save", node("ShardedFilename"), node("SaveV2"), node("MergeV2Checkpoints"))
@@ -402,13 +407,17 @@ CALL = function("call", node("MatMul"), node("StatefulPartitionedCall"))
 
 
 def saved_model(
-    *functions: bytes, nodes: tuple[bytes, ...] = (), objects: bytes = b"call", layers: str = ""
+    *functions: bytes,
+    nodes: tuple[bytes, ...] = (),
+    objects: bytes = b"call",
+    layers: str = "",
+    gradients: tuple[bytes, ...] = (),
 ) -> Make:
     """A folder with the graph of a right SavedModel and what is added to it; `layers` is its Keras metadata."""
 
     def make(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        library = field(2, CALL, SAVER, *functions)
+        library = field(2, CALL, SAVER, *functions, *gradients)
         main = (field(1, one) for one in (node("VarHandleOp"), *nodes))
         graph = field(2, field(2, *main, library), field(7, objects) if objects else b"")
         (folder / "saved_model.pb").write_bytes(graph)
@@ -428,8 +437,49 @@ SAVED_MODELS: dict[str, tuple[Make, str]] = {
         saved_model(function("f", node("PartitionedCall", field(5, b"traced_save")))),
         "the operator ShardedFilename",
     ),
+    "saves_as_a_gradient": (
+        saved_model(
+            function("f", node("SymbolicGradient", field(5, b"call"))),
+            gradients=(field(2, field(1, b"call"), field(2, b"traced_save")),),
+        ),
+        "the operator ShardedFilename",
+    ),
+    "registers_its_saver": (
+        saved_model(gradients=(field(3, field(1, b"traced_save"), field(2, b"MatMul")),)),
+        "the operator ShardedFilename",
+    ),
     "offers_its_saver": (saved_model(objects=b"call traced_save"), "the operator ShardedFilename"),
     "of_tensorflow_1": (saved_model(objects=b""), "the operator ShardedFilename"),
+    "a_saver_by_its_last_name": (
+        saved_model(
+            signed(field(1, b"zz") + field(1, b"evil"), node("SaveV2")),
+            function("f", node("PartitionedCall", field(5, b"evil"))),
+        ),
+        "has 2 names instead of one",
+    ),
+    "a_saver_in_two_signatures": (
+        saved_model(
+            field(1, field(1, field(1, b"zz")), field(1, field(1, b"evil")), field(3, node("SaveV2"))),
+            function("f", node("PartitionedCall", field(5, b"evil"))),
+        ),
+        "has 2 names instead of one",
+    ),
+    "no_name": (saved_model(signed(b"", node("SaveV2"))), "has 0 names instead of one"),
+    "a_number_as_name": (saved_model(signed(b"\x0dzzzz", node("SaveV2"))), "has 0 names instead of one"),
+    "one_name_twice": (
+        saved_model(function("f", node("ReadFile")), function("f", node("MatMul"))),
+        "two functions of its graph have one name",
+    ),
+    "its_last_operator": (
+        saved_model(nodes=(node("MatMul", field(2, b"ReadFile")),)),
+        "the operator ReadFile",
+    ),
+    "a_field_beyond_32_bits": (
+        lambda folder: void(
+            (folder.mkdir(), (folder / "saved_model.pb").write_bytes(b"\x92\x80\x80\x80\x10\0"))
+        ),
+        "a field's number is too large",
+    ),
     "restores_in_the_graph": (saved_model(nodes=(node("RestoreV2"),)), "the operator RestoreV2"),
     "a_lambda": (
         saved_model(layers=json.dumps(layer("Lambda"))),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tests.projects import MODEL, Weighed, weigh
 
 import hostile
@@ -18,6 +19,7 @@ from weighbridge.contracts import FORMATS
 from weighbridge.core.errors import CaseError, StageError
 from weighbridge.core.results import Status
 from weighbridge.core.trust import trusting
+from weighbridge.formats.saved_model import check_saved_model
 
 CASE = "model: {torch: model.py:net, weights: net.pt}\nthresholds: {size: 1 MB}\n"
 PROGRAM = "model: {exported: net.pt2}\nthresholds: {size: 1 MB}\n"
@@ -103,6 +105,45 @@ def test_a_program_stays_trusted_where_it_is_opened_again(tmp_path: Path) -> Non
     artifact = finished_file(model, path)
     assert artifact is not None
     assert exported.open(artifact).value.graph
+
+
+def test_files_of_one_name_are_trusted_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph of each SavedModel is called saved_model.pb; the lines of both refusals stand in one case."""
+    monkeypatch.chdir(tmp_path)
+    folders = [Path("one/net"), tmp_path / "two/net"]
+    for folder, operator in zip(folders, ("ReadFile", "WriteFile"), strict=True):
+        folder.mkdir(parents=True)
+        hostile.saved_model(nodes=(hostile.node(operator),))(folder)
+
+    def line(folder: Path) -> str:
+        with pytest.raises(StageError) as refused:
+            check_saved_model(folder)
+        (found,) = re.findall(r"[`{]([^`{]*saved_model.pb: [0-9a-f]{64})[}`]", str(refused.value))
+        return str(found)
+
+    one, two = map(line, folders)
+    trust = yaml.safe_load(f"{{{one}, {two}}}")
+    assert list(trust) == ["one/net/saved_model.pb", "two/net/saved_model.pb"]
+    with trusting(trust):
+        for folder in folders:
+            check_saved_model(folder)
+    with trusting(yaml.safe_load(f"{{{one}}}")):
+        assert line(folders[1]) == two
+
+
+def test_the_line_of_a_refusal_is_yaml_whatever_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "a, b: 'c'" / "#1.pt2"
+    path.parent.mkdir()
+    hostile.text('"guards_code": []', '"guards_code": ["len(repr(1)) == 1"]')(path)
+    load = FORMATS.get("exported").load
+    with pytest.raises(StageError) as refused:
+        load(path.name, None, path.parent)
+    (line,) = re.findall(r"`trust: (\{.*\})`", str(refused.value))
+    assert list(yaml.safe_load(line)) == ["a, b: 'c'/#1.pt2"]
+    with trusting(yaml.safe_load(line)):
+        load(path.name, None, path.parent)
 
 
 def test_a_budget_trusts_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,12 @@ def test_ctrf_counts_what_it_lists() -> None:
     total = sum(test["duration"] for test in tests)
     assert total == pytest.approx(1000 * sum(row["seconds"] for row in report["rows"]), abs=8)
     assert summary["stop"] - summary["start"] == total
+    assert summary["stop"] == datetime.fromisoformat(report["created"]).timestamp() * 1000
     failed = next(test for test in tests if test["status"] == "failed")
     assert failed["message"]
     assert failed["extra"]["status"] in ("fail", "inconclusive")
+
+
+def test_a_ctrf_report_of_no_known_time_has_no_time_before_1970() -> None:
+    summary = json.loads(REPORTS.get("ctrf").render(made.odd()))["results"]["summary"]
+    assert (summary["start"], summary["stop"]) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,43 @@ def test_a_run_has_a_run_for_each_case_with_what_was_measured(tmp_path: Path, cl
             assert run.data.tags[f"verdict.{verdict['threshold']}"] == verdict["status"]
         ended = "FINISHED" if row["status"] in ("pass", "skip", "xfail") else "FAILED"
         assert run.info.status == ended
+
+
+def test_the_times_are_those_of_the_cases_and_end_when_the_run_did(tmp_path: Path, client: Any) -> None:
+    report = made.report(8)
+    MlFlow().write(report, tmp_path)
+    found = {run.data.tags["mlflow.runName"]: run.info for run in runs(client)}
+    whole = found.pop(f"weighbridge {report['run'][:8]}")
+    assert whole.end_time == datetime.fromisoformat(report["created"]).timestamp() * 1000
+    took = {row["name"]: round(1000 * row["seconds"]) for row in report["rows"]}
+    assert {name: info.end_time - info.start_time for name, info in found.items()} == took
+    assert whole.start_time == min(info.start_time for info in found.values())
+    assert whole.end_time == max(info.end_time for info in found.values())
+
+
+def test_what_could_not_be_written_to_its_end_is_failed_and_not_running(
+    tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the second case."""
+    report = made.report(3)
+    log, logged = mlflow.MlflowClient.log_batch, []
+
+    def full(*arguments: Any, **more: Any) -> None:
+        logged.append(arguments)
+        if len(logged) == 3:
+            raise RuntimeError("disk full")
+        log(*arguments, **more)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", full)
+    with pytest.raises(OSError, match="MLflow: RuntimeError: disk full"):
+        MlFlow().write(report, tmp_path)
+    found = {run.data.tags["mlflow.runName"]: run.info.status for run in runs(client)}
+    first, second, _ = report["rows"]
+    assert found == {
+        f"weighbridge {report['run'][:8]}": "FAILED",
+        first["name"]: "FINISHED" if first["status"] in ("pass", "skip", "xfail") else "FAILED",
+        second["name"]: "FAILED",
+    }
 
 
 def test_the_experiment_is_mlflows_to_name_and_is_used_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from tests.projects import CASE, report_of
 
 from weighbridge.cli.main import main
+from weighbridge.core.errors import UsageError
+from weighbridge.run.bundle_file import pack
 
 Project = Callable[..., Path]
 FAILING = CASE.replace("size_ratio: 0.9", "size_ratio: 5")
@@ -110,6 +113,80 @@ def test_code_that_raises_is_packed_with_what_was_read_until_then(failed: Path) 
     assert "files may be missing: " in done.stdout
     assert "no such luck" in done.stdout
     assert "cases/model.py" in names(failed / "case.zip")
+
+
+def facts_of(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("bundle.json"))
+
+
+@pytest.mark.parametrize("home", ["/", "", "home", None])
+def test_a_home_that_is_none_takes_nothing_from_the_facts(
+    home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers set HOME to / for a user that they do not know, or to nothing."""
+    if home is None:
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    else:
+        monkeypatch.setenv("HOME", home)
+    facts = {"case": "cases/net.yaml::net", "row": {"path": "cases/net.yaml", "message": "at /home/x/home"}}
+    pack(tmp_path / "case.zip", tmp_path, [], facts)
+    assert facts_of(tmp_path / "case.zip") == facts
+
+
+def test_the_projects_folder_and_the_home_are_hidden_and_nothing_that_begins_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, root = tmp_path / "ann", tmp_path / "ann/app"
+    root.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    told = {
+        f"{root}/a.py": "./a.py",
+        f"{root}": ".",
+        f"{home}/.cache": "~/.cache",
+        f"'{home}' is full, and {root}: too": "'~' is full, and .: too",
+        f"{root}2/a.py": "~/app2/a.py",
+        f"{home}e/a.py {home}.old {home}-b": f"{home}e/a.py {home}.old {home}-b",
+        f"/mnt{root}/a.py": f"/mnt{root}/a.py",
+    }
+    facts = {"case": f"{root}/a.yaml::a", "row": {"case": f"{root}/a.yaml::a", "notes": [*told]}}
+    pack(tmp_path / "case.zip", root, [], facts)
+    found = facts_of(tmp_path / "case.zip")
+    assert found["row"]["notes"] == [*told.values()]
+    assert found["case"] == found["row"]["case"] == facts["case"]
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["a:b.npz"], "a:b.npz"),
+        (["a\\b.npz"], "a\\\\b.npz"),
+        (["a\nb.npz"], "a\\nb.npz"),
+        (["\udcff.npz"], "\\udcff.npz"),
+        (["Model.py", "model.py"], "'model.py' and 'Model.py'"),
+        (["Bundle.json"], "'Bundle.json' and 'bundle.json'"),
+        (["there.py", "gone.py"], "gone.py cannot be packed: No such file"),
+        (["there.py", "zeros.npy"], "'zeros.npy' has 1000000 of them"),
+    ],
+)
+def test_what_could_not_be_unpacked_is_not_packed(
+    files: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weighbridge.run.bundle_file.MOST", 10_000)
+    for name in files:
+        if name != "gone.py":
+            (tmp_path / name).write_text("0" * 1_000_000 if name == "zeros.npy" else "x")
+    with pytest.raises(UsageError, match=re.escape(named)):
+        pack(tmp_path / "out.zip", tmp_path, [Path(name) for name in files], {"case": "a.yaml::a"})
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_facts_that_would_not_be_read_are_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.run.bundle_file.MOST_FACTS", 1000)
+    with pytest.raises(UsageError, match=r"bundle.json would have 1\d+ bytes"):
+        pack(tmp_path / "out.zip", tmp_path, [], {"case": "a.yaml::a", "row": "x" * 1000})
+    assert not (tmp_path / "out.zip").exists()
 
 
 def planted(path: Path, name: str, kind: int = 0, text: str = "x") -> Path:

@@ -203,5 +203,5 @@ class CaseSpec(Options):
     )
     trust: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict,
-        description="Files that may run code when they are opened, by name, with the SHA-256 of what you have looked at.",
+        description="Files that may run code when they are opened, by path, with the SHA-256 of what you have looked at.",
     )

@@ -27,7 +27,10 @@ def register(verbs: Any) -> None:
         "--report", metavar="FORMATS", help="formats beside latest.json, comma-separated (all that are files)"
     )
     verb.add_argument(
-        "--history", metavar="PLACE", help="keep the joined run there: a file, or a database's URL"
+        "--history",
+        default="off",
+        metavar="PLACE",
+        help="keep the joined run there: a file, a database's URL, or off (off)",
     )
 
 
@@ -52,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         written = [path for sink in sinks for path in sink.write(merged, arguments.output)]
     except OSError as error:
         raise UsageError(f"{arguments.output} cannot be written: {error.strerror or error}") from error
-    if arguments.history:
+    if arguments.history not in ("", "off"):
         History(arguments.history, lambda text: print(terminal(text))).keep(
             merged, [one["run"] for one in reports.values()]
         )

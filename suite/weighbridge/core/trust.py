@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,15 +12,21 @@ from pathlib import Path, PurePath
 
 from weighbridge.core.errors import StageError
 
-_TRUSTED: ContextVar[Mapping[str, str]] = ContextVar("trusted", default={})  # noqa: B039 (never written to)
+_TRUSTED: ContextVar[Mapping[str, set[str]]] = ContextVar("trusted", default={})  # noqa: B039 (never written to)
 TRUSTED = "trusted"
 """The key of an artifact's `source` that says that Weighbridge wrote it, or that the case trusts the file that it is."""
 
 
 @contextmanager
 def trusting(files: Mapping[str, str]) -> Iterator[None]:
-    """Inside, files with these SHA-256 (hexadecimal, by the file's name) may run code when they are opened."""
-    token = _TRUSTED.set({PurePath(name).name: digest for name, digest in files.items()})
+    """Inside, files with these SHA-256 (hexadecimal, by the file's path) may run code when they are opened.
+
+    Of a path only the name counts, since a file is copied before it is opened; several files may have one name.
+    """
+    by_name: dict[str, set[str]] = {}
+    for path, digest in files.items():
+        by_name.setdefault(PurePath(path).name, set()).add(digest)
+    token = _TRUSTED.set(by_name)
     try:
         yield
     finally:
@@ -31,13 +39,14 @@ def is_trusted(path: Path) -> bool:
     if not files or not path.is_file():
         return False
     digest = _digest(path)
-    if path.name in files and files[path.name] != digest:
+    trusted = any(digest in digests for digests in files.values())
+    if path.name in files and not trusted:
         raise StageError(
             "load",
             f"{path.name} is not the file that the case trusts: its SHA-256 is {digest}, under `trust` stands "
-            f"{files[path.name]}",
+            f"{' and '.join(sorted(files[path.name]))}. Where you trust this file too, add `{_key(path)}: {digest}`",
         )
-    return digest in files.values()
+    return trusted
 
 
 def refusal(path: Path, why: str) -> StageError:
@@ -45,8 +54,16 @@ def refusal(path: Path, why: str) -> StageError:
     return StageError(
         "load",
         f"{path.name} is not opened: {why}. Where you trust whoever made it with your machine, say so in the case: "
-        f"`trust: {{{path.name}: {_digest(path)}}}`",
+        f"`trust: {{{_key(path)}: {_digest(path)}}}`",
     )
+
+
+def _key(path: Path) -> str:
+    """The file as a key of YAML, with its folder: two that have one name stand under `trust` beside each other."""
+    whole = Path.cwd() / path
+    inside = whole.is_relative_to(Path.cwd())
+    shown = whole.relative_to(Path.cwd()).as_posix() if inside else "/".join(whole.parts[-2:])
+    return shown if re.fullmatch(r"[\w.][\w./-]*", shown) else json.dumps(shown)
 
 
 def _digest(path: Path) -> str:

@@ -45,15 +45,28 @@ def check_saved_model(folder: Path) -> None:
 
 def _check_graph(meta_graph: bytes, path: Path) -> None:
     objects = b"".join(_each(meta_graph, 7))
-    functions = {b"".join(_each(one, 1, 1)): one for one in _each(meta_graph, 2, 2, 1)}
+    gradients = [*_each(meta_graph, 2, 2, 2), *_each(meta_graph, 2, 2, 3)]
+    functions = [(_name(one), one) for one in _each(meta_graph, 2, 2, 1)]
+    if len(dict(functions)) < len(functions):
+        raise StageError("load", f"{path.name} is damaged: two functions of its graph have one name")
     for operator in _each(meta_graph, 2, 1, 2):
         _check_operator(operator.decode(errors="replace"), path)
-    for name, function in functions.items():
-        others = (other for called, other in functions.items() if called != name)
-        alone = bool(objects) and name not in objects and not any(name in other for other in others)
+    for name, function in functions:
+        others = (other for called, other in functions if called != name)
+        alone = bool(objects) and not any(name in caller for caller in (objects, *gradients, *others))
         for operator in _each(function, 3, 2):
             if not (alone and operator.decode(errors="replace") in _OWN):
                 _check_operator(operator.decode(errors="replace"), path)
+
+
+def _name(function: bytes) -> bytes:
+    """What calls it says; of several names TensorFlow takes the last."""
+    names = [*_each(function, 1, 1)]
+    if len(names) != 1:
+        raise StageError(
+            "load", f"a function of the SavedModel's graph has {len(names)} names instead of one"
+        )
+    return names[0]
 
 
 def _check_operator(operator: str, path: Path) -> None:
@@ -78,11 +91,13 @@ def _each(message: bytes, number: int, *inner: int) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields that have a length, by their numbers."""
+    """The fields that have a length, by their numbers; all others are none of a text or message to TensorFlow either."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
         kind = key & 7
+        if key >> 32:  # a reader that keeps 32 bits of it would see another field
+            raise StageError("load", "a part of the SavedModel is damaged: a field's number is too large")
         if kind == _VARINT:
             _, at = _varint(message, at)
             continue
@@ -94,7 +109,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
             raise StageError("load", "a part of the SavedModel is damaged: it is no protobuf message")
         if at + size > len(message):
             raise StageError("load", "a part of the SavedModel is damaged: it is truncated")
-        yield key >> 3, message[at : at + size]
+        if kind == _BYTES:
+            yield key >> 3, message[at : at + size]
         at += size
 
 

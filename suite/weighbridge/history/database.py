@@ -35,7 +35,6 @@ TABLES = (
 PATIENCE_S = 60.0
 """Seconds that a run waits for others to write theirs."""
 _DAMAGED = ("malformed", "not a database", "disk image", "corrupt")
-_SUFFIXES = (".sqlite", ".sqlite3", ".db")
 _HEADER = b"SQLite format 3\0"
 
 
@@ -62,7 +61,12 @@ class Database(Protocol):
 
 
 def open_database(place: str, say: Any = lambda text: None) -> Database:
-    """The database at a path or URL. `say` is told what was set aside. Raises `UsageError` for a URL of no use here."""
+    """The database at a path or URL. `say` is told what was set aside.
+
+    Raises `UsageError` for `off`, and for a URL of no use here.
+    """
+    if place == "off":
+        raise UsageError("a history that is off has no runs; name a file or a database's URL with --history")
     if not is_url(place):
         return SqliteFile(Path(place), say)
     from weighbridge.history.by_sqlalchemy import Server
@@ -94,6 +98,7 @@ class SqliteFile:
         if not self.path.exists():
             yield None
             return
+        self._check_own()
         try:
             with self._connected() as run:
                 if not self._has_tables(run):
@@ -149,11 +154,19 @@ class SqliteFile:
         return bool(names)
 
     def _check_own(self) -> None:
-        """Raises `UsageError` for a file that neither is SQLite's nor is called so: a slip of the hand, not damage."""
-        with self.path.open("rb") as file:
-            begins = file.read(len(_HEADER))
-        if begins not in (b"", _HEADER) and self.path.suffix not in _SUFFIXES:
-            raise UsageError(f"{self.path} is no SQLite file; call a history something like history.sqlite")
+        """Raises `UsageError` for a file that does not begin as SQLite's do: another's, by a slip of the hand, not damage.
+
+        One that ends before its beginning does holds nothing, and is what a full disk may leave.
+        """
+        try:
+            with self.path.open("rb") as file:
+                begins = file.read(len(_HEADER))
+        except OSError as error:
+            raise UsageError(f"the history {self.path} cannot be read: {error.strerror or error}") from error
+        if not _HEADER.startswith(begins):
+            raise UsageError(
+                f"{self.path} is no SQLite file, and is left as it is: move it away, or keep runs elsewhere with --history"
+            )
 
     def _set_aside_if_damaged(self) -> None:
         """The caller holds the lock, so that nobody sets aside what another has just begun anew."""

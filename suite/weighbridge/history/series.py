@@ -100,7 +100,8 @@ def limits_of(series: Series) -> Mapping[str, float]:
         name: Any = verdict["threshold"]
         reads = name in THRESHOLDS and THRESHOLDS.get(name).measure == series.name
         if reads and verdict["measured"] == series.points[-1].value and "against" not in verdict["limit"]:
-            bounds |= {side: verdict["limit"][side] for side in ("min", "max") if verdict["limit"].get(side)}
+            limit = verdict["limit"]
+            bounds |= {side: limit[side] for side in ("min", "max") if limit.get(side) is not None}
     return bounds
 
 

@@ -28,9 +28,9 @@ class Ctrf(TextReport):
         """Durations and times in milliseconds, as the format has them; our own status and numbers under `extra`."""
         tests = [test for row in report["rows"] for test in _tests(row)]
         counts = Counter(test["status"] for test in tests)
-        start = _milliseconds(report.get("created"))
+        stop = _milliseconds(report.get("created"))  # when the run ended; when it began is not written down
         summary = {"tests": len(tests), **{status: counts[status] for status in _COUNTED}}
-        summary |= {"start": start, "stop": start + sum(test["duration"] for test in tests)}
+        summary |= {"start": max(stop - sum(test["duration"] for test in tests), 0), "stop": stop}
         version = str(report.get("versions", {}).get("weighbridge", ""))
         results = {"tool": {"name": "weighbridge", "version": version}, "summary": summary, "tests": tests}
         document = {"reportFormat": "CTRF", "specVersion": "0.0.0", "results": results}

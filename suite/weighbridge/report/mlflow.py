@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,43 +32,60 @@ class MlFlow:
         mlflow: Any = load(MLFLOW)
         for logger in ("mlflow", "alembic"):  # a database that is made for the first time says so at length
             logging.getLogger(logger).setLevel(logging.WARNING)
+        open_runs: list[str] = []
         try:
-            _track(mlflow, report)
+            _track(mlflow, report, open_runs)
         except (
             Exception
         ) as error:  # of MLflow, its database or its server: none of them costs the run its verdict
+            with suppress(
+                Exception
+            ):  # a server that is away has been waited for once; it will not hear this either
+                for run in reversed(open_runs):
+                    mlflow.MlflowClient().set_terminated(run, "FAILED")
             raise OSError(f"MLflow: {type(error).__name__}: {error}") from error
         return []
 
 
-def _track(mlflow: Any, report: Mapping[str, Any]) -> None:
+def _track(mlflow: Any, report: Mapping[str, Any], open_runs: list[str]) -> None:
+    """`open_runs` has the runs that were made and not ended, the outer one first.
+
+    A report says when it was made and how long each case took: the cases are laid one after the other, up to then.
+    """
     client = mlflow.MlflowClient()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "weighbridge")
     experiment = client.get_experiment_by_name(name)
     number = experiment.experiment_id if experiment else client.create_experiment(name)
-    created = int(datetime.fromisoformat(report["created"]).timestamp() * 1000)
+
+    def begin(at: int, tags: Mapping[str, Any], called: str) -> Any:
+        run = client.create_run(number, at, _texts(tags), called)
+        open_runs.append(run.info.run_id)
+        return run
+
+    ended = round(datetime.fromisoformat(report["created"]).timestamp() * 1000)
+    durations = [round(1000 * row["seconds"]) for row in report["rows"]]
+    at = ended - sum(durations)
     about = {
         "mlflow.source.git.commit": report.get("commit"),
         "mlflow.source.git.branch": report.get("branch"),
     }
     tags = {"weighbridge.run": report["run"], "weighbridge.machine": report.get("machine_class")} | about
-    whole = client.create_run(number, created, _texts(tags), f"weighbridge {report['run'][:8]}")
+    whole = begin(at, tags, f"weighbridge {report['run'][:8]}")
     statuses = [row["status"] for row in report["rows"]]
     counts = {f"cases.{status}": statuses.count(status) for status in sorted({*statuses})}
-    _log(mlflow, client, whole, created, counts)
-    for row in report["rows"]:
+    _log(mlflow, client, whole, ended, counts)
+    for row, duration in zip(report["rows"], durations, strict=True):
         parent = {"mlflow.parentRunId": whole.info.run_id, "weighbridge.case": row["case"]}
         verdicts = {f"verdict.{one['threshold']}": one["status"] for one in row["verdicts"]}
         told = {"status": row["status"], "message": row["message"], "engine": row["engine"]}
-        run = client.create_run(
-            number, created, _texts({**parent, **told, **verdicts}), visible(row["name"])[:LONGEST]
-        )
+        run = begin(at, {**parent, **told, **verdicts}, visible(row["name"])[:LONGEST])
         recipe = {f"step.{place}": step["step"] for place, step in enumerate(row["steps"], 1)}
-        _log(mlflow, client, run, created, dict(_numbers(row)), recipe)
-        client.set_terminated(
-            run.info.run_id, "FINISHED" if row["status"] in ("pass", "xfail", "skip") else "FAILED"
-        )
-    client.set_terminated(whole.info.run_id, "FINISHED")
+        at += duration
+        _log(mlflow, client, run, at, dict(_numbers(row)), recipe)
+        status = "FINISHED" if row["status"] in ("pass", "xfail", "skip") else "FAILED"
+        client.set_terminated(open_runs[-1], status, at)
+        open_runs.pop()
+    client.set_terminated(whole.info.run_id, "FINISHED", ended)
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
