@@ -103,6 +103,26 @@ def test_a_shard_without_cases_is_no_failure_and_has_a_report(
     assert main(["merge", *map(str, found), "-o", "joined"]) == 0
 
 
+@pytest.mark.parametrize(
+    "words", [("-k", "typo"), ("-o", "weighbridge_cases=elsewhere/*.yaml"), ("-k", "typo", "-n1")]
+)
+def test_jobs_that_have_nothing_at_all_to_do_are_no_pass(
+    words: tuple[str, ...], project: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in -k, or a pattern that fits no file: each job has an empty part, and so have the others."""
+    project()
+    found = []
+    for index in (1, 2):
+        run = pytester.runpytest_subprocess if "-n1" in words else pytester.runpytest_inprocess
+        assert run(f"--shard={index}/2", *words).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        if (pytester.path / "reports/latest.json").is_file():
+            found.append(pytester.path / f"shard{index}.json")
+            (pytester.path / "reports/latest.json").rename(found[-1])
+    assert len(found) == 2
+    assert main(["merge", *map(str, found), "-o", "joined"]) == 2
+    assert "none of the shards has a case" in capsys.readouterr().err
+
+
 def test_a_broken_file_fails_in_one_shard(project: Project, pytester: pytest.Pytester) -> None:
     project(net="model: 3\n")
     codes = [pytester.runpytest_inprocess(f"--shard={index}/3").ret for index in (1, 2, 3)]
