@@ -187,6 +187,46 @@ def test_a_shard_that_ended_early_is_refused() -> None:
         merge(whole)
 
 
+CONFTEST = """
+import pytest
+
+def pytest_runtest_setup(item):
+    if item.nodeid.startswith("cases/slow.yaml"):
+        {what}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "marks", "words", "status", "message"),
+    [
+        ("pass", "marks: [skip]", (), "skip", "unconditional skip"),
+        ("pytest.skip('needs --runslow')", "", (), "skip", "needs --runslow"),
+        ("raise OSError('no such disk')", "", (), "error", "setup: OSError: no such disk"),
+        ("pass", "", ("--benchmark-only",), "skip", "Skipping non-benchmark (--benchmark-only active)."),
+    ],
+)
+def test_a_case_that_others_keep_from_running_has_a_row_and_is_no_hole(
+    what: str,
+    marks: str,
+    words: tuple[str, ...],
+    status: str,
+    message: str,
+    project: Project,
+    pytester: pytest.Pytester,
+) -> None:
+    """Its job ran to the end: merge must not say otherwise."""
+    project(slow=f"{marks}\n{CASES}")
+    pytester.makeconftest(CONFTEST.format(what=what))
+    found = []
+    for index in (1, 2):
+        pytester.runpytest_inprocess(f"--shard={index}/2", *words)
+        found.append(pytester.path / f"shard{index}.json")
+        (pytester.path / "reports/latest.json").rename(found[-1])
+    assert main(["merge", *map(str, found), "-o", "joined"]) == 0
+    rows = read_report(pytester.path / "joined/latest.json")["rows"]
+    assert [(one["status"], one["message"]) for one in rows] == [(status, message)] * 5
+
+
 def test_duplicates_are_refused_by_name() -> None:
     with pytest.raises(
         UsageError, match=r"in two of the reports: cases/a\.yaml::b \(in 1\.json and 2\.json\)"
