@@ -196,6 +196,33 @@ def test_an_expected_failure_may_be_one_against_a_run(repository: Repository) ->
     repository.run(text, branch="topic").assert_outcomes(passed=1, xfailed=1)
 
 
+FORWARD = "from model import net as plain\n\n\ndef net():\n    return plain()\n"
+
+
+@pytest.mark.parametrize("what", ["nothing", "code", "package"])
+def test_a_speed_is_compared_through_the_same_original_only(
+    what: str, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torch module's file holds weights alone: with other code, or another torch, it takes another time."""
+    fast = (
+        case()
+        .replace("accuracy_drop: {max: 0.02,", "speedup: {min: 0.01,")
+        .replace("model.py:net", "fast.py:net")
+    )
+    (repository.folder / "cases").mkdir()
+    code = repository.folder / "cases/fast.py"
+    code.write_text(FORWARD)
+    repository.run(fast, "--bench")
+    if what == "code":
+        code.write_text(FORWARD.replace("return plain()", "network = plain()\n    return network"))
+    if what == "package":
+        monkeypatch.setattr("weighbridge.run.artifacts.version_of", lambda package: "0.0")
+    repository.run(fast, "--bench", branch="topic")
+    verdict = next(one for one in repository.row["verdicts"] if one["threshold"] == "speedup")
+    told = "the original is another than then"
+    assert (verdict["status"] == "skip") == (told in verdict["message"]) == (what != "nothing")
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [

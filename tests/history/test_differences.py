@@ -92,6 +92,19 @@ def test_the_same_file_changes_no_sample() -> None:
     assert reading.interval == pytest.approx(stats.tango_interval(0, 0, 1000, 0.95))
 
 
+def test_the_same_file_that_answers_otherwise_is_as_unsure_as_another() -> None:
+    """Of the same bytes, code and versions another processor may round otherwise: 25 worse and 20 better are not 5 and 0."""
+    now, then = counted(945, b=40, c=5), counted(950, b=38, c=8)
+    same_file = DROP(now, then, Limit(max=0.01), Alike(baseline=True, candidate=True))
+    assert same_file == DROP(now, then, Limit(max=0.01), SAME)
+
+
+def test_an_original_that_answers_otherwise_bounds_nothing() -> None:
+    """On another processor it may: 980 of 1000 were right then, and 978 are now."""
+    now, then = counted(948, b=40, c=10), counted(950, b=40, c=10)
+    assert DROP(now, then, Limit(max=0.01), SAME) == DROP(now, then, Limit(max=0.01), OTHER)
+
+
 def test_other_samples_are_compared_as_such() -> None:
     reading = DROP(counted(950), counted(960, samples="s2"), Limit(max=0.01), SAME)
     low, high = reading.interval
@@ -201,6 +214,16 @@ def test_a_report_file_of_another_machine_has_no_speed(tmp_path: Path) -> None:
     assert References("", tmp_path, FIRST).of("cases/x.yaml::x", ["then.json"])["then.json"].why == (
         "the report has no such case"
     )
+
+
+@pytest.mark.parametrize("beside", [{"code": "a"}, {"runtime": "onnxruntime 1.23.2"}])
+def test_the_same_files_are_another_original_by_what_computes_their_answers(beside: dict[str, str]) -> None:
+    one, other = row(), row()
+    for side in ("baseline", "candidate"):
+        other["artifacts"][side] |= beside
+    pasts = [past_of(report(1, some), some) for some in (one, other)]
+    assert pasts[0].baseline != pasts[1].baseline
+    assert pasts[0].candidate != pasts[1].candidate
 
 
 def test_digits_that_several_commits_begin_with_are_refused(tmp_path: Path) -> None:

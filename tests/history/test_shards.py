@@ -103,6 +103,26 @@ def test_a_shard_without_cases_is_no_failure_and_has_a_report(
     assert main(["merge", *map(str, found), "-o", "joined"]) == 0
 
 
+@pytest.mark.parametrize(
+    "words", [("-k", "typo"), ("-o", "weighbridge_cases=elsewhere/*.yaml"), ("-k", "typo", "-n1")]
+)
+def test_jobs_that_have_nothing_at_all_to_do_are_no_pass(
+    words: tuple[str, ...], project: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in -k, or a pattern that fits no file: each job has an empty part, and so have the others."""
+    project()
+    found = []
+    for index in (1, 2):
+        run = pytester.runpytest_subprocess if "-n1" in words else pytester.runpytest_inprocess
+        assert run(f"--shard={index}/2", *words).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        if (pytester.path / "reports/latest.json").is_file():
+            found.append(pytester.path / f"shard{index}.json")
+            (pytester.path / "reports/latest.json").rename(found[-1])
+    assert len(found) == 2
+    assert main(["merge", *map(str, found), "-o", "joined"]) == 2
+    assert "none of the shards has a case" in capsys.readouterr().err
+
+
 def test_a_broken_file_fails_in_one_shard(project: Project, pytester: pytest.Pytester) -> None:
     project(net="model: 3\n")
     codes = [pytester.runpytest_inprocess(f"--shard={index}/3").ret for index in (1, 2, 3)]
@@ -165,6 +185,46 @@ def test_a_shard_that_ended_early_is_refused() -> None:
     whole["1.json"]["rows"].pop()
     with pytest.raises(UsageError, match=r"1\.json lacks cases/a\.yaml::b: its job ended early"):
         merge(whole)
+
+
+CONFTEST = """
+import pytest
+
+def pytest_runtest_setup(item):
+    if item.nodeid.startswith("cases/slow.yaml"):
+        {what}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "marks", "words", "status", "message"),
+    [
+        ("pass", "marks: [skip]", (), "skip", "unconditional skip"),
+        ("pytest.skip('needs --runslow')", "", (), "skip", "needs --runslow"),
+        ("raise OSError('no such disk')", "", (), "error", "setup: OSError: no such disk"),
+        ("pass", "", ("--benchmark-only",), "skip", "Skipping non-benchmark (--benchmark-only active)."),
+    ],
+)
+def test_a_case_that_others_keep_from_running_has_a_row_and_is_no_hole(
+    what: str,
+    marks: str,
+    words: tuple[str, ...],
+    status: str,
+    message: str,
+    project: Project,
+    pytester: pytest.Pytester,
+) -> None:
+    """Its job ran to the end: merge must not say otherwise."""
+    project(slow=f"{marks}\n{CASES}")
+    pytester.makeconftest(CONFTEST.format(what=what))
+    found = []
+    for index in (1, 2):
+        pytester.runpytest_inprocess(f"--shard={index}/2", *words)
+        found.append(pytester.path / f"shard{index}.json")
+        (pytester.path / "reports/latest.json").rename(found[-1])
+    assert main(["merge", *map(str, found), "-o", "joined"]) == 0
+    rows = read_report(pytester.path / "joined/latest.json")["rows"]
+    assert [(one["status"], one["message"]) for one in rows] == [(status, message)] * 5
 
 
 def test_duplicates_are_refused_by_name() -> None:

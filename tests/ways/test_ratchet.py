@@ -183,6 +183,33 @@ def test_a_speed_keeps_the_margin_that_other_machines_need(
     assert limits(path)["net::speedup"]["min"] == 1.6
 
 
+@pytest.mark.parametrize(
+    ("known", "expected", "why"),
+    [
+        # AUC with few positives: on some resamples it has no value, and nothing tells how sure it is.
+        ({"measured": 0.0, "interval": None, "sure": 0.5}, 0.2, "do not tell how sure it is"),
+        ({"measured": -0.01, "interval": None, "sure": 0.5}, 0.2, "do not tell how sure it is"),
+        ({"measured": -0.03, "interval": [-0.05, -0.01], "sure": 0.99}, 0.0, "with its margin"),
+    ],
+)
+def test_a_drop_is_tightened_to_what_is_known_and_never_to_a_gain(
+    known: dict[str, Any],
+    expected: float,
+    why: str,
+    project: Project,
+    pytester: pytest.Pytester,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = project(net=CASE) / "net.yaml"
+    pytester.runpytest_inprocess()
+    report = report_of(pytester.path)
+    verdict = next(one for one in report["rows"][0]["verdicts"] if one["threshold"] == "accuracy_drop")
+    verdict |= known
+    (pytester.path / "reports/latest.json").write_text(json.dumps(report))
+    assert why in next(line for line in ratchet(capsys).splitlines() if "accuracy_drop" in line)
+    assert limits(path)["net::accuracy_drop"]["max"] == pytest.approx(expected)
+
+
 def test_files_can_be_chosen(
     project: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ class Past:
     status: str
     seconds: float
     baseline: str = ""
-    """A hash of the original's files; empty where there was none."""
+    """Of the original, `identity`; empty where there was none."""
     candidate: str = ""
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     verdicts: tuple[Mapping[str, Any], ...] = ()
@@ -60,7 +60,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Alike:
-    """What an earlier run had the same, byte for byte."""
+    """What an earlier run had the same: every byte, the code that runs it, and the versions of what it ran on."""
 
     baseline: bool
     candidate: bool
@@ -79,17 +79,22 @@ def past_of(report: Mapping[str, Any], row: Mapping[str, Any]) -> Past:
         row.get("machine_class") or report.get("machine_class") or "",
         row["status"],
         row["seconds"],
-        digest(file["sha256"] for file in (artifacts["baseline"] or {}).get("files", ())),
-        digest(file["sha256"] for file in (artifacts["candidate"] or {}).get("files", ())),
+        identity(artifacts["baseline"]),
+        identity(artifacts["candidate"]),
         {name: _measurement(name, one) for name, one in row["measurements"].items()},
         tuple({key: verdict[key] for key in _VERDICT} for verdict in row["verdicts"]),
     )
 
 
-def digest(sha256: Any) -> str:
-    """One hash of a model's files, given theirs; empty where there are none, or one is not known."""
-    found = list(sha256)
-    return hashlib.sha256(" ".join(found).encode()).hexdigest() if found and all(found) else ""
+def identity(artifact: Mapping[str, Any] | None) -> str:
+    """One hash, given the artifact of a row: of its files, the code that they are nothing without, and what ran them.
+
+    What has the same one answers alike, and takes as long. Empty where there are no files, or the hash of one is not known.
+    """
+    found = sorted(str(file["sha256"] or "") for file in artifact["files"]) if artifact else []
+    if artifact is None or not found or not all(found):
+        return ""
+    return hashlib.sha256(" ".join([*found, artifact.get("code", ""), artifact.get("runtime", "")]).encode()).hexdigest()
 
 
 def measurements_to_json(measurements: Mapping[str, Measurement]) -> dict[str, Any]:

@@ -145,10 +145,14 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class ArtifactRecord:
-    """What of an artifact stands in the row: its format and every file of it."""
+    """What of an artifact stands in the row: its format, every file of it, and what its answers come of beside these."""
 
     format: str
     files: tuple[FileRecord, ...]
+    code: str = ""
+    """A hash of the project's code that builds the module which the files fill, or that runs them; empty without such."""
+    runtime: str = ""
+    """The packages of its engine, `onnxruntime 1.23.2`."""
 
     @property
     def path(self) -> str:
@@ -204,7 +208,7 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
     def artifact(data: Mapping[str, Any] | None) -> ArtifactRecord | None:
         if data is None:
             return None
-        return ArtifactRecord(data["format"], tuple(FileRecord(**one) for one in data["files"]))
+        return ArtifactRecord(**{**data, "files": tuple(FileRecord(**one) for one in data["files"])})
 
     def step(data: Mapping[str, Any]) -> StepRecord:
         before, after = Census(**data["before"]), Census(**data["after"])

@@ -49,5 +49,9 @@ def fingerprint(dealt: Mapping[str, int]) -> str:
     return hashlib.sha256(repr(sorted(dealt.items())).encode("utf-8", "replace")).hexdigest()[:16]
 
 
+NOTHING = fingerprint({})
+"""Of jobs that collected nothing."""
+
+
 def _hash(unit: str) -> int:
     return int.from_bytes(hashlib.sha256(unit.encode("utf-8", "replace")).digest()[:8], "big")

@@ -51,12 +51,17 @@ def _known(now: Measurement, then: Measurement, alike: Alike) -> Known:
 
 
 def _counted(ours: Mapping[str, Any], theirs: Mapping[str, Any], sign: float, alike: Alike) -> Known:
-    """Tango's score with the most samples that can have changed, of which the difference is given: any fewer are surer."""
+    """Tango's score with the most samples that can have changed, of which the difference is given: any fewer are surer.
+
+    Of the same original, or the same candidate, that counts only where its numbers agree: on another processor it may
+    answer otherwise.
+    """
     n, lost = ours["n"], sign * (theirs["right"] - ours["right"])
     most = min(2 * n - ours["right"] - theirs["right"], ours["right"] + theirs["right"])
     if alike.baseline and "b" in ours and "b" in theirs:
-        most = min(most, ours["b"] + ours["c"] + theirs["b"] + theirs["c"])
-    if alike.candidate:
+        now, then = (one["right"] + sign * (one["b"] - one["c"]) for one in (ours, theirs))
+        most = min(most, ours["b"] + ours["c"] + theirs["b"] + theirs["c"]) if now == then else most
+    if alike.candidate and not lost:
         most = 0
     changed = max(most, abs(lost))
     effect = max(details.get(key, 1.0) for details in (ours, theirs) for key in ("effect", "right_effect"))

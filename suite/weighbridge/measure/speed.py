@@ -145,7 +145,10 @@ def read_since(now: Measurement, then: Measurement, limit: SpeedupLimit, alike: 
     Both ratios have their own errors, on a scale of logarithms: the squares of the half-widths add.
     """
     if not alike.baseline:
-        raise Unavailable("the original is another than then, and speeds are compared through it")
+        raise Unavailable(
+            "the original is another than then (its files, its code or what it runs on), and speeds are compared "
+            "through it"
+        )
     for name in _SAME:
         if now.details[name] != then.details.get(name):
             raise Unavailable(f"{name} was {then.details.get(name)} then, and is {now.details[name]} now")

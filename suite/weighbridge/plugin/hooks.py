@@ -173,7 +173,10 @@ class Session:
         if self.shard and not self.controls:
             self.config.workeroutput["weighbridge_shard"] = self.shard  # type: ignore[attr-defined]
         if self.shard and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-            session.exitstatus = pytest.ExitCode.OK  # other parts have what there is
+            from weighbridge.plugin.sharding import had_nothing
+
+            if not had_nothing(self.shard):
+                session.exitstatus = pytest.ExitCode.OK  # other parts have what there is
         if self.controls and (self.rows or self.shard):
             from weighbridge.plugin.reporting import write_reports
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from weighbridge.contracts import REPORTS
-from weighbridge.core.errors import ThresholdMissed, UsageError, WeighbridgeError
+from weighbridge.core.errors import ThresholdMissed, UsageError, WeighbridgeError, first_line
 from weighbridge.core.results import CaseResult, Status
-from weighbridge.plugin.items import CaseItem, FaultItem
+from weighbridge.plugin.items import CaseItem, CaseNode, FaultItem
 from weighbridge.plugin.options import Settings
 from weighbridge.plugin.runner import shown_path
 from weighbridge.report.assembly import make_report
@@ -44,7 +44,9 @@ def attach(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRe
         if report.when == "call":
             report.weighbridge = item.result.row()  # type: ignore[attr-defined]
         return
-    if "result" not in item.parent.__dict__:  # skipped by another plugin, or interrupted: nothing is known
+    if "result" not in item.parent.__dict__:
+        if report.when == "setup" and not report.passed and call.excinfo is not None:
+            report.weighbridge = _kept_from(item.parent, report, call.excinfo)  # type: ignore[attr-defined]
         return
     if not item.parent.reported:
         item.parent.reported = True
@@ -69,10 +71,25 @@ def not_run(items: Sequence[pytest.Item], known: Mapping[str, Any]) -> list[dict
     rows = []
     for name, node in nodes.items():
         if name not in known:
-            case, why = node.case, "did not run: the session ended before it"
-            result = CaseResult(name, case.name, shown_path(node), case.line, Status.UNMEASURED, "run", why)
-            rows.append(result.row())
+            rows.append(
+                _not_begun(node, Status.UNMEASURED, "run", "did not run: the session ended before it")
+            )
     return rows
+
+
+def _kept_from(
+    node: CaseNode, report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException]
+) -> dict[str, Any]:
+    """The row of a case that a mark, a conftest or another plugin skipped, or made fail, before it was carried out."""
+    why = first_line(raised.value) or "no reason given"
+    if report.skipped:
+        return _not_begun(node, Status.SKIP, "skip", why)
+    return _not_begun(node, Status.ERROR, "setup", f"setup: {type(raised.value).__name__}: {why}")
+
+
+def _not_begun(node: CaseNode, status: Status, stage: str, why: str) -> dict[str, Any]:
+    case = node.case
+    return CaseResult(node.nodeid, case.name, shown_path(node), case.line, status, stage, why).row()
 
 
 def set_aside(folder: Path, started: float) -> None:

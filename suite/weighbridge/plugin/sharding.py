@@ -9,7 +9,7 @@ import pytest
 from weighbridge.core.errors import UsageError
 from weighbridge.environment.revision import revision
 from weighbridge.history.history import History
-from weighbridge.history.shards import Shard, deal, fingerprint
+from weighbridge.history.shards import NOTHING, Shard, deal, fingerprint
 from weighbridge.plugin.items import CaseItem, FaultItem
 from weighbridge.plugin.options import Settings
 
@@ -27,6 +27,11 @@ def take_part(
         config.hook.pytest_deselected(items=others)
     items[:] = mine
     return {"index": shard.index, "of": shard.of, "places": places, "dealt": fingerprint(dealt)}
+
+
+def had_nothing(part: dict[str, Any]) -> bool:
+    """Whether no job had anything to do: then a part without tests is no matter of how they were dealt."""
+    return bool(part["dealt"] == NOTHING)
 
 
 def _unit(item: pytest.Item) -> str:

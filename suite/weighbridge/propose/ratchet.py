@@ -120,9 +120,13 @@ def _one(
             return stays(f"{case.name}: {state} in the report, and only what passed is tightened")
         if verdict["limit"].get(threshold.side) != getattr(ref.limit, threshold.side):
             return stays("it was another limit in that run; run again")
+        if verdict["interval"] is None and verdict["sure"] != 1.0:
+            return stays(f"{case.name}: it is measured on samples that do not tell how sure it is")
         reached.append(_bound(verdict, threshold.side, MEASURES.get(threshold.measure).bench))
     upper = threshold.side == "max"
     bound = max(reached) if upper else min(reached)
+    if upper and threshold.relative:
+        bound = max(bound, 0.0)  # a gain is no mark that the next model has to reach
     scale = _scale(written, threshold.unit)
     number = rounded(bound / scale, up=upper)
     if (number * scale >= stated) if upper else (number * scale <= stated):

@@ -63,6 +63,11 @@ class Artifact(_Part):
 
     format: str
     files: list[File]
+    code: str = Field(
+        "",
+        description="A hash of the project's code that builds the module which the files fill, or that runs them.",
+    )
+    runtime: str = Field("", description="The packages of its engine, with their versions.")
 
 
 class Artifacts(_Part):

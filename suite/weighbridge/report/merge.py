@@ -16,8 +16,8 @@ def merge(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One report of schema 2, of those given by the names of their files. The same reports always give the same one, with
     the rows of shards in the order of the whole run.
 
-    Raises `UsageError` where a case is in two of them, where they are of different commits, and where a shard, or a case of
-    one, is missing: a hole would look like a pass.
+    Raises `UsageError` where a case is in two of them, where they are of different commits, where a shard, or a case of
+    one, is missing, and where no shard has any: a hole would look like a pass.
     """
     _same_commit(reports)
     _no_duplicates(reports)
@@ -97,6 +97,11 @@ def _no_holes(reports: Mapping[str, Mapping[str, Any]]) -> None:
         if left:
             more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
             raise UsageError(f"{name} lacks {', '.join(sorted(left)[:NAMED])}{more}: its job ended early")
+    if not any(report["rows"] for report in reports.values()):
+        raise UsageError(
+            "none of the shards has a case: their jobs were given no case file (`weighbridge_cases` says where those lie), or "
+            "-k or -m left none; nothing measured would look like a pass"
+        )
 
 
 def _versions(reports: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

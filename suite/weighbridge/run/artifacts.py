@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from weighbridge.contracts import ENGINES, STEPS
+from weighbridge.core.code import version_of
 from weighbridge.core.results import Artifact, ArtifactRecord, FileRecord
 from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.run.chain import Chain
+from weighbridge.run.keys import extension_code, make_key, reference_code
 from weighbridge.run.store import file_digest
 
 
@@ -28,14 +31,30 @@ class Shipped:
         return tuple(file.sha256 for file in self.record.files)
 
 
-def ship(chain: Chain, folder: Path | None, root: Path) -> Shipped:
-    """The artifact at the end of `chain`, with its files laid out in `folder` (None leaves them where they are)."""
+def ship(chain: Chain, folder: Path | None, root: Path, engine: str) -> Shipped:
+    """The artifact at the end of `chain`, with its files laid out in `folder` (None leaves them where they are).
+
+    `engine` is the one that will run it.
+    """
     artifact = chain.artifact()
     if folder is not None and not chain.finished:
         artifact = _lay_out(artifact, folder)
     paths = [artifact.path, *(path for path in artifact.files if path != artifact.path)]
     files = tuple(FileRecord(_shown(path, root), path.stat().st_size, file_digest(path)) for path in paths)
-    return Shipped(artifact, ArtifactRecord(artifact.format, files), chain.key)
+    runtime = ", ".join(f"{package} {version_of(package)}" for package in ENGINES.get(engine).packages)
+    record = ArtifactRecord(artifact.format, files, _code(artifact, engine, root), runtime)
+    return Shipped(artifact, record, chain.key)
+
+
+def _code(artifact: Artifact, engine: str, root: Path) -> str:
+    """Of the project's code without which the files say nothing: what builds a module that they fill, what a step of the
+    user's makes of its layers, and an engine of the user's own."""
+    source = artifact.source
+    parts = [extension_code(STEPS, key, root) for key, *_ in source.get("rebuild", ())]
+    if "reference" in source:
+        parts.append(reference_code(source["reference"], Path(source["folder"]), root))
+    parts.append(extension_code(ENGINES, engine, root))
+    return make_key(*parts) if any(parts) else ""
 
 
 def case_folder(artifacts: Path, case: str) -> Path:

@@ -45,7 +45,7 @@ class Draws:
             try:
                 chain = Chain(drawn, case.model, plan.stages)
                 chain.records()
-                shipped = ship(chain, None, self._job.options.root)
+                shipped = ship(chain, None, self._job.options.root, plan.engine)
             except StageError as error:
                 raise StageError(error.stage, f"{where}: {error.message}", error.step) from error
             if shipped.digests in self._artifacts:  # the same file measures the same

@@ -115,12 +115,12 @@ def _run(job: Job, where: _Where) -> CaseResult:
         chain = Chain(shop, case.candidate or case.model, plan.stages)
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
-        candidate = ship(chain, folder and folder / "candidate", options.root)
+        candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
         baseline = None
         if case.recipe or case.candidate:
             where.enter("export", "baseline")
             original = Chain(shop, case.model, [Stage(target=target) for target in plan.baseline])
-            baseline = ship(original, folder and folder / "baseline", options.root)
+            baseline = ship(original, folder and folder / "baseline", options.root, plan.baseline_engine)
             if case.recipe and baseline.digests == candidate.digests:
                 raise StageError(
                     "save", "the recipe changed nothing: the artifact is the original, byte for byte"

@@ -10,8 +10,8 @@ from typing import Any
 from weighbridge.case.model import Case, ThresholdRef
 from weighbridge.contracts import MEASURES, THRESHOLDS, Alike
 from weighbridge.core.errors import Unavailable
-from weighbridge.core.past import Past, Reference, digest, figure
-from weighbridge.core.results import Measurement, Status, Verdict
+from weighbridge.core.past import Past, Reference, figure, identity
+from weighbridge.core.results import Measurement, Status, Verdict, to_json
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.job import SHOWN, Job, blank_verdict
 from weighbridge.run.judge import decide
@@ -22,9 +22,9 @@ class Since:
 
     def __init__(self, job: Job, candidate: Shipped, baseline: Shipped | None) -> None:
         self._job = job
-        self._baseline = digest(baseline.digests) if baseline else ""
+        self._baseline = identity(to_json(baseline.record)) if baseline else ""
         # Of several draws only the first has these files.
-        self._candidate = digest(candidate.digests) if job.plan.case.repeat == 1 else ""
+        self._candidate = identity(to_json(candidate.record)) if job.plan.case.repeat == 1 else ""
 
     def verdict(self, ref: ThresholdRef, measurement: Measurement) -> Verdict:
         """On a limit that names an earlier run; without one to compare with it is not measured, and says why.
