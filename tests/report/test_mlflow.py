@@ -108,6 +108,13 @@ def test_hostile_names_and_long_messages_are_taken(tmp_path: Path, client: Any) 
     assert case.data.metrics["size/__.candidate"] == 3
 
 
+def test_odd_values_are_taken_and_damaged_ones_are_one_sentence(tmp_path: Path, client: Any) -> None:
+    MlFlow().write({**made.odd(), "created": made.report(1)["created"]}, tmp_path)
+    assert {run.info.status for run in runs(client)} <= {"FINISHED", "FAILED"}
+    with pytest.raises(OSError, match="MLflow: ValueError: Invalid isoformat string: 'yesterday'"):
+        MlFlow().write({**made.report(1), "created": "yesterday"}, tmp_path)
+
+
 def test_a_server_that_is_away_costs_no_run(
     project: Any, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,9 @@ def identity(artifact: Mapping[str, Any] | None) -> str:
     found = sorted(str(file["sha256"] or "") for file in artifact["files"]) if artifact else []
     if artifact is None or not found or not all(found):
         return ""
-    return hashlib.sha256(" ".join([*found, artifact.get("code", ""), artifact.get("runtime", "")]).encode()).hexdigest()
+    return hashlib.sha256(
+        " ".join([*found, artifact.get("code", ""), artifact.get("runtime", "")]).encode()
+    ).hexdigest()
 
 
 def measurements_to_json(measurements: Mapping[str, Measurement]) -> dict[str, Any]:

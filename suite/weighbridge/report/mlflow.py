@@ -35,12 +35,10 @@ class MlFlow:
         open_runs: list[str] = []
         try:
             _track(mlflow, report, open_runs)
-        except (
-            Exception
-        ) as error:  # of MLflow, its database or its server: none of them costs the run its verdict
-            with suppress(
-                Exception
-            ):  # a server that is away has been waited for once; it will not hear this either
+        # What MLflow, its database or its server cannot do costs the run no verdict.
+        except Exception as error:
+            # A server that is away has been waited for once, and will not hear this either.
+            with suppress(Exception):
                 for run in reversed(open_runs):
                     mlflow.MlflowClient().set_terminated(run, "FAILED")
             raise OSError(f"MLflow: {type(error).__name__}: {error}") from error

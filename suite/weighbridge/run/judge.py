@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from weighbridge.case.model import ThresholdRef
@@ -111,7 +112,9 @@ def _sentence(ref: ThresholdRef, reading: Reading, unit: str, status: Status) ->
     if reading.interval is not None and reading.confidence is not None:
         sides = {_margin(ref.limit, end) >= 0 for end in reading.interval}
         if len(sides) > 1 or ref.limit.equals is not None:
-            interval = f" ({reading.confidence:.0%} interval {span(*reading.interval, unit)})"
+            known = all(math.isfinite(end) for end in reading.interval)
+            shown = span(*reading.interval, unit) if known else "unknown: too few observations"
+            interval = f" ({reading.confidence:.0%} interval {shown})"
     what = compared(ref.name, reading.value, ref.limit.model_dump(), unit, interval)
     what += f": {reading.note}" if reading.note and status is not Status.PASS else ""
     if status is not Status.INCONCLUSIVE:
