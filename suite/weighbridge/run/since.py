@@ -74,7 +74,9 @@ class Since:
         if reference is None:
             raise Unavailable("nothing keeps earlier runs here; pytest does, unless --history is off")
         past, why = (
-            (reference.timed, reference.why_timed) if reads_clock(measure) else (reference.past, reference.why)
+            (reference.timed, reference.why_timed)
+            if reads_clock(measure)
+            else (reference.past, reference.why)
         )
         if past is None:
             raise Unavailable(why)
