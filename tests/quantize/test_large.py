@@ -50,10 +50,11 @@ def test_its_numbers_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
 def test_its_numbers_stay_outside_until_a_step_wants_them(tmp_path: Path) -> None:
     """Weighing it takes the memory of one tensor."""
     format_ = FORMATS.get("onnx")
-    found = format_.open(format_.save(network(), tmp_path, "model"))
+    before = network()
+    found = format_.open(format_.save(before, tmp_path, "model"))
     assert not any(tensor.raw_data for tensor in found.value.graph.initializer)
     whole = format_.whole(found)
-    assert numbers(whole.value) == numbers(network().value)
+    assert numbers(whole.value) == numbers(before.value)
     assert format_.whole(whole) is whole
     assert not any(tensor.raw_data for tensor in found.value.graph.initializer)
 
