@@ -1,4 +1,4 @@
-"""Small edits of an ONNX graph that the preparation for quantization is made of. All are in place."""
+"""Small edits of an ONNX graph that steps are made of. All are in place."""
 
 from __future__ import annotations
 
