@@ -49,6 +49,18 @@ def used(model: Any) -> set[str]:
     }
 
 
+def readers(model: Any) -> Counter[str]:
+    """How often each name is read: by nodes, those in bodies of control flow too, and as an output."""
+    return Counter(
+        name
+        for graph in graphs(model)
+        for name in (
+            *(name for node in graph.node for name in node.input),
+            *(getattr(value, "name", value) for value in graph.output),
+        )
+    )
+
+
 def bodies(model: Any) -> Iterator[Any]:
     """The graphs of If, Loop and Scan."""
     _, *rest = graphs(model)

@@ -1,4 +1,4 @@
-"""What steps that set weights to zero are asked: how much, and of which layers."""
+"""What prune steps are asked: how much, and of which layers."""
 
 from __future__ import annotations
 
@@ -48,3 +48,23 @@ class PruneOptions(LayerOptions):
         raise ValueError(
             f"should be a fraction between 0 and 1, or a whole number of weights or channels{hint}"
         )
+
+
+class WidthOptions(Options):
+    amount: float = Field(
+        0.5, gt=0, lt=1, description="Share of the channels to remove, of each layer or of all together."
+    )
+    scope: Literal["local", "global"] = Field(
+        "local", description="Rank within each layer, or across all of them."
+    )
+    round_to: int = Field(
+        8, ge=1, description="Widths that stay are multiples of it: kernels are fastest on those that align."
+    )
+    layers: list[str] = Field(
+        default_factory=lambda: ["*"],
+        min_length=1,
+        description="Names, patterns or types of the layers whose channels may go.",
+    )
+    exclude: list[str] = Field(
+        default_factory=list, description="Names, patterns or types of the layers that keep their channels."
+    )
