@@ -17,6 +17,7 @@ from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census, StepRecord
 from weighbridge.formats.finished import finished_file
+from weighbridge.formats.opened import keep_opened
 from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import check_changed, take_census
 from weighbridge.run.inputs import make_data
@@ -332,6 +333,7 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
         )
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
+        keep_opened(own_file, model)
         return Loaded(model, own_file, file_key(own_file.files))
     code = reference_code(ref.reference, folder, root)
     return Loaded(model, None, model_key(model, code, _project_files(opened, root)))
