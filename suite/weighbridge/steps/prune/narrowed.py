@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.engines.torch_eager import float_type, leaves
 from weighbridge.steps.prune.alike import alike
-from weighbridge.steps.train.finetune import forward
+from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
     import torch

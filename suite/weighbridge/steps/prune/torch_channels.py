@@ -19,7 +19,7 @@ from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
 from weighbridge.steps.prune.options import WidthOptions
 from weighbridge.steps.selection import matching, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
-from weighbridge.steps.train.finetune import forward, loss_of, wanted
+from weighbridge.steps.train.training import forward, loss_of, wanted
 
 if TYPE_CHECKING:
     import torch

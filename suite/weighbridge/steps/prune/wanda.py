@@ -21,7 +21,7 @@ from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
 from weighbridge.steps.prune.weights import Opened, pruned
 from weighbridge.steps.torch_layers import WeightLayer, working_copy
-from weighbridge.steps.train.finetune import forward
+from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
     import torch
