@@ -31,11 +31,11 @@ from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
 from weighbridge.core.tally import Additive as Additive
 from weighbridge.core.tally import Classifier as Classifier
+from weighbridge.core.zero_groups import ZeroGroups as ZeroGroups
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
     from weighbridge.core.tally import Tally
-    from weighbridge.core.zero_groups import ZeroGroups
 
 
 # --------------------------------------------------------------------------------------------------- models

@@ -363,4 +363,9 @@ def test_the_documented_cases_are_valid(tmp_path: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         (tmp_path / "page.yaml").write_text(block)
         found.append([case.name for case in load_cases(tmp_path / "page.yaml")])
-    assert found == [["two-of-four", "blocks", "by-what-comes-in"], ["page"], ["half", "by-the-loss"], ["page"]]
+    assert found == [
+        ["two-of-four", "blocks", "by-what-comes-in"],
+        ["page"],
+        ["half", "by-the-loss"],
+        ["page"],
+    ]

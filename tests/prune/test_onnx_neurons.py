@@ -279,6 +279,10 @@ WHOLE: dict[str, tuple[Any, str]] = {
             weights={"same": weight(16, 16, 1, 1)},
         ),
         "c1 keeps its channels: two (Conv) reads them, and its weight is shared"),
+    "stacked": (
+        lambda: model([node("MatMul", "x w", "a", "one"), node("Relu", "a", "b"), node("MatMul", "b v", "y", "two")],
+                      {"w": weight(3, 12, 32), "v": weight(3, 32, 4)}, ["n", 3, 5, 12]),
+        "one, two keeps its channels: its weight is no single matrix"),
     "added to what is given": (
         lambda: model([node("MatMul", "x w1", "a", "one"), node("Add", "a x", "b", "sum"), node("MatMul", "b w2", "y", "two")],
                       {"w1": weight(32, 32), "w2": weight(32, 4)}, ["n", 32]),

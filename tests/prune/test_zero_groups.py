@@ -106,6 +106,12 @@ def test_a_matrix_on_the_left_has_inputs_that_nobody_knows() -> None:
     assert any(note.startswith("w: left as it was") for note in pruned.notes)
 
 
+def test_a_weight_that_is_read_both_ways_has_no_one_axis_of_inputs() -> None:
+    nodes = [node("MatMul", "x w", "a"), node("Gemm", "a w", "y", transB=1)]
+    with pytest.raises(StageError, match=r"w: left as it was, .* not the same for all that read it"):
+        prune_onnx(model(nodes, {"w": weight(8, 8)}, ["n", 8]), "n_m")
+
+
 @pytest.mark.parametrize("pattern", ["4:4", "5:4", "2-4", "0:4", "2:4:8"])
 def test_an_impossible_pattern_is_a_fault_of_the_file(pattern: str) -> None:
     for method in ("n_m", "wanda"):

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
-import numpy as np
-
 from weighbridge.core.arrays import Array
 
 
@@ -43,22 +41,30 @@ class ZeroGroups:
 
     def counts(self, weight: Array) -> Array:
         """How many numbers of each group are not zero, [outputs / rows, inputs / columns, …]."""
+        import numpy as np
+
         counts: Array = np.count_nonzero(self.split(weight), axis=(1, 3))
         return counts
 
     def kept(self, weight: Array) -> int:
         """How many groups keep to it."""
+        import numpy as np
+
         return int(np.count_nonzero(self.counts(weight) <= self.nonzero))
 
 
 def as_rows(array: Array, layout: str) -> Array:
     """A view [outputs, inputs, …] of an array whose axes are those letters (`Use.layout`)."""
+    import numpy as np
+
     view: Array = np.moveaxis(array, (layout.index("o"), layout.index("i")), (0, 1))
     return view
 
 
 def as_stored(rows: Array, layout: str) -> Array:
     """The reverse of `as_rows`."""
+    import numpy as np
+
     array: Array = np.moveaxis(rows, (0, 1), (layout.index("o"), layout.index("i")))
     return array
 
@@ -68,5 +74,7 @@ def views(array: Array, layout: str) -> Iterator[Array]:
     if "o" in layout and "i" in layout:
         yield as_rows(array, layout)
         return
+    import numpy as np
+
     for first, second in permutations(range(array.ndim), 2):
         yield np.moveaxis(array, (first, second), (0, 1))

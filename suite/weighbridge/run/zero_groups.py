@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weighbridge.case.model import StepRef
-from weighbridge.contracts import FORMATS, STEPS, Model, Step, StoredTensor
+from weighbridge.contracts import FORMATS, STEPS, Model, Step, StoredTensor, ZeroGroups
 from weighbridge.core.errors import StageError
-from weighbridge.core.zero_groups import ZeroGroups, views
+from weighbridge.core.zero_groups import views
 from weighbridge.formats.opened import opened
 from weighbridge.run.keys import make_key, surroundings
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Context, Model, Step
-from weighbridge.core.zero_groups import ZeroGroups, as_rows, as_stored
+from weighbridge.contracts import STEPS, Context, Model, Step, ZeroGroups
+from weighbridge.core.zero_groups import as_rows, as_stored
 from weighbridge.steps.prune.n_m import fit
 from weighbridge.steps.prune.options import PruneOptions
 from weighbridge.steps.prune.ranking import rank

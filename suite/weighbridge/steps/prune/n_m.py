@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from weighbridge.contracts import STEPS, Context, Model, Step
+from weighbridge.contracts import STEPS, Context, Model, Step, ZeroGroups
 from weighbridge.core.errors import StageError
-from weighbridge.core.zero_groups import ZeroGroups, as_rows, as_stored
+from weighbridge.core.zero_groups import as_rows, as_stored
 from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight, open_weights, pruned
 
@@ -74,7 +74,8 @@ def fit(opened: Opened, groups: ZeroGroups) -> tuple[list[Weight], list[str]]:
         notes.append(f"{', '.join(odd)} cannot take {groups}: left as it was")
     if unknown:
         notes.append(
-            f"{', '.join(unknown)}: left as it was, since which of its axes the inputs are is not known"
+            f"{', '.join(unknown)}: left as it was, since which of its axes the inputs are is not known, or not the same for "
+            "all that read it"
         )
     if not fitting:
         raise StageError("prune", f"no chosen layer can take {groups}: {'; '.join(notes)}")

@@ -121,7 +121,9 @@ class _Follower:
         rank = given.rank if given else len(shape)
         if self.readers[node.input[1]] > 1:
             return self._keep(node, "its weight is shared")
-        if len(weight.dims) != 2 or rank < 2:
+        if len(weight.dims) != 2:
+            return self._keep(node, "its weight is no single matrix")
+        if rank < 2:
             return self._keep(node, "how many axes it works on is not known")
         if not self._read(node, 0, rank - 1):
             return self._keep(node)
