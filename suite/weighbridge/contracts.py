@@ -84,6 +84,9 @@ class Format(Protocol):
     def open(self, artifact: Artifact) -> Model:
         """Read an artifact back, trusting nothing but its files (and for torch, the user's own code)."""
 
+    def whole(self, model: Model) -> Model:
+        """The model with all its numbers in memory, for a step or a conversion; `open` may leave them in their files."""
+
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         """Every stored weight, each once: floats and quantized integers. Scales, zero points, shapes and indices are none."""
 

@@ -245,7 +245,7 @@ class Chain:
         seed_everything(self._seeds[position])
         try:
             context = shop.context(step.splits, self._seeds[position], step.aims)
-            made = step.apply(before, ref.options, context)
+            made = step.apply(FORMATS.get(before.format).whole(before), ref.options, context)
         except WeighbridgeError:
             raise
         except Exception as error:
@@ -275,7 +275,8 @@ class Chain:
         shop.enter("export", f"convert to {target}", None)
         seed_everything(self._seeds[position])
         converter = CONVERTERS.get(converter_key(before.format, target))
-        return converter.convert(before, shop.context((), self._seeds[position]))
+        whole = FORMATS.get(before.format).whole(before)
+        return converter.convert(whole, shop.context((), self._seeds[position]))
 
     def _keep(self, key: str, model: Model) -> Entry:
         """Write `model` to the store."""
