@@ -169,7 +169,6 @@ class Engine(Protocol):
 
     def untimed(self, artifact: Artifact, options: Any) -> Any:
         """`options` for a session whose calls nobody times: those that take least memory, and give the same outputs."""
-        ...
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
