@@ -104,6 +104,13 @@ def test_what_went_once_stays_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (after | ~before).all()
 
 
+def test_zeros_of_an_earlier_step_stay(tmp_path: Path) -> None:
+    before = apply("prune:n_m", mlp(12, 64, 3), tmp_path).value
+    made = apply("prune:gradual", before, tmp_path, split(), epochs=4, amount=0.55, begin=0.6, lr=3e-2).value
+    assert (made[0].weight[before[0].weight == 0] == 0).all()
+    assert shares(made) == pytest.approx([0.55, 0.55], abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("options", "hint"),
     [

@@ -18,6 +18,7 @@ from weighbridge.steps.prune.ranking import Kept, rank
 from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
 from weighbridge.steps.prune.weights import Opened, pruned
 from weighbridge.steps.torch_layers import WeightLayer, working_copy
+from weighbridge.steps.train.finetune import keep_zeros, pruned_weights
 from weighbridge.steps.train.training import TrainingOptions, count_steps, train
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class GradualOptions(TrainingOptions, LayerOptions):
 
 
 def gradual(model: Model, options: GradualOptions, context: Context) -> Model:
-    """Train on the split `train`, and prune on the way; see `training.train`, whose errors it raises."""
+    """Train on the split `train`, and prune on the way; see `training.train`, whose errors it raises.
+
+    Zeros of an earlier step stay, as in fine-tuning, and count.
+    """
     module = working_copy(model, "prune")
     layers, notes = chosen_layers(module, options)
     steps = count_steps(options, context)
@@ -65,8 +69,10 @@ def gradual(model: Model, options: GradualOptions, context: Context) -> Model:
             "prune", f"the training has {steps} steps, too few to prune gradually: raise `epochs`"
         )
     kept: dict[str, Array] = {}
+    before = pruned_weights(module, model.source.get("zeros", {}))
 
     def after_batch(done: int) -> None:
+        keep_zeros(before)
         if done == max(end, 1) or (begin <= done < end and (done - begin) % options.frequency == 0):
             share = sparsity(options, (done - begin) / max(end - begin, 1))
             kept.update(_smallest(layers, options, share))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+Masks = Mapping[str, "tuple[torch.Tensor, torch.Tensor]"]
+"""By name, a weight and where its zeros are."""
+
+
 class FinetuneOptions(TrainingOptions):
     patience: int | None = Field(
         None,
@@ -38,29 +42,32 @@ def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
 
     Zeros that a step or a checkpoint put into a weight stay; those that the model's code initialized it with are trained.
     """
-    import torch
-
     module = working_copy(model, "finetune", kinds=("mask", "hook"))
     masks = pruned_weights(module, model.source.get("zeros", {}))
 
-    def keep_zeros(done: int) -> None:
-        with torch.no_grad():
-            for weight, zero in masks.values():
-                weight.masked_fill_(zero, 0)
+    def after_batch(done: int) -> None:
+        keep_zeros(masks)
 
     notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
     if options.patience is None:
-        train(module, options, context, "finetune", after_batch=keep_zeros)
+        train(module, options, context, "finetune", after_batch=after_batch)
     else:
         best = HeldOut(module, options, context, options.hold_out, options.patience)
-        train(module, options, context, "finetune", best.trained, keep_zeros, best.is_over)
+        train(module, options, context, "finetune", best.trained, after_batch, best.is_over)
         notes.append(best.restore())
     return Model("torch", module.eval(), model.source, (*model.notes, *notes))
 
 
-def pruned_weights(
-    module: torch.nn.Module, initial: Mapping[str, int]
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def keep_zeros(masks: Masks) -> None:
+    """Set to zero what was, in place."""
+    import torch
+
+    with torch.no_grad():
+        for weight, zero in masks.values():
+            weight.masked_fill_(zero, 0)
+
+
+def pruned_weights(module: torch.nn.Module, initial: Mapping[str, int]) -> Masks:
     """The weights that were pruned, each with a mask of its zeros.
 
     A weight has not been pruned where it holds as many zeros as the model's code gave it (`initial`), nor where it is
