@@ -13,8 +13,8 @@ from typing import Any
 
 from weighbridge.contracts import Array, Context
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.onnx_edits import drop_unused, free_name
 from weighbridge.steps.quantize.onnx_calibration import feeds_of
-from weighbridge.steps.quantize.onnx_edits import drop_unused, free_name
 
 SAMPLES = 64
 """At most, of those calibrated on: a mean needs fewer than a range."""
