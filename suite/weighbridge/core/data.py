@@ -63,6 +63,15 @@ class Data:
         """The same data, in which only `splits` can be asked for; `sample` still works."""
         return replace(self, declared=splits)
 
+    def judged_on(self, name: str, most: int | None) -> Data:
+        """The same data, in which the test split is the split `name`, `most` samples of it where that is stated.
+
+        Raises `StageError` where there is no such split.
+        """
+        split = self._split(name)
+        judged = split if most is None else split.spread(most)
+        return replace(self, splits={**self.splits, "test": judged}, _opened={**self._opened, "test": judged})
+
     def split(self, name: str) -> Split:
         """The split called `name`; `calibration` falls back on `train`, never on `test`. Raises `StageError`."""
         if self.declared is not None and name not in self.declared:

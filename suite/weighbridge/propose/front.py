@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from weighbridge.core import choosing
@@ -49,22 +49,27 @@ class Weighed:
         return -(self.lost or 0.0), self.fidelity
 
 
-def weigh(trials: Sequence[Trial]) -> list[Weighed]:
+def loses(result: CaseResult) -> str:
+    """What a standard recipe does not keep, in words: to be smaller and faster is not among what it must."""
+    missed = [one.threshold for one in result.verdicts if one.status is not Status.PASS]
+    return next((words for name, words in _MISSES.items() if name in missed), "")
+
+
+def weigh(trials: Sequence[Trial], misses: Callable[[CaseResult], str] = loses) -> list[Weighed]:
     """Those of the trials of which size and quality are known; of several that make the same file, the first."""
     found: dict[object, Weighed] = {}
     for number, trial in enumerate(trials):
         if trial.trouble is None:
             candidate = trial.result.artifacts.get("candidate")
             file = tuple(each.sha256 for each in candidate.files) if candidate else number
-            found.setdefault(file, _weighed(trial))
+            found.setdefault(file, _weighed(trial, misses))
     return list(found.values())
 
 
-def _weighed(trial: Trial) -> Weighed:
+def _weighed(trial: Trial, misses: Callable[[CaseResult], str]) -> Weighed:
     found = trial.result.measurements
     size, speed, fidelity = found["size"], found.get("speed"), found.get("fidelity")
     lost = next((one.measured for one in trial.result.verdicts if one.threshold in _LOST), None)
-    missed = [one.threshold for one in trial.result.verdicts if one.status is not Status.PASS]
     return Weighed(
         trial,
         size.candidate,
@@ -72,7 +77,7 @@ def _weighed(trial: Trial) -> Weighed:
         speed.details["ratio"] if speed else None,
         lost,
         fidelity.candidate if fidelity else -math.inf,
-        next((words for name, words in _MISSES.items() if name in missed), ""),
+        misses(trial.result),
     )
 
 
@@ -118,8 +123,8 @@ def show_front(weighed: Sequence[Weighed]) -> str:
             one.trial.result.name,
             show(one.bytes, "bytes"),
             show(one.size_ratio, "ratio"),
-            _speed(one),
-            _quality(one),
+            speed_of(one),
+            quality_of(one),
             ", ".join([*names[id(one)], *filter(None, [one.misses])]),
         ]
         for one in shown
@@ -134,11 +139,11 @@ def show_front(weighed: Sequence[Weighed]) -> str:
     )
 
 
-def _speed(one: Weighed) -> str:
+def speed_of(one: Weighed) -> str:
     return "not measured" if one.speedup is None else show(one.speedup, "ratio")
 
 
-def _quality(one: Weighed) -> str:
+def quality_of(one: Weighed) -> str:
     """Before and after where it is a metric, decibels where nothing was judged."""
     accuracy = one.trial.result.measurements.get("accuracy")
     if one.lost is None or accuracy is None or accuracy.baseline is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ BATCHES = 16
 
 
 class WidthOptions(Options):
+    tunes: ClassVar = {"amount": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "scope": ("local", "global")}
     amount: float = Field(
         0.5, gt=0, lt=1, description="Share of the channels to remove, of each layer or of all together."
     )

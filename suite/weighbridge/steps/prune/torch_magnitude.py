@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -245,6 +245,11 @@ def _register(method: str, options: type[PruneOptions]) -> None:
     STEPS.add(step.key, step)
 
 
-_register("l1_unstructured", PruneOptions)
+class MagnitudeOptions(PruneOptions):
+    tunes: ClassVar = {"amount": (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9), "scope": ("global", "local")}
+    serves: ClassVar = ("nonzero", "gzip")
+
+
+_register("l1_unstructured", MagnitudeOptions)
 _register("random_unstructured", PruneOptions)
 _register("ln_structured", StructuredOptions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 class FinetuneOptions(Options):
+    tunes: ClassVar = {"epochs": (1, 2, 3, 5), "lr": (3e-4, 1e-3, 3e-3, 1e-2)}
     epochs: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
     batch_size: int = Field(
