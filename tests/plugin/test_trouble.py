@@ -136,7 +136,7 @@ def write_weights(folder: Path, kind: str) -> str:
         ("truncated checkpoint", "*load: *w.pt cannot be read, it is truncated or no checkpoint*"),
         (
             "pickled module",
-            "*w.pt is not opened: it holds pickled code, which is not run.*`trust: {w.pt: *",
+            "*w.pt is not opened: it holds pickled code, which is not run.*`trust: {cases/w.pt: *",
         ),
         ("hostile", "*w.pt is not opened: it holds pickled code*"),
         ("hostile plain pickle", "*w.pt is not opened: it holds pickled code*"),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from weighbridge.contracts import MEASURES
 from weighbridge.core.errors import UsageError
 from weighbridge.core.past import Past, Reference, past_of
 from weighbridge.core.urls import without_password
 from weighbridge.history.history import SHORTEST, History, called
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.report.reading import read_report
 from weighbridge.run.job import SHOWN
 
@@ -96,4 +96,4 @@ def _is_file(name: str) -> bool:
 
 
 def _has_times(past: Past) -> bool:
-    return any(name in MEASURES and MEASURES.get(name).bench for name in past.measurements)
+    return any(map(reads_clock, past.measurements))

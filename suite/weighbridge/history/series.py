@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.past import Past, figure
 from weighbridge.core.results import Measurement
 from weighbridge.core.units import arrow, between, show
 from weighbridge.history.changes import Change, change_points
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.report.table import FIRST
 
 
@@ -84,7 +85,7 @@ def series_of(pasts: Sequence[Past]) -> list[Series]:
     for past in pasts:
         for name, measurement in past.measurements.items():
             value, unit = figure(measurement)
-            timed = name in MEASURES and MEASURES.get(name).bench
+            timed = reads_clock(name)
             if math.isfinite(value):
                 point = Point(past, value, _interval(measurement) if timed else None)
                 found.setdefault((name, unit, past.machine if timed else ""), []).append(point)

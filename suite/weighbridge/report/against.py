@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weighbridge.contracts import MEASURES
 from weighbridge.core.units import arrow
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.report.table import Line
 
 
@@ -52,7 +52,7 @@ def in_words(against: Mapping[str, Any]) -> str:
         f"{change['quantity'].replace('_', ' ')} {arrow(change['before'], change['now'], change['unit'])}"
         + ("" if change["clear"] else " (within its uncertainty)")
         for change in against["changes"]
-        if change["before"] != change["now"] and (change["clear"] or not _timed(change["quantity"]))
+        if change["before"] != change["now"] and (change["clear"] or not reads_clock(change["quantity"]))
     )
 
 
@@ -61,7 +61,3 @@ def shown_run(against: Mapping[str, Any]) -> str:
     if not against.get("run"):
         return ""
     return f"{(against['commit'] or against['run'])[:7]} of {(against['created'] or '')[:10]}"
-
-
-def _timed(measure: str) -> bool:
-    return measure in MEASURES and MEASURES.get(measure).bench

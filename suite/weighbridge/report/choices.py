@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.core.choosing import Gain, recommended
+from weighbridge.core.past import identity
 from weighbridge.core.units import show
 from weighbridge.report.table import Line
 
@@ -38,10 +39,9 @@ def choices(lines: Sequence[Line]) -> list[Choice]:
     """A choice for each model of which enough recipes passed and one gains something, in the order of the report."""
     models: dict[Any, list[Line]] = {}
     for line in sorted(lines, key=lambda line: line.index):
-        original = line.row["artifacts"].get("baseline")
+        original = identity(line.row["artifacts"].get("baseline"))
         if line.status == "pass" and line.row["steps"] and original and "size" in line.row["measurements"]:
-            files = tuple(sorted(file["sha256"] for file in original["files"]))
-            models.setdefault((files, line.row["engine"]), []).append(line)
+            models.setdefault((original, line.row["engine"]), []).append(line)
     found = (_choice(some) for some in models.values() if len(some) >= FEWEST)
     return [choice for choice in found if choice is not None]
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weighbridge.contracts import MEASURES, THRESHOLDS
+from weighbridge.contracts import THRESHOLDS
 from weighbridge.core.units import compared
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.report.table import Line
 
 TOLD = ("error", "fail", "inconclusive", "unmeasured")
@@ -141,5 +142,5 @@ def _again(row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], report
         else row["case"]
     )
     measures = {THRESHOLDS.get(name).measure for name in thresholds if name in THRESHOLDS}
-    timed = any(MEASURES.get(name).bench for name in measures if name in MEASURES)
+    timed = any(map(reads_clock, measures))
     return f"pytest {shlex.quote(node)}{' --bench' if timed else ''}"

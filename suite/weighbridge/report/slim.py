@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weighbridge.core.past import identity
 from weighbridge.report.against import shown_run
 from weighbridge.report.table import ORDER
 
@@ -52,16 +53,14 @@ def slim(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _models(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str]]:
-    """Each row with the case file that stands for its model: the first whose original is, byte for byte, the same."""
+    """Each row with the case file that stands for its model: the first with the same original."""
     first: dict[str, str] = {}
     stands: dict[str, str] = {}
     for row in rows:
-        baseline = row["artifacts"]["baseline"]
-        files = baseline["files"] if baseline else []
-        digest = " ".join(sorted(str(file["sha256"]) for file in files if file["sha256"]))
-        stands.setdefault(row["path"], first.get(digest, row["path"]))
-        if digest:
-            first.setdefault(digest, stands[row["path"]])
+        original = identity(row["artifacts"]["baseline"])
+        stands.setdefault(row["path"], first.get(original, row["path"]))
+        if original:
+            first.setdefault(original, stands[row["path"]])
     return [(row, stands[row["path"]]) for row in rows]
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from weighbridge.case.model import Case, ThresholdRef
-from weighbridge.contracts import MEASURES, THRESHOLDS, Alike
+from weighbridge.contracts import THRESHOLDS, Alike
 from weighbridge.core.errors import Unavailable
 from weighbridge.core.past import Past, Reference, figure, identity
 from weighbridge.core.results import Measurement, Status, Verdict, to_json
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.job import SHOWN, Job, blank_verdict
 from weighbridge.run.judge import decide
@@ -54,7 +55,7 @@ class Since:
         if reference is None:
             return None
         past = reference.past or reference.timed
-        why = [reference.why, reference.why_timed if any(map(_timed, measurements)) else ""]
+        why = [reference.why, reference.why_timed if any(map(reads_clock, measurements)) else ""]
         facts: dict[str, Any] = {
             "reference": reference.name,
             "why": "; ".join(filter(None, why)),
@@ -73,7 +74,9 @@ class Since:
         if reference is None:
             raise Unavailable("nothing keeps earlier runs here; pytest does, unless --history is off")
         past, why = (
-            (reference.timed, reference.why_timed) if _timed(measure) else (reference.past, reference.why)
+            (reference.timed, reference.why_timed)
+            if reads_clock(measure)
+            else (reference.past, reference.why)
         )
         if past is None:
             raise Unavailable(why)
@@ -111,12 +114,8 @@ class Since:
                 return not low <= same <= high
         ours, theirs = (measurement.details.get("interval") for measurement in (now, then))
         if ours is None or theirs is None:
-            return not _timed(now.name)
+            return not reads_clock(now.name)
         return bool(ours[1] < theirs[0] or theirs[1] < ours[0])
-
-
-def _timed(measure: str) -> bool:
-    return measure in MEASURES and MEASURES.get(measure).bench
 
 
 def named(case: Case) -> list[str]:

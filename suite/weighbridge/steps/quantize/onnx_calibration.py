@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Array, Context
 from weighbridge.core.batches import count, take
+from weighbridge.environment.machine import usable_cores
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.calibration import MOST, Calibration
 from weighbridge.steps.quantize.onnx_histogram import Histogram
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 BYTES = 16 * 2**20
 """Of the activations of one call."""
 FLOATS = ("tensor(float)", "tensor(float16)")
+_THREADS = 4
 _SAY_EVERY_S = 5.0
 
 
@@ -99,7 +101,7 @@ def _feeds(model: OnnxRuntimeSession, batch: Any, sequence: bool) -> Iterator[di
 def _watched(source: Path) -> tuple[Any, Sequence[str]]:
     """A session that gives what the quantizable nodes of the main graph read and write, and the names of the floats.
 
-    Nothing is fused in it, or there would be no such tensors. External data stays where it is, beside the source.
+    As outputs of it they stay, whatever the optimizer does around them. External data stays where it is, beside the source.
     """
     import onnx
     import onnxruntime as ort
@@ -117,9 +119,10 @@ def _watched(source: Path) -> tuple[Any, Sequence[str]]:
     path = source.with_name(f"{source.stem}.watched.onnx")
     path.write_bytes(proto.SerializeToString())
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = max(1, min(int(usable_cores()), _THREADS)), 1
+    # A thread that spins while it waits takes a core from another case.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     finally:
