@@ -97,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _verified(search: Search) -> Verified | None:
     """The winner, told; None, with the reason told, where there is none."""
+    from weighbridge.core.results import Status
     from weighbridge.propose.front import in_words
     from weighbridge.propose.told import judged, out_of_reach
     from weighbridge.propose.winner import in_order, verify, weighed_of
@@ -118,7 +119,9 @@ def _verified(search: Search) -> Verified | None:
             seen = ", on which it was chosen" if search.tuning.why_test else before
             print(terminal(f"holds on the test split{seen}: {judged(look)}"))
             return look
-        print(terminal(f"{weighed.trial.result.name} does not hold on the test split: {judged(look)}"))
+        failed = any(one.status is Status.FAIL for one in look.result.verdicts) or look.result.message
+        what = "does not hold" if failed else "is not sure to hold"
+        print(terminal(f"{weighed.trial.result.name} {what} on the test split: {judged(look)}"))
     print(
         f"none of the best {len(looks)} holds on the test split, and to look at more of them there would be to choose on it"
     )

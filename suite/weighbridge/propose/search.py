@@ -19,6 +19,7 @@ from weighbridge.case.model import Case, Limits, ThresholdRef
 from weighbridge.contracts import MEASURES, STEPS, THRESHOLDS
 from weighbridge.core.errors import CaseError
 from weighbridge.core.results import CaseResult, Status, Verdict
+from weighbridge.measure.clocked import reads_clock
 from weighbridge.propose.rewritten import Step, rewritten
 from weighbridge.propose.space import Space, spares
 from weighbridge.propose.study import BROKEN, Study, Tried
@@ -139,7 +140,7 @@ class Search:
             if ended := [verdict for verdict in result.verdicts if hopeless(verdict)]:
                 return replace(result, verdicts=tuple(ended)), few
         result = self._run(self.tuning.of(case), deadline, False, rank)
-        clocked = any(MEASURES.get(THRESHOLDS.get(ref.name).measure).bench for ref in case.thresholds)
+        clocked = any(reads_clock(THRESHOLDS.get(ref.name).measure) for ref in case.thresholds)
         if not clocked or result.message or missed(result):
             return result, None
         return self._run(self.tuning.of(case), deadline, True), None
@@ -215,7 +216,7 @@ def _sampled(verdict: Verdict) -> bool:
 
 
 def in_short(recipe: Sequence[Step]) -> str:
-    """`channels-0.5-supervised-static-uint8`: the methods and what is not as it is by default."""
+    """`channels-0.5-finetune-static-uint8`: the methods and what is not as it is by default."""
     words: list[str] = []
     for step in recipe:
         (kind, method), *options = ((key, value) for key, value in step.items() if key != "engine")
