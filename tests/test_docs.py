@@ -18,7 +18,10 @@ from weighbridge.case.load import load_cases
 from weighbridge.report.reading import read_report
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties", "search")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties", "search")),
+)
 """Those that speak of one project. The tutorial has its own, and so have the pages with tests beside the code."""
 EVERY_PAGE = [
     "README.md",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +17,13 @@ from tests.ways.test_try import trial
 from weighbridge.case.load import load_cases
 from weighbridge.case.text import read
 from weighbridge.contracts import STEPS
-from weighbridge.core.results import CaseResult
+from weighbridge.core.layer_errors import LayerError, LayerErrors
+from weighbridge.core.results import CaseResult, Census, StepRecord
 from weighbridge.propose.front import Weighed, weigh
 from weighbridge.propose.rewritten import flow, rewritten
+from weighbridge.propose.search import Search
 from weighbridge.propose.space import Space, as_stated, resolved, space_of
+from weighbridge.propose.trials import Trial
 from weighbridge.propose.winner import in_order
 
 STATIC, DYNAMIC = (STEPS.get(f"quantize:{name}@onnxruntime") for name in ("static", "dynamic"))
@@ -73,6 +78,21 @@ def test_the_layers_that_cost_most_may_be_spared() -> None:
         {"quantize": "static", "engine": "onnxruntime", "calibration": "percentile", "exclude": ["b", "a"]},
     )
     assert chosen.asked[f"{STATIC.key}.exclude"] == (0, 2), "half of the layers at most"
+
+
+def test_a_layer_that_is_float_anyway_is_not_spared() -> None:
+    """Of 200 dB: nothing of it is lost, so that leaving it alone brings nothing, and may leave nothing to quantize."""
+    kept: dict[str, Sequence[str]] = {}
+    layers = tuple(
+        LayerError(name, "Conv", db, place) for place, (name, db) in enumerate([("a*", 20.0), ("b", 200.0)])
+    )
+    errors = LayerErrors("quantize: static", 1, 8, "data", 20.0, layers)
+    census = Census(1, 1, 1, 1, "")
+    step = StepRecord(STATIC.key, "quantize: static", {}, 0.0, census, census)
+    result = replace(trial("one", 1, None, 0.0).result, layer_errors=errors, steps=(step,))
+    study = SimpleNamespace(remember_worst=lambda key, patterns: kept.update({key: patterns}))
+    Search._learn(SimpleNamespace(study=study), result)  # type: ignore[arg-type]
+    assert kept == {STATIC.key: ["a[*]"]}
 
 
 def test_training_follows_pruning_only() -> None:
@@ -195,6 +215,21 @@ def test_two_goals_count_as_one_product() -> None:
     found = held(trial("small", 100, 1.0, 0.0), trial("both", 150, 2.0, 0.0), trial("fast", 900, 2.2, 0.0))
     assert names(in_order(found, ["size", "latency"])[0]) == ["both", "small", "fast"]
     assert names(in_order(found, ["size"])[0]) == ["small", "both", "fast"]
+
+
+def test_of_two_goals_what_another_beats_comes_after_it() -> None:
+    """They gain the same within the noise of loads, and `beaten` has the better outputs."""
+    found = held(trial("better", 290, 2.01, 0.0), trial("beaten", 295, 2.0, 0.0))
+    beaten = found[1].trial.result
+    fidelity = replace(beaten.measurements["fidelity"], candidate=90.0)
+    nearer = replace(beaten, measurements={**beaten.measurements, "fidelity": fidelity})
+    ordered, told = in_order([found[0], *held(Trial((), nearer))], ["size", "latency"])
+    assert names(ordered) == ["better", "beaten"]
+    assert told == ""
+    _, told = in_order(
+        held(trial("one", 300, 2.02, 0.001), trial("other", 299, 2.0, 0.0)), ["size", "latency"]
+    )
+    assert told == "2 recipes gain the same within 5%; the one that loses least is taken"
 
 
 def test_what_misses_a_limit_does_not_win() -> None:

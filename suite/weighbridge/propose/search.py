@@ -19,6 +19,7 @@ from weighbridge.case.model import Case, Limits, ThresholdRef
 from weighbridge.contracts import MEASURES, STEPS, THRESHOLDS
 from weighbridge.core.errors import CaseError
 from weighbridge.core.results import CaseResult, Status, Verdict
+from weighbridge.core.signal_to_noise import IDENTICAL
 from weighbridge.measure.clocked import reads_clock
 from weighbridge.propose.rewritten import Step, rewritten
 from weighbridge.propose.space import Space, spares
@@ -98,7 +99,7 @@ class Search:
         values, short = (None, BROKEN) if broken else (self._values(result), missed(result))
         self.study.tell(trial, tried, values, short)
         self.tried.append(tried)
-        self._learn(recipe, result)
+        self._learn(result)
 
     def _case(self, number: int, recipe: tuple[Step, ...]) -> Case:
         """The trial as a case file that pytest can run again; raises `CaseError` where the recipe is none."""
@@ -168,10 +169,11 @@ class Search:
             return None
         return [size.candidate if one == SIZE else 1 / speed.details["ratio"] for one in self.minimize]  # type: ignore[union-attr]
 
-    def _learn(self, recipe: tuple[Step, ...], result: CaseResult) -> None:
-        """Which layers the step had better spare, from the trial in which it stands alone."""
+    def _learn(self, result: CaseResult) -> None:
+        """Which of the layers that the step changes it had better spare, from the trial in which it stands alone."""
         if result.layer_errors is not None and len(result.steps) == 1:
-            patterns = [pattern_of(layer.name) for layer in result.layer_errors.layers]
+            layers = result.layer_errors.layers
+            patterns = [pattern_of(layer.name) for layer in layers if layer.sqnr_db < IDENTICAL]
             self.study.remember_worst(result.steps[0].key, patterns)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from weighbridge.case.load import load_cases
 from weighbridge.core import choosing
 from weighbridge.core.results import CaseResult, Status
-from weighbridge.propose.front import Weighed, recommended, weigh
+from weighbridge.propose.front import Weighed, front, recommended, weigh
 from weighbridge.propose.rewritten import lines_of
 from weighbridge.propose.search import SIZE, Search, distance
 from weighbridge.propose.study import Tried
@@ -45,10 +45,7 @@ def in_order(weighed: Sequence[Weighed], minimize: Sequence[str]) -> tuple[list[
     """Those that hold and gain something, the best first; and what is to be said of how near others come to it."""
     held = [one for one in weighed if one.holds]
     if len(minimize) > 1:
-        found: list[Weighed] = []
-        while (best := recommended([one for one in held if one not in found])) is not None:
-            found.append(best)
-        return found, ""
+        return _by_both(held)
     if SIZE in minimize:
         smaller = [one for one in held if one.size_ratio > 1]
         return sorted(smaller, key=lambda one: (one.bytes, [-mark for mark in one.quality])), ""
@@ -60,6 +57,20 @@ def in_order(weighed: Sequence[Weighed], minimize: Sequence[str]) -> tuple[list[
     if len(near) > 1:
         told = f"{len(near)} recipes are too near to each other in speed to be told apart; the smallest of them is taken"
     return [*sorted(near, key=lambda one: one.bytes), *(one for one in faster if one not in near)], told
+
+
+def _by_both(held: Sequence[Weighed]) -> tuple[list[Weighed], str]:
+    """By times smaller and times faster; what another one beats comes after it."""
+    found: list[Weighed] = []
+    while (best := recommended(front([one for one in held if one not in found]))) is not None:
+        found.append(best)
+    near = [one for one in front(held) if found and one.gain.total >= choosing.SAME * found[0].gain.total]
+    told = (
+        f"{len(near)} recipes gain the same within {1 - choosing.SAME:.0%}; the one that loses least is taken"
+        if len(near) > 1
+        else ""
+    )
+    return found, told
 
 
 def _alike(one: Weighed, fastest: Weighed) -> bool:
