@@ -108,6 +108,18 @@ def test_a_later_call_goes_on(folder: Path, search: Run) -> None:
     assert len({name.partition("-")[2] for name in names}) == 5, "nothing is tried twice"
 
 
+def test_it_ends_where_everything_was_tried(folder: Path, search: Run) -> None:
+    """Without calibration samples there is one method, of two granularities and two types, sparing a layer or none."""
+    with_samples(calibration_x=None, calibration_y=None)
+    case("accuracy_drop: 0.02, size_ratio: 2")
+    status, said = search(trials=99)
+    assert status == 0
+    assert "nothing else was found to try" in said
+    names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]
+    assert len(names) == len(set(names)) == 8
+    assert "8 trials, 0 of them now" in search(trials=99)[1]
+
+
 def test_other_limits_are_another_search(folder: Path, search: Run) -> None:
     case("size_ratio: 2")
     search(trials=1)

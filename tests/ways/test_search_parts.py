@@ -202,6 +202,10 @@ def test_speeds_that_cannot_be_told_apart_are_not_ranked() -> None:
     assert told.startswith("2 recipes are too near to each other in speed to be told apart")
     ordered, told = in_order(found[1:], ["latency"])
     assert (names(ordered), told) == (["small", "slow"], "")
+    noisy = trial("noisy", 50, 1.8, 0.0).result
+    speed = replace(noisy.measurements["speed"], details={"ratio": 1.8, "interval": [1.6, 1.99]})
+    unsure = held(Trial((), replace(noisy, measurements={**noisy.measurements, "speed": speed})))
+    assert names(in_order([*found, *unsure], ["latency"])[0]) == ["noisy", "small", "fast", "slow"]
 
 
 def test_what_gains_nothing_wins_nothing() -> None:

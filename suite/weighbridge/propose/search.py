@@ -79,8 +79,7 @@ class Search:
                     continue
                 repeats = 0
                 self._carry_out(trial, recipe, deadline)
-            except KeyboardInterrupt:
-                self.study.put_back(trial.number)
+            except KeyboardInterrupt:  # the next call finds the trial as a killed process would leave it
                 self.interrupted = True
                 return
 

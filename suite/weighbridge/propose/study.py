@@ -108,8 +108,6 @@ class Study:
     def put_back(self, number: int) -> bool:
         """The trial was cut short, and will be tried again; False where it was before, so that it never comes to an end."""
         trial = self._study.trials[number]
-        if trial.state.is_finished():
-            return True
         with quiet():
             self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
             if trial.user_attrs.get(_AGAIN):
