@@ -84,11 +84,11 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{arguments.output} was not written")
             return 1
         above = [_command(arguments, case.name), f"{search.tuning}; {len(search.tried)} trials"]
-        folder = arguments.output.parent if arguments.output else search.folder
+        folder = arguments.output.parent if arguments.output else case.folder
         text = search.text(found.tried.recipe, folder, above)
         if arguments.output is None:
             print("\n" + "".join(f"    {line}\n" for line in text.splitlines()))
-            print("-o FILE writes it as a case")
+            print("-o FILE writes it as a case; so it stands beside the one that was searched for")
         else:
             write_new({arguments.output: text})
             print(f"wrote {arguments.output}; next: pytest {arguments.output} --bench")
