@@ -84,17 +84,11 @@ def _weighed(trial: Trial, misses: Callable[[CaseResult], str]) -> Weighed:
 def front(weighed: Sequence[Weighed]) -> list[Weighed]:
     """Those that no other one beats, in what it is better at, without being worse in anything; the smallest first."""
 
-    def marks(one: Weighed) -> tuple[float, ...]:
-        return -one.bytes, one.speedup or 0.0, one.fidelity if one.lost is None else -one.lost
-
-    def beaten(one: Weighed) -> bool:
-        mine = marks(one)
-        return any(
-            theirs != mine and all(b >= a for a, b in zip(mine, theirs, strict=True))
-            for theirs in map(marks, weighed)
-        )
-
-    return sorted((one for one in weighed if not beaten(one)), key=lambda one: one.bytes)
+    better = choosing.beaten(
+        [(-one.bytes, one.speedup or 0.0, one.fidelity if one.lost is None else -one.lost) for one in weighed]
+    )
+    unbeaten = [one for one, by in zip(weighed, better, strict=True) if by is None]
+    return sorted(unbeaten, key=lambda one: one.bytes)
 
 
 def recommended(weighed: Sequence[Weighed]) -> Weighed | None:
