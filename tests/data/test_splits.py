@@ -188,6 +188,7 @@ def test_another_split_is_judged_in_place_of_the_test_split() -> None:
     assert judged.sample(2)[0].tolist() == [[1], [1]]
     assert judged.split("validation").digest() == judged.split("test").digest()
     assert data.split("test").length == 4
+    assert judged.split("validation") is data.split("validation"), "read and hashed once for all"
     assert data.judged_on("test", 2).split("test").length == 2
     with pytest.raises(StageError, match="no split 'calibration'"):
         data.judged_on("calibration", None)
