@@ -89,7 +89,7 @@ def _standard(case: Case) -> list[tuple[StepRef, ...]]:
 
 def _engine(case: Case, standard: Sequence[tuple[StepRef, ...]]) -> str:
     """What serves every trial, so that their speeds compare: the case's engine, its recipe's, or the format's usual one."""
-    return make_plan(replace(case, recipe=standard[0] if standard else ())).engine
+    return make_plan(replace(case, candidate=None, recipe=standard[0] if standard else ())).engine
 
 
 def _original(case: Case, options: RunOptions, executor: Executor, say: Say) -> str:
