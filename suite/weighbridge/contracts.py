@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 
 # --------------------------------------------------------------------------------------------------- models
-
-
 @dataclass(frozen=True)
 class Model:
     """A model in memory, as it passes from step to step. Steps return a new one and leave this one alone.
@@ -87,6 +85,10 @@ class Format(Protocol):
 
     def open(self, artifact: Artifact) -> Model:
         """Read an artifact back, trusting nothing but its files (and for torch, the user's own code)."""
+        ...
+
+    def whole(self, model: Model) -> Model:
+        """The model with all its numbers in memory, for a step or a conversion; `open` may leave them in their files."""
         ...
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
@@ -150,8 +152,6 @@ CONVERTERS: Registry[Converter] = Registry("conversion")
 
 
 # -------------------------------------------------------------------------------------------------- engines
-
-
 class Engine(Protocol):
     """What runs an artifact. `engines.base.EngineBase` has the usual answers."""
 
@@ -184,6 +184,10 @@ class Engine(Protocol):
 
     def open(self, artifact: Artifact, options: Any) -> Session: ...
 
+    def untimed(self, artifact: Artifact, options: Any) -> Any:
+        """`options` for a session whose calls nobody times: those that take least memory, and give the same outputs."""
+        ...
+
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
 
@@ -197,8 +201,6 @@ ENGINES: Registry[Engine] = Registry("engine")
 
 
 # ---------------------------------------------------------------------------------------------------- steps
-
-
 @dataclass(frozen=True)
 class Context:
     """What a step may read beside its input and its options."""
@@ -252,8 +254,6 @@ STEPS: Registry[Step] = Registry("step")
 
 
 # ----------------------------------------------------------------------------------- measurements, thresholds
-
-
 @dataclass(frozen=True)
 class Weighing:
     """The two artifacts on the scales. `baseline` is None when a release is judged by absolute budgets."""
@@ -289,8 +289,9 @@ class Weighing:
         if self.held is not None and side in self.held:
             return self.held[side]
         engine, artifact, options = self.opening(side)
-        session = engine.open(artifact, options)
-        return session if self.held is None else self.held.setdefault(side, session)
+        if self.held is None:
+            return engine.open(artifact, options)
+        return self.held.setdefault(side, engine.open(artifact, engine.untimed(artifact, options)))
 
     def opening(self, side: str) -> tuple[Engine, Artifact, Any]:
         """What opens `baseline` or `candidate`: engine, artifact, and the engine's options."""
@@ -353,8 +354,6 @@ THRESHOLDS: Registry[Threshold] = Registry("threshold")
 
 
 # -------------------------------------------------------------------------------------------------- metrics
-
-
 class Metric(Protocol):
     """How good the outputs are. It may be a `Classifier` or `Additive` too."""
 
@@ -384,8 +383,6 @@ METRICS: Registry[Metric] = Registry("metric")
 
 
 # -------------------------------------------------------------------------------------------------- reports
-
-
 class Report(Protocol):
     """A way to show or to keep a run: a sink of the report contract. One text file is a `report.text.TextReport`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.steps.quantize.onnx_dynamic import DynamicOptions, dynamic
 from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
-RANDOM = np.random.default_rng(7)
+_drawn: dict[str, np.random.Generator] = {}
 
 
 def weight(*shape: int) -> Any:
-    return (RANDOM.standard_normal(shape) * 0.2).astype(np.float32)
+    """The next one of the test that asks: the same whatever ran before it, as pytest's workers deal tests by chance."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    random = _drawn.setdefault(test, np.random.default_rng(7))
+    return (random.standard_normal(shape) * 0.2).astype(np.float32)
 
 
 def model(

@@ -42,7 +42,21 @@ def test_its_numbers_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
     assert [path.name for path in artifact.files] == ["model.onnx", "model.onnx.data"]
     assert artifact.path.stat().st_size < SIDE * SIDE
     assert numbers(before.value) == held  # writing takes nothing away
-    assert numbers(format_.open(artifact).value) == held
+    found = format_.open(artifact)
+    assert {tensor.name: tensor.array.tobytes() for tensor in format_.tensors(found)} == held
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_its_numbers_stay_outside_until_a_step_wants_them(tmp_path: Path) -> None:
+    """Weighing it takes the memory of one tensor."""
+    format_ = FORMATS.get("onnx")
+    before = network()
+    found = format_.open(format_.save(before, tmp_path, "model"))
+    assert not any(tensor.raw_data for tensor in found.value.graph.initializer)
+    whole = format_.whole(found)
+    assert numbers(whole.value) == numbers(before.value)
+    assert format_.whole(whole) is whole
+    assert not any(tensor.raw_data for tensor in found.value.graph.initializer)
 
 
 @pytest.mark.parametrize("mode", ["static", "dynamic"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pydantic import Field
+
 from weighbridge.contracts import ENGINES, Array, EngineOptions, Inputs, Mixed
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
 from weighbridge.core.errors import StageError, did_you_mean, first_line
@@ -12,9 +14,16 @@ from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.formats.onnx_constants import dtype_of
 
+LARGE = 2**30
+"""Bytes of a model of which a second copy of the weights is not made without need."""
+
 
 class OnnxRuntimeOptions(EngineOptions):
     provider: str = "CPUExecutionProvider"
+    prepacking: bool = Field(
+        True,
+        description="Whether weights are copied into the order that kernels read them in: faster, and larger.",
+    )
 
 
 class OnnxRuntimeSession:
@@ -26,6 +35,7 @@ class OnnxRuntimeSession:
         threads: int = 1,
         provider: str = "CPUExecutionProvider",
         profile: str | None = None,
+        prepacking: bool = True,
     ) -> None:
         import onnxruntime as ort
 
@@ -37,6 +47,8 @@ class OnnxRuntimeSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
+        if not prepacking:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
         try:
@@ -181,7 +193,14 @@ class OnnxRuntime(EngineBase):
     sums_int8_in_pairs = True
 
     def open(self, artifact: Artifact, options: Any) -> OnnxRuntimeSession:
-        return OnnxRuntimeSession(str(artifact.path), options.threads, options.provider)
+        return OnnxRuntimeSession(
+            str(artifact.path), options.threads, options.provider, prepacking=options.prepacking
+        )
+
+    def untimed(self, artifact: Artifact, options: Any) -> Any:
+        if sum(path.stat().st_size for path in artifact.files) < LARGE:
+            return options
+        return options.model_copy(update={"prepacking": False})
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         from weighbridge.engines.onnxruntime_mixed import mixed

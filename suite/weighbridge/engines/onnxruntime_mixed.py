@@ -16,6 +16,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 from weighbridge.engines.onnxruntime import OnnxRuntimeOptions, OnnxRuntimeSession
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.onnx_file import whole
 from weighbridge.formats.opened import opened
 
 _OWN = "weighbridge//"
@@ -33,8 +34,9 @@ _OUTPUT_SCALE = {"QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd":
 
 def mixed(original: Artifact, candidate: Artifact, options: OnnxRuntimeOptions) -> Iterator[Mixed]:
     """See `contracts.Engine.mixed`. What the two graphs do not name alike is left out, not guessed at."""
-    twin = _Graph(_with_float_borders(opened(candidate).value, opened(original).value))
-    basis = _same_opset(opened(original).value, twin.model)
+    before, after = whole(opened(original).value), whole(opened(candidate).value)
+    twin = _Graph(_with_float_borders(after, before))
+    basis = _same_opset(before, twin.model)
     if basis is None:
         return
     floats = _Graph(basis)

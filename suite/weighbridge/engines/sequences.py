@@ -147,6 +147,9 @@ class SteppedEngine:
     def sums_int8_in_pairs(self) -> bool:
         return self.engine.sums_int8_in_pairs
 
+    def untimed(self, artifact: Artifact, options: Any) -> Any:
+        return self.engine.untimed(artifact, options)
+
     def open(self, artifact: Artifact, options: Any) -> SteppedSession:
         """Raises `StageError` for an engine that does not name its inputs, from which the state is told."""
         session = self.engine.open(artifact, options)

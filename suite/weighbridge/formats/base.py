@@ -15,6 +15,9 @@ class FormatBase:
     whole_file = True
     declares_inputs = False
 
+    def whole(self, model: Model) -> Model:
+        return model
+
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         return ()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.codes import is_reduced_float
+from weighbridge.formats.onnx_file import inside
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -97,7 +98,7 @@ def _sparse(name: str, sparse: Any) -> Iterator[Constant]:
         shape = tuple(sparse.dims)
         if math.prod(shape) > MOST_DENSE:
             raise ValueError(f"a sparse tensor claims the shape {shape}")
-        values, indices = _numbers(sparse.values), onnx.numpy_helper.to_array(sparse.indices)
+        values, indices = _numbers(sparse.values), onnx.numpy_helper.to_array(inside(sparse.indices))
         dense = np.zeros(shape, values.dtype)
         where = np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)
         dense[where] = values
@@ -137,7 +138,7 @@ def _numbers(tensor: Any) -> Array:
     import numpy as np
     import onnx
 
-    array: Array = onnx.numpy_helper.to_array(tensor)
+    array: Array = onnx.numpy_helper.to_array(inside(tensor))
     dtype = _dtype(tensor)
     if dtype in ("int4", "int2"):
         return array.astype(np.int8)

@@ -1,8 +1,9 @@
-"""An ONNX graph written to disk: with its numbers beside it where protobuf's two gigabytes do not hold them."""
+"""An ONNX graph on disk, with its numbers beside it where protobuf's two gigabytes do not hold them, and read from there."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,70 @@ def write_onnx(model: Any, path: Path) -> tuple[Path, ...]:
     onnx.save(model, path, save_as_external_data=True, location=data.name)
     load_external_data_for_model(model, str(path.parent))  # `save` took them out of the model
     return path, data
+
+
+def leave_outside(model: Any, folder: Path) -> None:
+    """Leave external data where it is, and note in each tensor where that is; each is read once, to see that it is there.
+
+    Raises what onnx raises for data that is missing, or lies outside of `folder`.
+    """
+    from onnx.external_data_helper import ExternalDataInfo, set_external_data, uses_external_data
+
+    for tensor in tensor_protos(model):
+        if uses_external_data(tensor):
+            info, length = ExternalDataInfo(tensor), len(_read(tensor, str(folder)).raw_data)
+            tensor.raw_data = b""  # onnx wants one to put elsewhere
+            set_external_data(tensor, info.location, info.offset, length, basepath=str(folder))
+            tensor.ClearField("raw_data")
+
+
+def inside(tensor: Any) -> Any:
+    """The tensor with its numbers: a copy, where they were left outside."""
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    return _read(tensor, ExternalDataInfo(tensor).basepath) if uses_external_data(tensor) else tensor
+
+
+def whole(model: Any) -> Any:
+    """The model with all its numbers: a copy, where some were left outside."""
+    import onnx
+    from onnx.external_data_helper import (
+        ExternalDataInfo,
+        load_external_data_for_tensor,
+        uses_external_data,
+    )
+
+    if not any(map(uses_external_data, tensor_protos(model))):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in tensor_protos(copy):
+        if uses_external_data(tensor):
+            load_external_data_for_tensor(tensor, ExternalDataInfo(tensor).basepath)
+    return copy
+
+
+def _read(tensor: Any, folder: str) -> Any:
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    load_external_data_for_tensor(copy, folder)
+    return copy
+
+
+def tensor_protos(model: Any) -> Iterator[Any]:
+    """Every tensor of the file, the two that make up a sparse one included."""
+    from weighbridge.formats.onnx_weights import graphs
+
+    for graph in graphs(model):
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        yield from getattr(graph, "initializer", ())
+        for attribute in attributes:
+            yield from (attribute.t, *attribute.tensors)
+        for sparse in (
+            *getattr(graph, "sparse_initializer", ()),
+            *(one for each in attributes for one in (each.sparse_tensor, *each.sparse_tensors)),
+        ):
+            yield from (sparse.values, sparse.indices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
-from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.formats.onnx_file import leave_outside, tensor_protos, whole, write_onnx
 
 
 class OnnxModel(FormatBase):
@@ -38,11 +39,15 @@ class OnnxModel(FormatBase):
         )
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
-        files = write_onnx(model.value, folder / f"{stem}.onnx")
+        files = write_onnx(whole(model.value), folder / f"{stem}.onnx")
         return Artifact("onnx", files[0], files, model.source)
 
     def open(self, artifact: Artifact) -> Model:
         return Model("onnx", read_onnx(artifact.path), artifact.source)
+
+    def whole(self, model: Model) -> Model:
+        proto = whole(model.value)
+        return model if proto is model.value else replace(model, value=proto)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         from weighbridge.formats.onnx_weights import stored_tensors
@@ -85,7 +90,7 @@ class OnnxModel(FormatBase):
 
         model = onnx.load(path, load_external_data=False)
         names = {
-            ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)
+            ExternalDataInfo(tensor).location for tensor in tensor_protos(model) if uses_external_data(tensor)
         }
         return tuple(path.parent / name for name in sorted(names))
 
@@ -118,18 +123,18 @@ def _port(value: Any) -> Port:
 
 
 def read_onnx(path: Path) -> Any:
-    """The `ModelProto` in `path`, external data (inside its own folder only) included; raises `StageError`."""
+    """The `ModelProto` in `path`; raises `StageError`.
+
+    External data, which may stand inside its own folder only, stays there and is read where it is needed.
+    """
     import onnx
     from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
     try:
-        model = onnx.load(path)
-        for tensor in _tensors(model):
-            if uses_external_data(tensor):  # of a sparse tensor, which onnx leaves where it is
-                load_external_data_for_tensor(tensor, str(path.parent))
+        model = onnx.load(path, load_external_data=False)
+        leave_outside(model, path.parent)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         raise StageError(
             "load", f"{path} cannot be read, it is truncated or no ONNX file: {first_line(error)}"
@@ -139,22 +144,6 @@ def read_onnx(path: Path) -> Any:
     if (name := next((name for name in _names(model) if isinstance(name, bytes)), None)) is not None:
         raise StageError("load", f"{path} is damaged: the name {name!r} is not UTF-8")
     return model
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of the file, the two that make up a sparse one included."""
-    from weighbridge.formats.onnx_weights import graphs
-
-    for graph in graphs(model):
-        attributes = [attribute for node in graph.node for attribute in node.attribute]
-        yield from getattr(graph, "initializer", ())
-        for attribute in attributes:
-            yield from (attribute.t, *attribute.tensors)
-        for sparse in (
-            *getattr(graph, "sparse_initializer", ()),
-            *(one for each in attributes for one in (each.sparse_tensor, *each.sparse_tensors)),
-        ):
-            yield from (sparse.values, sparse.indices)
 
 
 def _names(model: Any) -> Iterator[str | bytes]:

@@ -83,10 +83,13 @@ def contents(artifact: Artifact) -> dict[str, Any]:
     details: dict[str, Any] = {"format": artifact.format, "operators": dict(format_.operators(model))}
     if opsets := format_.opsets(model):
         details["opsets"] = dict(opsets)
-    tensors = list(weights(artifact))
-    details["dtypes"] = dict(Counter(tensor.dtype for tensor in tensors))
-    details["weights"] = [describe(tensor) for tensor in tensors if tensor.is_matrix]
-    return details
+    dtypes: Counter[str] = Counter()
+    described = []
+    for tensor in weights(artifact):
+        dtypes[tensor.dtype] += 1
+        if tensor.is_matrix:
+            described.append(describe(tensor))
+    return details | {"dtypes": dict(dtypes), "weights": described}
 
 
 def describe(tensor: StoredTensor) -> dict[str, Any]:

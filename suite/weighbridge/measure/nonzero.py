@@ -22,8 +22,11 @@ def measure(weighing: Weighing) -> Measurement:
 
 def count(artifact: Artifact) -> tuple[int, int]:
     """(weights that are not zero, weights)."""
-    tensors = [tensor for tensor in weights(artifact) if tensor.is_matrix]
-    return sum(tensor.nonzero() for tensor in tensors), sum(tensor.array.size for tensor in tensors)
+    nonzero = total = 0
+    for tensor in weights(artifact):
+        if tensor.is_matrix:
+            nonzero, total = nonzero + tensor.nonzero(), total + tensor.array.size
+    return nonzero, total
 
 
 def read_count(measurement: Measurement, limit: Limit) -> Reading:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import INT8_WIDE_SUMS
+from weighbridge.formats.onnx_file import whole
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.formats.opened import opened
 from weighbridge.measure.onnx_runtimes import LATEST
@@ -84,7 +85,7 @@ def measure(weighing: Weighing) -> Measurement:
         "opset": opset,
         "ir": model.ir_version,
         "since": _since(model, opset),
-        "overflowing": {name: over for name, (over, _) in overflowing(model).items() if over},
+        "overflowing": {name: over for name, (over, _) in overflowing(whole(model)).items() if over},
     }
     return Measurement("target", "count", 0, None, details)
 

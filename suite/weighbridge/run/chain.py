@@ -17,6 +17,7 @@ from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census, StepRecord
 from weighbridge.formats.finished import finished_file
+from weighbridge.formats.opened import keep_opened
 from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import check_changed, take_census
 from weighbridge.run.inputs import make_data
@@ -238,7 +239,7 @@ class Chain:
         seed_everything(self._seeds[position])
         try:
             context = shop.context(step.splits, self._seeds[position], step.aims)
-            made = step.apply(before, ref.options, context)
+            made = step.apply(FORMATS.get(before.format).whole(before), ref.options, context)
         except WeighbridgeError:
             raise
         except Exception as error:
@@ -266,7 +267,8 @@ class Chain:
         shop.enter("export", f"convert to {target}", None)
         seed_everything(self._seeds[position])
         converter = CONVERTERS.get(converter_key(before.format, target))
-        return converter.convert(before, shop.context((), self._seeds[position]))
+        whole = FORMATS.get(before.format).whole(before)
+        return converter.convert(whole, shop.context((), self._seeds[position]))
 
     def _keep(self, key: str, model: Model) -> Entry:
         """Write `model` to the store."""
@@ -324,6 +326,7 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
         )
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
+        keep_opened(own_file, model)
         return Loaded(model, own_file, file_key(own_file.files))
     code = reference_code(ref.reference, folder, root)
     return Loaded(model, None, model_key(model, code, _project_files(opened, root)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
@@ -13,11 +14,13 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_file import needs_data_file, write_onnx
 from weighbridge.formats.onnx_weights import graphs
-from weighbridge.steps.quantize.onnx_edits import name_nodes
+from weighbridge.steps.quantize.onnx_edits import name_nodes, remove
 from weighbridge.steps.quantize.onnx_fold import constants_to_initializers, fold
 
 _OPSET = 13
 """The first with an axis on QuantizeLinear and DequantizeLinear."""
+_SMALL = 1024
+"""Numbers of a tensor whose values shape inference may need."""
 _Result = TypeVar("_Result")
 
 
@@ -177,16 +180,45 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
         return Prepared(copy, dict(basis.origins))
     folder = folder.resolve()
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
-    write_onnx(basis.model, raw)
+    weights = [] if way.optimize else _write_without_weights(basis.model, raw)
+    if way.optimize:
+        write_onnx(basis.model, raw)
     with chdir(folder):  # symbolic inference that fails leaves what it has in the working directory
         quant_pre_process(
             raw,
             prepared,
             skip_optimization=not way.optimize,
             skip_symbolic_shape=not way.symbolic,
-            save_as_external_data=needs_data_file(basis.model),
+            save_as_external_data=way.optimize and needs_data_file(basis.model),
             all_tensors_to_one_file=True,
         )
     model = onnx.load(prepared)
+    names = {tensor.name for tensor in weights}
+    remove(model.graph.input, lambda value: value.name in names)
+    model.graph.initializer.extend(weights)
     name_nodes(model)  # optimization makes nodes without names
     return Prepared(model, dict(basis.origins))
+
+
+def _write_without_weights(model: Any, path: Path) -> list[Any]:
+    """Write the model with its large float initializers as inputs, and give these initializers.
+
+    Of a weight, shape inference reads the shape alone, and ONNX Runtime's way there writes and reads the model four times.
+    """
+    import onnx
+
+    weights = [
+        tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) > _SMALL
+    ]
+    names = {tensor.name for tensor in weights}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    remove(copy.graph.initializer, lambda tensor: tensor.name in names)
+    copy.graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in weights
+    )
+    onnx.save(copy, path)
+    return weights
