@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.ways.made import in_folder
 
 from weighbridge.case.load import load_cases
 from weighbridge.cli.main import main
-from weighbridge.core.results import CaseResult, Verdict
+from weighbridge.core.results import CaseResult, Status, Verdict
 from weighbridge.propose import search as searching
 from weighbridge.propose.study import FILE, Study
 
@@ -150,6 +151,51 @@ def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch
     assert trial_lines(said)[2].split()[0].endswith("-dynamic"), "it is the next that is tried"
 
 
+def test_what_the_budget_cut_short_is_no_error(
+    folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case("accuracy_drop: 0.02, size_ratio: 2")
+    carry_out = searching.carry_out_one
+
+    def late(case: Any, *rest: Any) -> CaseResult:
+        time.sleep(0.3)
+        return CaseResult(
+            case.name, case.name, "net.yaml", 1, Status.ERROR, "quantize", "took more than 0.2 s"
+        )
+
+    monkeypatch.setattr(searching, "carry_out_one", late)
+    status, said = search("--budget", "0.2s")
+    assert status == 1
+    assert "0 trials, in 0 s" in said
+    assert "there was no time for a trial" in said
+    monkeypatch.setattr(searching, "carry_out_one", carry_out)
+    status, said = search(trials=3)
+    assert status == 0
+    assert [line.split()[0].partition("-")[2] for line in trial_lines(said)[:3]] == [
+        "auto",
+        "dynamic",
+        "static",
+    ]
+
+
+def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
+    """Whatever it was at: the study is a database, and each trial a transaction of it."""
+    case("accuracy_drop: 0.02, size_ratio: 2")
+    running = subprocess.Popen([sys.executable, "-m", "weighbridge", "search", "net.yaml"])
+    deadline = time.monotonic() + 120
+    while not list(Path(".weighbridge").glob("search/*/*/2-*.yaml")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    status, said = search(trials=2)
+    assert status == 0
+    assert re.search("goes on after [23] trials of earlier calls", said)
+    names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]
+    assert names[:2] == ["static", "auto"]
+    assert "dynamic" in names
+
+
 def test_what_a_killed_process_was_at_is_tried_once_more(tmp_path: Path) -> None:
     """And not a third time: it may be what kills."""
     recipe = ({"quantize": "static"},)
@@ -254,7 +300,7 @@ def test_what_other_samples_might_meet_goes_on(
 ) -> None:
     verdict = Verdict(
         "accuracy_drop",
-        searching.Status.FAIL,
+        Status.FAIL,
         {"max": 0.01},
         measured,
         interval,
@@ -262,7 +308,7 @@ def test_what_other_samples_might_meet_goes_on(
         unit="points",
     )
     assert searching.hopeless(verdict) is ended
-    assert not searching.hopeless(replace(verdict, status=searching.Status.PASS))
+    assert not searching.hopeless(replace(verdict, status=Status.PASS))
     counted = replace(verdict, threshold="size_ratio", limit={"min": 2}, measured=1.9, margin=-0.1)
     assert searching.hopeless(counted), "a file is as large on any samples"
     noise = replace(verdict, threshold="fidelity", limit={"min": 20}, interval=None, margin=-3.0, unit="dB")
