@@ -147,8 +147,8 @@ def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch
     assert "Ctrl-C ended it" in said
     assert Path("best.yaml").exists()
     monkeypatch.setattr(searching, "carry_out_one", carry_out)
-    _, said = search(trials=1)
-    assert trial_lines(said)[2].split()[0].endswith("-dynamic"), "it is the next that is tried"
+    _, said = search(trials=8)
+    assert any(line.split()[0].endswith("-dynamic") for line in trial_lines(said)), "it is tried again"
 
 
 def test_what_the_budget_cut_short_is_no_error(
@@ -169,13 +169,11 @@ def test_what_the_budget_cut_short_is_no_error(
     assert "0 trials, in 0 s" in said
     assert "there was no time for a trial" in said
     monkeypatch.setattr(searching, "carry_out_one", carry_out)
-    status, said = search(trials=3)
+    status, said = search(trials=9)
     assert status == 0
-    assert [line.split()[0].partition("-")[2] for line in trial_lines(said)[:3]] == [
-        "auto",
-        "dynamic",
-        "static",
-    ]
+    names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]
+    assert names[:2] == ["auto", "dynamic"]
+    assert "static" in names, "it is tried again"
 
 
 def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
@@ -188,7 +186,7 @@ def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
         time.sleep(0.05)
     running.kill()
     running.wait()
-    status, said = search(trials=2)
+    status, said = search(trials=8)
     assert status == 0
     assert re.search("goes on after [23] trials of earlier calls", said)
     names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]
@@ -270,9 +268,9 @@ def test_what_is_trained_on_does_not_choose(
     np.savez("samples.npz", **arrays, **shared)
     Path("net.yaml").write_text(
         "model: {torch: model.py:net, weights: net.safetensors}\ndata: samples.npz\n"
-        "thresholds: {accuracy_drop: 0.05, size_ratio: 5}\n"
+        "thresholds: {accuracy_drop: 0.05, size_ratio: 4}\n"
     )
-    status, said = search("-o", "best.yaml", trials=5)
+    status, said = search("-o", "best.yaml", trials=11)
     assert "100 samples of the split 'calibration' are trained on" in said
     assert status == 0, said
     (best,) = load_cases(Path("best.yaml"))

@@ -22,7 +22,7 @@ from weighbridge.core.results import CaseResult, Census, StepRecord
 from weighbridge.propose.front import Weighed, weigh
 from weighbridge.propose.rewritten import flow, rewritten
 from weighbridge.propose.search import Search
-from weighbridge.propose.space import Space, as_stated, resolved, space_of
+from weighbridge.propose.space import Space, around, as_stated, resolved, space_of
 from weighbridge.propose.trials import Trial
 from weighbridge.propose.winner import in_order
 
@@ -117,6 +117,23 @@ def test_a_standard_recipe_is_one_that_could_be_chosen() -> None:
     assert space.choose(Chosen(**parameters), {}) == tuple(map(as_stated, refs))
     other = resolved([{"quantize": "static", "samples": 7}], "onnx")
     assert space.parameters(other) is None
+
+
+def test_one_option_at_a_time() -> None:
+    refs = resolved([{"quantize": "static", "engine": "onnxruntime", "calibration": "minmax"}], "onnx")
+    changed = [as_stated(ref) for (ref,) in around(refs)]
+    same = {"quantize": "static", "engine": "onnxruntime"}
+    minmax = {**same, "calibration": "minmax"}
+    assert changed == [
+        {**minmax, "per_channel": False},
+        {**minmax, "weights": "uint8"},
+        {**same, "calibration": "percentile"},
+        same,
+        {**minmax, "float_share": 0.0},
+        {**minmax, "float_share": 0.05},
+    ]
+    static = resolved([{"quantize": "litert", "mode": "static"}], "tflite")
+    assert [ref.options.mode for (ref,) in around(static)] == ["dynamic", "weight_only"], "no 4 bits"
 
 
 def test_zeros_are_chosen_where_a_limit_counts_them(tmp_path: Path) -> None:

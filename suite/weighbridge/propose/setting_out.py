@@ -14,7 +14,7 @@ from weighbridge.core.results import to_json
 from weighbridge.environment.extras import OPTUNA, load
 from weighbridge.propose.rewritten import Step, stated
 from weighbridge.propose.search import Search
-from weighbridge.propose.space import Space, as_stated, resolved, space_of
+from weighbridge.propose.space import Space, around, as_stated, resolved, space_of
 from weighbridge.propose.study import Study
 from weighbridge.propose.tuning import Tuning, splits_of, tuning_of
 from weighbridge.run.executors.base import EXECUTORS, Executor
@@ -126,10 +126,13 @@ def _asked(case: Case, minimize: tuple[str, ...], engine: str, space: Space, tun
 
 
 def _enqueue(study: Study, space: Space, standard: Sequence[tuple[StepRef, ...]], case: Case) -> None:
-    """What is known to be worth a try comes first: the case's own recipe, the standard ones, and one of every kind."""
+    """What is known to be worth a try comes first: the case's own recipe, the standard ones, the first of these with one
+    option changed, which takes seconds and tells what each is worth, and one recipe with everything.
+    """
     usable = {step.key for some in space.steps.values() for step in some}
     first = [refs for refs in standard if refs is case.recipe or refs[0].key in usable]
     usual = next((refs for refs in first if refs is not case.recipe), ())
+    first += around(usual)
     if before := space.before(usual[0].kind if usual else ""):
         first.append((*resolved(before, case.model.format), *usual))
     done: list[tuple[Step, ...]] = []

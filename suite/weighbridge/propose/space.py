@@ -7,7 +7,8 @@ recipes begin alike, and share what the store has of their beginnings.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from weighbridge.case.model import Case, StepRef
@@ -130,6 +131,20 @@ def resolved(recipe: Sequence[rewritten.Step], format_: str) -> tuple[StepRef, .
         )
         format_ = step.returns or (format_ if format_ in step.accepts else step.accepts[0])
     return tuple(found)
+
+
+def around(recipe: Sequence[StepRef]) -> list[tuple[StepRef, ...]]:
+    """The recipe with one option of one step as it could be instead, for each of them."""
+    found = []
+    for place, ref in enumerate(recipe):
+        stated = ref.options.model_dump(exclude_unset=True)
+        for name, values in ref.options.tunes.items():
+            for value in values:
+                with suppress(ValueError):  # what does not go with the other options
+                    options = type(ref.options).model_validate({**stated, name: value})
+                    if getattr(ref.options, name) != value:
+                        found.append((*recipe[:place], replace(ref, options=options), *recipe[place + 1 :]))
+    return found
 
 
 def as_stated(ref: StepRef) -> rewritten.Step:

@@ -18,8 +18,8 @@ from weighbridge.environment.quiet import quiet
 from weighbridge.propose.rewritten import Step
 
 FILE = "study.sqlite"
-STARTUP = 12
-"""Trials, the standard recipes among them, before what is chosen follows what was seen."""
+STARTUP = 10
+"""Trials, those that are known to be worth a try among them, before what is chosen follows what was seen."""
 BROKEN = 1e3
 """How far what could not be carried out is from its limits."""
 _RECIPE, _ROW, _MISSED, _EARLY, _AGAIN, _WORST = "recipe", "row", "missed", "early", "again", "worst"
