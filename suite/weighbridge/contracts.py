@@ -31,6 +31,7 @@ from weighbridge.core.stored import StoredTensor as StoredTensor
 from weighbridge.core.stored import Use as Use
 from weighbridge.core.tally import Additive as Additive
 from weighbridge.core.tally import Classifier as Classifier
+from weighbridge.core.zero_groups import ZeroGroups as ZeroGroups
 
 if TYPE_CHECKING:
     from weighbridge.core.data import Data
@@ -70,69 +71,54 @@ class Format(Protocol):
     @property
     def engine(self) -> str:
         """The engine that serves this format unless the case names another."""
-        ...
 
     @property
     def requires(self) -> tuple[Requirement, ...]: ...
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         """The model a case names. `reference` is a file or `module:callable`, relative to `folder`."""
-        ...
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
         """Write the files that would ship."""
-        ...
 
     def open(self, artifact: Artifact) -> Model:
         """Read an artifact back, trusting nothing but its files (and for torch, the user's own code)."""
-        ...
 
     def whole(self, model: Model) -> Model:
         """The model with all its numbers in memory, for a step or a conversion; `open` may leave them in their files."""
-        ...
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         """Every stored weight, each once: floats and quantized integers. Scales, zero points, shapes and indices are none."""
-        ...
 
     def operators(self, model: Model) -> Mapping[str, int]:
         """How often each operator (or layer type) occurs."""
-        ...
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
         """Shape of one sample (without the batch axis) by input name, or None where one is open; dtypes as far as stated."""
-        ...
 
     @property
     def declares_inputs(self) -> bool:
         """Whether its files can say what `inputs` gives, so that samples are drawn without `data` or `inputs`."""
-        ...
 
     @property
     def whole_file(self) -> bool:
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
-        ...
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         """The steps that `weighbridge try` tries, each a recipe of its own and a line of YAML an option; the first is what
         `weighbridge new` suggests. Without `data` nothing is calibrated."""
-        ...
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files beside `path` that the model cannot do without. May raise whatever a damaged file brings about."""
-        ...
 
     def opsets(self, model: Model) -> Mapping[str, int]:
         """Version by domain of the operators, where the format has such."""
-        ...
 
     def structure(self, model: Model) -> str:
         """What two models of the same operators and weights may differ in, as text, where a model can tell it."""
-        ...
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs, for `weighbridge inspect`."""
-        ...
 
 
 FORMATS: Registry[Format] = Registry("model format")
@@ -170,23 +156,19 @@ class Engine(Protocol):
     @property
     def packages(self) -> tuple[str, ...]:
         """What it imports to open a model: a cold start times these apart from the model's own start."""
-        ...
 
     @property
     def runs(self) -> bool:
         """False for the engine of formats that hold tensors only."""
-        ...
 
     @property
     def sums_int8_in_pairs(self) -> bool:
         """Whether its kernels for x86 without VNNI add pairs of products in 16 bits, where 8-bit weights overflow."""
-        ...
 
     def open(self, artifact: Artifact, options: Any) -> Session: ...
 
     def untimed(self, artifact: Artifact, options: Any) -> Any:
         """`options` for a session whose calls nobody times: those that take least memory, and give the same outputs."""
-        ...
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
@@ -194,7 +176,6 @@ class Engine(Protocol):
         Both are of one format. A session holds until the next is asked for. A layer of which it cannot be told that both
         have the same one is left out; an engine that cannot exchange layers gives none.
         """
-        ...
 
 
 ENGINES: Registry[Engine] = Registry("engine")
@@ -242,6 +223,8 @@ class Step:
     scheme: Callable[[Any], Promise] | None = None
     random: bool = True
     """False where neither the seed nor the samples make a difference: all draws of `repeat` share what it makes."""
+    zeros: Callable[[Any], ZeroGroups | None] | None = None
+    """The groups in which a prune step leaves zeros: held against the model after it, and against what ships."""
     aims: bool = False
     """Whether it works towards the case's thresholds; then they belong to what its result depends on."""
 
@@ -366,17 +349,14 @@ class Metric(Protocol):
     @property
     def binary(self) -> bool:
         """Whether each sample is right or wrong, so that McNemar's pairing applies."""
-        ...
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, shape [N], whose mean is the metric; None when it does not decompose."""
-        ...
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float: ...
 
     def tally(self) -> Tally:
         """A fresh count of targets, from which the score of guessing is told without holding them all."""
-        ...
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -391,7 +371,6 @@ class Report(Protocol):
 
     def write(self, report: Mapping[str, Any], folder: Path, stem: str = "latest") -> list[Path]:
         """Put the report away; gives the files written, under `folder` and named after `stem`. Raises `OSError`."""
-        ...
 
 
 REPORTS: Registry[Report] = Registry("report")

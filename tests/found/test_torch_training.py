@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from tests.found.torch_modules import apply, mlp, written
 from torch import nn
 
-from weighbridge.contracts import FORMATS
+from weighbridge.contracts import FORMATS, STEPS
 from weighbridge.core.errors import StageError
 
 
@@ -149,3 +151,106 @@ def test_a_loss_that_refuses_a_batch_names_the_way_out(tmp_path: Path) -> None:
     targets = np.random.default_rng(0).normal(0, 1, (100, 5)).astype("f4")
     with pytest.raises(StageError, match=r"^finetune: .*`loss: cross_entropy`; .*file\.py:function"):
         apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (split(100)[0], targets)})
+
+
+# ------------------------------------------------------------------------------------ schedules, early stop
+
+
+def rates(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Any = None, **options: Any) -> list[float]:
+    """The learning rate of each step, as a share of `lr`."""
+    found: list[float] = []
+    real = torch.optim.Adam.step
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        found.append(self.param_groups[0]["lr"] / 1e-2)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    apply(
+        "finetune:supervised",
+        mlp(12, 3),
+        folder,
+        {"train": train or split(640)},
+        lr=1e-2,
+        epochs=2,
+        **options,
+    )
+    return found
+
+
+def test_the_learning_rate_is_constant_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rates(tmp_path, monkeypatch) == [1.0] * 20
+
+
+def test_a_cosine_after_a_linear_warmup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rates(tmp_path, monkeypatch, lr_schedule="cosine", warmup=0.2)
+    assert found[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert found[4:] == pytest.approx([0.5 + 0.5 * np.cos(np.pi * step / 16) for step in range(16)])
+
+
+def test_the_steps_of_a_loader_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches, not ours, say how long the training is."""
+    x, y = split(100)
+    batches = [(x[start : start + 10], y[start : start + 10]) for start in range(0, 100, 10)]
+    assert rates(tmp_path, monkeypatch, batches, warmup=0.5) == pytest.approx(
+        [*np.linspace(0.1, 1, 10), *[1] * 10]
+    )
+
+
+def noise(n: int) -> tuple[Any, Any]:
+    """Labels that nothing tells: whoever learns them by heart gets worse on others."""
+    random = np.random.default_rng(0)
+    return random.normal(0, 1, (n, 12)).astype("f4"), random.integers(0, 3, n)
+
+
+STOP = {"patience": 3, "hold_out": 0.25, "lr": 1e-2, "batch_size": 16}
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    model = apply("finetune:supervised", mlp(12, 128, 3), tmp_path, {"train": noise(200)}, epochs=40, **STOP)
+    (note,) = model.notes
+    told = re.match(
+        r"the weights are those of epoch (\d+) of (\d+), .* on 50 held-out samples: ([\d.]+)", note
+    )
+    assert told, note
+    best, last = int(told[1]), int(told[2])
+    assert last == best + 3 < 40
+    again = apply(
+        "finetune:supervised", mlp(12, 128, 3), tmp_path, {"train": noise(200)}, epochs=best, **STOP
+    )
+    for one, other in zip(model.value.parameters(), again.value.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_held_out_is_not_trained_on(tmp_path: Path) -> None:
+    x, y = split(40)
+    x[:, 0] = np.arange(40)
+    trained, looked_at = set(), set()
+
+    class Seen(nn.Linear):
+        def forward(self, inputs: Any) -> Any:
+            (trained if self.training else looked_at).update(inputs[:, 0].int().tolist())
+            return super().forward(inputs)
+
+    apply("finetune:supervised", nn.Sequential(Seen(12, 3)), tmp_path, {"train": (x, y)}, epochs=3, **STOP)
+    assert (len(trained), len(looked_at)) == (30, 10)
+    assert trained | looked_at == set(range(40))
+
+
+def test_zeros_stay_in_the_best_epoch(tmp_path: Path) -> None:
+    pruned = apply("prune:l1_unstructured", mlp(12, 32, 3), tmp_path, amount=0.5)
+    model = apply("finetune:supervised", pruned.value, tmp_path, {"train": split(200)}, epochs=4, **STOP)
+    assert [int((layer.weight == 0).sum()) for layer in model.value[::2]] == [192, 48]
+
+
+def test_patience_needs_samples_that_can_be_chosen(tmp_path: Path) -> None:
+    x, y = split(100)
+    loader = [(x[start : start + 10], y[start : start + 10]) for start in range(0, 100, 10)]
+    with pytest.raises(
+        StageError, match=r"`patience` holds samples out, and those .* come in batches of their own"
+    ):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": loader}, **STOP)
+    with pytest.raises(StageError, match=r"`hold_out: 0.25` of 1 samples is 0"):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": split(1)}, **STOP)
+    with pytest.raises(ValidationError, match="`hold_out` is for `patience`"):
+        STEPS.get("finetune:supervised").options.model_validate({"hold_out": 0.2})

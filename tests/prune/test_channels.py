@@ -359,6 +359,13 @@ def test_the_saved_module_is_the_same_module(tmp_path: Path, monkeypatch: pytest
 
 def test_the_documented_cases_are_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "prune.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "channels.yaml").write_text(block)
-    assert [case.name for case in load_cases(tmp_path / "channels.yaml")] == ["half", "by-the-loss"]
+    found = []
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        (tmp_path / "page.yaml").write_text(block)
+        found.append([case.name for case in load_cases(tmp_path / "page.yaml")])
+    assert found == [
+        ["two-of-four", "blocks", "by-what-comes-in"],
+        ["page"],
+        ["half", "by-the-loss"],
+        ["page"],
+    ]

@@ -104,24 +104,31 @@ class Split:
     def epoch(self, size: int, permutation: Callable[[int], Array]) -> Iterator[Labelled]:
         """One pass to train on, drawn anew: arrays and datasets in a fresh order, a user's own batches as they come.
 
-        A last batch of one joins the one before, since batch normalization has nothing to average over in it.
+        `permutation` is told how many samples there are, and gives those to take in their order. A last batch of one joins
+        the one before, since batch normalization has nothing to average over in it.
         """
-        source = self.source
-        n = source.length if isinstance(source, Arrays) else source.samples
+        source, n = self.source, self.samples
         if n is None:
             yield from self.batches(size)
             return
         order = permutation(n)
-        starts = list(range(0, n, size))
-        if n % size == 1 and n > 1:
-            del starts[-1]
-        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+        starts = _starts(len(order), size)
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
             rows = order[start:stop]
             if isinstance(source, Arrays):
                 yield take(source.inputs, rows), None if source.targets is None else source.targets[rows]
             else:
                 for batch in _grouped(source.elements(rows), size + 1):
                     yield batch.inputs, batch.targets
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples can be read in any order; None where they come as they come."""
+        return self.source.length if isinstance(self.source, Arrays) else self.source.samples
+
+    def batches_an_epoch(self, size: int, samples: int | None) -> int:
+        """How many batches `epoch` gives of so many samples; what comes as it comes is read to count them."""
+        return len(_starts(samples, size)) if samples is not None else sum(1 for _ in self.batches(size))
 
     def digest(self) -> str:
         """SHA-256 over the content in its order: shapes, types, inputs and targets. Reads the split once."""
@@ -142,6 +149,12 @@ class Split:
                 return found  # the next reading may give something else
             self._fingerprint = found
         return self._fingerprint
+
+
+def _starts(n: int, size: int) -> list[int]:
+    """Where the batches of an epoch begin."""
+    starts = list(range(0, n, size))
+    return starts[:-1] if n % size == 1 and n > 1 else starts
 
 
 @dataclass

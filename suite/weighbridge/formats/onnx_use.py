@@ -60,12 +60,7 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
     biases: set[str] = set()
 
     def onward(reader: Reader, path: Path) -> bool:
-        node = reader.node
-        if reader.position in TABLES.get(node.op_type, ()):
-            return False
-        scaled = node.op_type in ("Mul", "Div") and is_fixed(reader, flow)
-        both_ways = node.op_type in _BOTH_WAYS and reader.position == 0
-        return both_ways or scaled or carries(reader, path, flow)
+        return _goes_on(reader, path, flow)
 
     for reader, path in flow.follow(key, onward):
         node, position = reader.node, reader.position
@@ -82,6 +77,26 @@ def use_of(key: Key, rank: int, flow: Flow) -> tuple[str, Use]:
     ranked: tuple[Role, ...] = ("table", "weight", "bias", "operand")
     role: Role = next((role for role in ranked if role in roles), "operand")
     return operator, Use(role, _only(layouts), _only(biases), inner and role == "weight")
+
+
+def product_readers(key: Key, flow: Flow) -> list[Reader]:
+    """The operators that multiply with the constant, each once, in whatever shape, order or scale it reaches them."""
+    found = {
+        id(reader.node): reader
+        for reader, _ in flow.follow(key, lambda reader, path: _goes_on(reader, path, flow))
+        if is_product(reader.node, reader.position)
+    }
+    return list(found.values())
+
+
+def _goes_on(reader: Reader, path: Path, flow: Flow) -> bool:
+    """Whether the weight is the same one behind this operator: moved, scaled, or quantized and back."""
+    node = reader.node
+    if reader.position in TABLES.get(node.op_type, ()):
+        return False
+    scaled = node.op_type in ("Mul", "Div") and is_fixed(reader, flow)
+    both_ways = node.op_type in _BOTH_WAYS and reader.position == 0
+    return both_ways or scaled or carries(reader, path, flow)
 
 
 def _only(found: set[str]) -> str:

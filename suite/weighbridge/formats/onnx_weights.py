@@ -61,7 +61,11 @@ class _Codes(NamedTuple):
 
 def stored_tensors(model: Any) -> Iterator[StoredTensor]:
     """Every weight that the model stores; one that several operators read is given once."""
-    flow = Flow(model)
+    return (tensor for _, tensor in keyed_tensors(Flow(model)))
+
+
+def keyed_tensors(flow: Flow) -> Iterator[tuple[Key, StoredTensor]]:
+    """The same, each with the constant that it is (`Flow.constants`)."""
     found: dict[Key, _Codes | str] = {}
     parameters: set[Key] = set()
     for key, constant in flow.constants.items():
@@ -71,9 +75,9 @@ def stored_tensors(model: Any) -> Iterator[StoredTensor]:
         parameters |= _parameters(key, codes, flow)
     for key, constant in flow.constants.items():
         if key in found and key not in parameters:
-            yield _integers(key, constant, found[key], flow)
+            yield key, _integers(key, constant, found[key], flow)
         elif key not in parameters and _is_float(constant.dtype):
-            yield _floats(key, constant, flow)
+            yield key, _floats(key, constant, flow)
 
 
 def _is_float(dtype: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor
+from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor, Use
 from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.references import call, resolve
 from weighbridge.core.results import Artifact
@@ -96,6 +96,7 @@ class TorchModule(FormatBase):
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
         """The floats and the codes of the state dict; a Parameter that two layers share is given once."""
         tensors, _ = flatten(model.value)
+        layers = dict(model.value.named_modules(remove_duplicate=False))
         coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
         for name, tensor in tensors.items():
             base, _, last = name.rpartition(".")
@@ -103,11 +104,11 @@ class TorchModule(FormatBase):
                 axis = tensors.get(f"{base}.axis")
                 scale, zero_point = (tensors[f"{base}.{part}"].numpy() for part in ("scale", "zero_point"))
                 quantization = Quantization(8, scale, zero_point, None if axis is None else int(axis))
-                yield _stored(shown(base), tensor, quantization)
+                yield _stored(layers, shown(base), tensor, quantization)
             elif last == "scale" and f"{name.removesuffix('scale')}zero_point" in tensors:
                 continue  # of a quantized layer's output
             elif base not in coded and tensor.is_floating_point():
-                yield _stored(shown(name), tensor, None)
+                yield _stored(layers, shown(name), tensor, None)
 
     def structure(self, model: Model) -> str:
         return repr(model.value)
@@ -129,12 +130,27 @@ class TorchModule(FormatBase):
         return None, {}
 
 
-def _stored(name: str, tensor: torch.Tensor, quantization: Quantization | None) -> StoredTensor:
+def _stored(
+    layers: Mapping[str, torch.nn.Module], name: str, tensor: torch.Tensor, quantization: Quantization | None
+) -> StoredTensor:
     dtype, stored_bytes = str(tensor.dtype).removeprefix("torch."), tensor.numel() * tensor.itemsize
     if tensor.is_floating_point() and tensor.itemsize < 4:
         quantization = reduced_float(dtype, 8 * tensor.itemsize)
         tensor = tensor.float()
-    return StoredTensor(name, tensor.numpy(), dtype, stored_bytes, quantization, name.rpartition(".")[0])
+    layer, _, attribute = name.rpartition(".")
+    use = Use(layout=_layout(layers.get(layer), tensor.dim()) if attribute == "weight" else "")
+    return StoredTensor(name, tensor.numpy(), dtype, stored_bytes, quantization, layer, use=use)
+
+
+def _layout(layer: torch.nn.Module | None, rank: int) -> str:
+    """Of the weight of a Linear or a convolution, quantized or not; transposed convolutions keep inputs first."""
+    import torch
+
+    kind = _qualified(layer)
+    quantized = kind.startswith("quantized.") and ("Linear" in kind or "Conv" in kind)
+    if rank < 2 or not (quantized or isinstance(layer, torch.nn.Linear | torch.nn.modules.conv._ConvNd)):
+        return ""
+    return ("io" if getattr(layer, "transposed", False) else "oi") + "".join(map(str, range(rank - 2)))
 
 
 def _qualified(module: Any) -> str:

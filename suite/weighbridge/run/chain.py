@@ -35,6 +35,7 @@ from weighbridge.run.keys import (
 )
 from weighbridge.run.plan import Stage, converter_key
 from weighbridge.run.store import Entry, Store, file_digest
+from weighbridge.run.zero_groups import check_made
 
 WORTH_KEEPING_S = 0.05
 """A stage that took less is carried out again sooner than its result is read."""
@@ -156,6 +157,11 @@ class Chain:
         positions = [index for index, stage in enumerate(self._stages) if stage.step]
         return self.model(positions[number])
 
+    def output_of(self, number: int) -> Model:
+        """The model that step `number` of the recipe gives."""
+        positions = [index for index, stage in enumerate(self._stages, 1) if stage.step]
+        return self.model(positions[number])
+
     def artifact(self) -> Artifact:
         """The files that would ship. A finished file is weighed itself, not a copy that this program wrote."""
         if self.finished and self._own_file is not None:
@@ -246,6 +252,8 @@ class Chain:
             raise StageError(ref.kind, f"{type(error).__name__}: {error}", str(ref)) from error
         after = shop.census(key, made)
         check_changed(step, counted, after, made.coverage)
+        if step.zeros and (groups := step.zeros(ref.options)):
+            check_made(step, groups, before, made)
         options = ref.options.model_dump(mode="json", exclude_unset=True)
         record = StepRecord(
             ref.key,

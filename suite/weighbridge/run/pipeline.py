@@ -33,6 +33,7 @@ from weighbridge.run.since import Since
 from weighbridge.run.store import Store
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
+from weighbridge.run.zero_groups import check_shipped
 
 PATIENCE_S = 60.0
 """Seconds that a failed case may take to find the layers behind it."""
@@ -116,6 +117,7 @@ def _run(job: Job, where: _Where) -> CaseResult:
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
         candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
+        check_shipped(shop, chain, candidate, case.recipe)
         baseline = None
         if case.recipe or case.candidate:
             where.enter("export", "baseline")

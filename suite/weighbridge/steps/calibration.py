@@ -60,7 +60,7 @@ class Calibration:
             empty = False
             yield batch
         if empty:
-            raise StageError("quantize", f"split '{self._name}' holds no sample to calibrate on")
+            raise StageError("data", f"split '{self._name}' holds no sample to calibrate on")
 
     def batches(self) -> tuple[Iterator[Inputs], int | None]:
         """The batches, and how many there are at least; None where only reading tells."""

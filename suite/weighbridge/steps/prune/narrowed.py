@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.engines.torch_eager import float_type, leaves
-from weighbridge.steps.train.finetune import forward
+from weighbridge.steps.prune.alike import alike
+from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
     import torch
 
-ALIKE_DB = 60.0
-"""Of the differences between samples: rounding in another order leaves more than this, another weight less."""
 _LISTED = 6
 
 
@@ -158,21 +157,13 @@ def _same_shapes(a: Sequence[torch.Tensor] | None, b: Sequence[torch.Tensor]) ->
 
 
 def _alike(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> bool:
-    """By what differs from sample to sample: answers that are nearly the same for all would hide any difference."""
     import torch
 
-    if not _same_shapes(a, b):
-        return False
-    for one, other in zip(a, b, strict=True):
-        if not one.is_floating_point() or not one.dim():
-            continue
-        signal = one.double().nan_to_num()
-        noise = (signal - other.double().nan_to_num()).square().sum()
-        rounding = 1e4 * torch.finfo(one.dtype).eps ** 2 * signal.square().sum()
-        told = (signal - signal.mean(0)).square().sum()
-        if noise > 10 ** (-ALIKE_DB / 10) * told + rounding:
-            return False
-    return True
+    return _same_shapes(a, b) and all(
+        alike(one.double().numpy(), other.double().numpy(), torch.finfo(one.dtype).eps)
+        for one, other in zip(a, b, strict=True)
+        if one.is_floating_point()
+    )
 
 
 def _widths(layer: Any) -> tuple[int, int]:

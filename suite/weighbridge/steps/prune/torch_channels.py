@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Step
+from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.extras import TORCH_PRUNING, load
 from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
+from weighbridge.steps.prune.options import WidthOptions
 from weighbridge.steps.selection import matching, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
-from weighbridge.steps.train.finetune import forward, loss_of, wanted
+from weighbridge.steps.train.training import forward, loss_of, wanted
 
 if TYPE_CHECKING:
     import torch
@@ -27,27 +28,6 @@ SAMPLES = 8
 """That the smaller module is checked on."""
 BATCHES = 16
 """Of the split `train` that `taylor_channels` takes gradients of."""
-
-
-class WidthOptions(Options):
-    tunes: ClassVar = {"amount": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "scope": ("local", "global")}
-    amount: float = Field(
-        0.5, gt=0, lt=1, description="Share of the channels to remove, of each layer or of all together."
-    )
-    scope: Literal["local", "global"] = Field(
-        "local", description="Rank within each layer, or across all of them."
-    )
-    round_to: int = Field(
-        8, ge=1, description="Widths that stay are multiples of it: kernels are fastest on those that align."
-    )
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers whose channels may go.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers that keep their channels."
-    )
 
 
 class ChannelOptions(WidthOptions):

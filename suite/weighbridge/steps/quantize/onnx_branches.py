@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.quantize.onnx_edits import bodies, free_name, set_nodes, used
+from weighbridge.steps.onnx_edits import bodies, free_name, set_nodes, used
 
 _PASSED = ("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """The nodes that a DequantizeLinear may be moved behind."""

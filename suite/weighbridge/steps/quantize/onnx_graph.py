@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.quantize.onnx_edits import drop_unused, free_name, keep_names, set_nodes
+from weighbridge.steps.onnx_edits import drop_unused, free_name, keep_names, set_nodes
 
 
 def flatten_biases(model: Any) -> list[str]:

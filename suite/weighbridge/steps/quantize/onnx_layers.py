@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.core.coverage import Coverage, LayerCoverage
-from weighbridge.steps.quantize.onnx_edits import bodies
+from weighbridge.steps.onnx_edits import bodies
 from weighbridge.steps.selection import Layer
 
 _WEIGHTS = {

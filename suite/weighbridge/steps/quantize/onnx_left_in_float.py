@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.quantize.onnx_edits import set_nodes
+from weighbridge.steps.onnx_edits import set_nodes
 
 _PER_CHANNEL = 13
 """The first opset whose DequantizeLinear takes a scale a channel."""

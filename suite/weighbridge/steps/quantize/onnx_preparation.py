@@ -14,8 +14,8 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_file import needs_data_file, write_onnx
 from weighbridge.formats.onnx_weights import graphs
-from weighbridge.steps.quantize.onnx_edits import name_nodes, remove
-from weighbridge.steps.quantize.onnx_fold import constants_to_initializers, fold
+from weighbridge.steps.onnx_edits import name_nodes, remove
+from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 
 _OPSET = 13
 """The first with an axis on QuantizeLinear and DequantizeLinear."""

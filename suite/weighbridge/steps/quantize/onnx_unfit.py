@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from weighbridge.steps.quantize.onnx_edits import bodies
+from weighbridge.steps.onnx_edits import bodies
 from weighbridge.steps.quantize.onnx_placement import FUSED
 
 _BOUNDED = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Clip", "Max", "Hardmax", "ArgMax", "IsInf")

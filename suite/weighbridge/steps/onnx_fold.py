@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.steps.quantize.onnx_edits import bodies, drop_unused, keep_names, remove, set_nodes
+from weighbridge.steps.onnx_edits import bodies, drop_unused, keep_names, remove, set_nodes
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array

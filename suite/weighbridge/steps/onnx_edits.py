@@ -1,4 +1,4 @@
-"""Small edits of an ONNX graph that the preparation for quantization is made of. All are in place."""
+"""Small edits of an ONNX graph that steps are made of. All are in place."""
 
 from __future__ import annotations
 
@@ -47,6 +47,18 @@ def used(model: Any) -> set[str]:
     return {name for graph in graphs(model) for node in graph.node for name in node.input} | {
         value.name for graph in bodies(model) for value in graph.output
     }
+
+
+def readers(model: Any) -> Counter[str]:
+    """How often each name is read: by nodes, those in bodies of control flow too, and as an output."""
+    return Counter(
+        name
+        for graph in graphs(model)
+        for name in (
+            *(name for node in graph.node for name in node.input),
+            *(getattr(value, "name", value) for value in graph.output),
+        )
+    )
 
 
 def bodies(model: Any) -> Iterator[Any]:
