@@ -66,7 +66,7 @@ def test_what_another_beats_is_named() -> None:
     """A speed that the next load may have is no reason, nor is what another one is better at."""
     (line,) = said(*THREE)
     assert "beaten" not in line
-    (line,) = said(*THREE, recipe("heavy", 5, 2), recipe("lossy", 6, 2, 0.01), recipe("near", 6, 1.99))
+    (line,) = said(*THREE, recipe("heavy", 5, 2.01), recipe("lossy", 6, 2, 0.01), recipe("near", 6, 1.99))
     assert line.endswith("; beaten: heavy (by both), lossy (by both)")
     (line,) = said(*THREE, *(recipe(f"worse{index}", 2, 1) for index in range(6)))
     assert line.endswith("worse2 (by small), worse3 (by small), 2 others")

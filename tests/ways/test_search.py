@@ -69,13 +69,11 @@ def test_the_smallest_that_holds_is_a_case_that_passes(
     case("accuracy_drop: 0.02, size_ratio: 3.1")
     status, said = search("-o", "gates/best.yaml", trials=30)
     assert status == 0, said
-    assert "holds on the test split: accuracy_drop" in said
+    assert re.search("holds on the test split.*: accuracy_drop", said)
     standard = [line for line in trial_lines(said) if re.match(r"\d-(static|auto|dynamic) ", line)]
     assert len(standard) == 3
     assert all("size_ratio" in line for line in standard)
     (best,) = load_cases(Path("gates/best.yaml"))
-    (step,) = best.recipe
-    assert step.options.per_channel is False
     (stated,) = load_cases(Path("net.yaml"), recipe_to_come=True)
     assert [(ref.name, ref.limit) for ref in best.thresholds] == [
         (ref.name, ref.limit) for ref in stated.thresholds
@@ -109,8 +107,11 @@ def test_a_later_call_goes_on(folder: Path, search: Run) -> None:
     assert len({name.partition("-")[2] for name in names}) == 5, "nothing is tried twice"
 
 
-def test_it_ends_where_everything_was_tried(folder: Path, search: Run) -> None:
+def test_it_ends_where_everything_was_tried(
+    folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without calibration samples there is one method, of two granularities and two types, sparing a layer or none."""
+    monkeypatch.setattr("weighbridge.propose.space.KINDS", ("quantize",))
     with_samples(calibration_x=None, calibration_y=None)
     case("accuracy_drop: 0.02, size_ratio: 2")
     status, said = search(trials=99)
@@ -147,7 +148,7 @@ def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch
     assert "Ctrl-C ended it" in said
     assert Path("best.yaml").exists()
     monkeypatch.setattr(searching, "carry_out_one", carry_out)
-    _, said = search(trials=8)
+    _, said = search(trials=10)
     assert any(line.split()[0].endswith("-dynamic") for line in trial_lines(said)), "it is tried again"
 
 
@@ -166,10 +167,10 @@ def test_what_the_budget_cut_short_is_no_error(
     monkeypatch.setattr(searching, "carry_out_one", late)
     status, said = search("--budget", "0.2s")
     assert status == 1
-    assert "0 trials, in 0 s" in said
+    assert "0 trials, in " in said
     assert "there was no time for a trial" in said
     monkeypatch.setattr(searching, "carry_out_one", carry_out)
-    status, said = search(trials=9)
+    status, said = search(trials=11)
     assert status == 0
     names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]
     assert names[:2] == ["auto", "dynamic"]
@@ -186,7 +187,7 @@ def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
         time.sleep(0.05)
     running.kill()
     running.wait()
-    status, said = search(trials=8)
+    status, said = search(trials=10)
     assert status == 0
     assert re.search("goes on after [23] trials of earlier calls", said)
     names = [line.split()[0].partition("-")[2] for line in trial_lines(said.split("front")[0])]

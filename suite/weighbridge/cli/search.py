@@ -112,18 +112,19 @@ def _verified(search: Search) -> Verified | None:
         print(near)
     looks = verify(search, ordered)
     say("")
-    for weighed, look in zip(ordered, looks, strict=False):
+    for look in looks:
+        name = look.weighed.trial.result.name
         if look.passed:
-            print(terminal(f"best: {weighed.trial.result.name}, {in_words(weighed)}"))
+            print(terminal(f"best: {name}, {in_words(look.weighed)}"))
             before = f", after {len(looks) - 1} that did not" if len(looks) > 1 else ""
             seen = ", on which it was chosen" if search.tuning.why_test else before
             print(terminal(f"holds on the test split{seen}: {judged(look)}"))
             return look
         failed = any(one.status is Status.FAIL for one in look.result.verdicts) or look.result.message
         what = "does not hold" if failed else "is not sure to hold"
-        print(terminal(f"{weighed.trial.result.name} {what} on the test split: {judged(look)}"))
+        print(terminal(f"{name} {what} on the test split: {judged(look)}"))
     print(
-        f"none of the best {len(looks)} holds on the test split, and to look at more of them there would be to choose on it"
+        f"none of the {len(looks)} that were looked at holds on the test split; to look at more would be to choose on it"
     )
     return None
 

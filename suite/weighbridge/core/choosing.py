@@ -46,11 +46,11 @@ def beaten(marks: Sequence[tuple[float, float, float]]) -> list[int | None]:
     """For each recipe the place of one that beats it; None where there is none.
 
     `marks` are how small, how fast and how good it is, more being better. What beats it is worse in nothing, and better in
-    something: in speed by more than loads would make.
+    something; speeds that loads alone may set apart are equal.
     """
 
     def beats(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
-        if any(mine < theirs for mine, theirs in zip(one, other, strict=True)):
+        if one[0] < other[0] or one[1] < SAME * other[1] or one[2] < other[2]:
             return False
         return one[0] > other[0] or one[2] > other[2] or SAME * one[1] > other[1]
 

@@ -39,6 +39,8 @@ class Space:
     steps: Mapping[str, tuple[Step, ...]]
     absent: tuple[str, ...] = ()
     """Why steps that would take part do not."""
+    format: str = "onnx"
+    """Of the case's model."""
 
     @property
     def trains(self) -> bool:
@@ -47,15 +49,25 @@ class Space:
     def choose(
         self, chooser: Chooser, worst: Mapping[str, Sequence[str]]
     ) -> tuple[rewritten.Step, ...] | None:
-        """A recipe; None where nothing was chosen. `worst` has patterns of the layers to spare by step, worst first."""
+        """A recipe; None where nothing was chosen, or steps that cannot follow each other.
+
+        `worst` has patterns of the layers to spare by step, worst first.
+        """
         recipe: list[rewritten.Step] = []
+        format_ = self.format
         for kind, steps in self.steps.items():
-            if kind == "finetune" and not recipe:
-                continue  # there is nothing yet that training could mend
+            fitting = [step for step in steps if path_between(format_, step.accepts) is not None]
+            if not fitting or (kind == "finetune" and not recipe):
+                continue  # there is nothing that training could mend, or nothing yet
             nothing = [NONE] if self._optional else []
             key = chooser.suggest_categorical(kind, [*nothing, *(step.key for step in steps)])
-            if key != NONE:
-                recipe.append(_chosen(STEPS.get(key), chooser, worst.get(key, ())))
+            if key == NONE:
+                continue
+            step = STEPS.get(key)
+            if step not in fitting:
+                return None
+            recipe.append(_chosen(step, chooser, worst.get(key, ())))
+            format_ = after(step, format_)
         return tuple(recipe) or None
 
     def parameters(self, recipe: Sequence[StepRef]) -> dict[str, Any] | None:
@@ -115,10 +127,11 @@ def space_of(case: Case, engine: str, splits: Collection[str]) -> Space:
             f"{step.kind}: {step.method}: {missing(*step.requires)}" for step in fitting if step not in there
         ]
         if there:
-            steps[kind] = tuple(there)
+            # Before a conversion goes what takes the model as it is: training can follow it.
+            steps[kind] = tuple(sorted(there, key=lambda step: case.model.format not in step.accepts))
     if set(steps) == {"finetune"}:
         steps = {}
-    return Space(steps, tuple(absent))
+    return Space(steps, tuple(absent), case.model.format)
 
 
 def resolved(recipe: Sequence[rewritten.Step], format_: str) -> tuple[StepRef, ...]:
@@ -129,8 +142,14 @@ def resolved(recipe: Sequence[rewritten.Step], format_: str) -> tuple[StepRef, .
         found.append(
             StepRef(kind, step.method, raw.get("engine"), step.key, step.options.model_validate(written), 1)
         )
-        format_ = step.returns or (format_ if format_ in step.accepts else step.accepts[0])
+        format_ = after(step, format_)
     return tuple(found)
+
+
+def after(step: Step, format_: str) -> str:
+    """The format of what the step gives for a model of the format `format_`, converted to what it takes."""
+    path = path_between(format_, step.accepts)
+    return step.returns or (path[-1] if path else format_)
 
 
 def around(recipe: Sequence[StepRef]) -> list[tuple[StepRef, ...]]:

@@ -25,6 +25,7 @@ class Verified:
     """A trial that was carried out on the test split as pytest would."""
 
     tried: Tried
+    weighed: Weighed
     result: CaseResult
 
     @property
@@ -83,10 +84,17 @@ def _alike(one: Weighed, fastest: Weighed) -> bool:
 
 
 def verify(search: Search, ordered: Sequence[Weighed]) -> list[Verified]:
-    """The best trials as ordinary cases on the test split, until one passes; `LOOKS` at most."""
+    """The best trials as ordinary cases on the test split, until one passes; `LOOKS` at most.
+
+    Where one does not pass, those that were no better at what it misses are passed over: they would not either.
+    """
     by_result = {id(one.result): one for one in search.tried}
     found: list[Verified] = []
-    for one in ordered[:LOOKS]:
+    for one in ordered:
+        if len(found) == LOOKS or any(look.passed for look in found):
+            break
+        if any(_no_better(one.trial.result, look) for look in found):
+            continue
         tried = by_result[id(one.trial.result)]
         path = search.folder / FILE
         path.write_text(search.text(tried.recipe, search.folder), encoding="utf-8")
@@ -94,7 +102,15 @@ def verify(search: Search, ordered: Sequence[Weighed]) -> list[Verified]:
         options = replace(search.options, bench=True, seek_layers="never")
         title = f"on the test split: {one.trial.result.name}"
         result = carry_out_one(case, options, search.say, search.executor, ("fidelity",), title)
-        found.append(Verified(tried, result))
-        if found[-1].passed:
-            break
+        found.append(Verified(tried, one, result))
     return found
+
+
+def _no_better(result: CaseResult, look: Verified) -> bool:
+    """Whether, on the tuning samples, it is as near to a limit as what missed that one on the test split."""
+    for missed in (verdict.threshold for verdict in look.result.verdicts if verdict.status is Status.FAIL):
+        mine, theirs = result.verdict(missed), look.tried.result.verdict(missed)
+        margins = [verdict.margin for verdict in (mine, theirs) if verdict and verdict.margin is not None]
+        if len(margins) == 2 and margins[0] <= margins[1]:
+            return True
+    return False
