@@ -103,7 +103,12 @@ def ours(source: Path, target: Path, method: str, n: int) -> None:
     from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
     options = StaticOptions(
-        operators="all", per_channel=False, calibration=method, samples=n, reduce_range=False
+        operators="all",
+        per_channel=False,
+        calibration=method,
+        samples=n,
+        reduce_range=False,
+        bias_correction=False,
     )
     context = Context(target.parent, target.parent, 0, Data(splits={"calibration": Images(n)}))
     onnx.save(static(Model("onnx", onnx.load(source)), options, context).value, target)

@@ -61,12 +61,14 @@ def quantize(folder: Path, made: Model, mode: str, **options: Any) -> Model:
     return static(made, StaticOptions.model_validate(options), context)
 
 
+def answers(made: Model, x: Any) -> Any:
+    """The first output."""
+    return OnnxRuntimeSession(made.value.SerializeToString()).run((x,))[0]
+
+
 def decibel(before: Model, after: Model) -> float:
     """The signal to noise ratio of the quantized model's first output on samples."""
-    x = samples(before)
-    wanted, got = (
-        OnnxRuntimeSession(each.value.SerializeToString()).run((x,))[0] for each in (before, after)
-    )
+    wanted, got = (answers(each, samples(before)) for each in (before, after))
     return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()))
 
 

@@ -164,7 +164,8 @@ class _Search:
         for number, each in enumerate(there, 1):
             self._context.say(f"auto: layer {number} of {len(there)}")
             nodes = {each.layer.name, *fused_into(self._prepared.model, each.layer.name, choice.nodes)}
-            graph, *_ = written(self._copy(), choice.layers, nodes, self._quantizer(options), self._own())
+            quantizer = self._quantizer(options.model_copy(update={"bias_correction": False}))
+            graph, *_ = written(self._copy(), choice.layers, nodes, quantizer, self._own())
             weights = sum(sizes[name] for name in each.weights)
             noise = self._judge.noise(self._session(graph, "layer"))
             noises.append((noise / weights, each, weights))

@@ -92,6 +92,15 @@ def _activations(source: Path, context: Context, samples: int) -> Iterator[dict[
             said = time.monotonic()
 
 
+def feeds_of(model: OnnxRuntimeSession, context: Context, samples: int) -> Iterator[dict[str, Array]]:
+    """What is fed in each call for the first `samples` of the calibration split: one sample, or a batch of a fixed size."""
+    fixed = model.fixed_batch(context.data.layout.axes)
+    for batch in Calibration(context, samples, fixed):
+        rows = range(count(batch))
+        for part in [batch] if fixed else (take(batch, slice(row, row + 1)) for row in rows):
+            yield from _feeds(model, part, context.data.layout.sequence)
+
+
 def _feeds(model: OnnxRuntimeSession, batch: Any, sequence: bool) -> Iterator[dict[str, Array]]:
     from weighbridge.engines.sequences import SteppedSession
 

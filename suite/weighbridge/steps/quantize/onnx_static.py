@@ -12,6 +12,7 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import data_file
+from weighbridge.steps.quantize.onnx_bias_correction import correct_biases
 from weighbridge.steps.quantize.onnx_calibration import learn_ranges, try_samples
 from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, part_grouped_biases
 from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
@@ -34,6 +35,10 @@ class StaticOptions(WeightOptions):
     )
     samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
     symmetric_activations: bool = Field(False, description="Ranges around zero, for int8 activations.")
+    bias_correction: bool = Field(
+        True,
+        description="Whether biases make up for what quantizing adds to the mean of a channel, on at most 64 samples.",
+    )
     float_share: float = Field(
         LIGHT,
         ge=0,
@@ -62,8 +67,6 @@ class Static:
         return stacked(model) | unfit
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
         options = self.options
         ranges = self.ranges or source.with_name("ranges.json")
         if not ranges.exists():
@@ -76,6 +79,14 @@ class Static:
                 levels=2**16 if options.activations.endswith("16") else 2**8,
                 symmetric=options.symmetric_activations,
             )
+        self._quantize(source, target, nodes, ranges)
+        if options.bias_correction and correct_biases(source, target, self.context, options.samples):
+            self._quantize(source, target, nodes, ranges)
+
+    def _quantize(self, source: Path, target: Path, nodes: Sequence[str], ranges: Path) -> None:
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+        options = self.options
         quantize_static(
             source,
             target,

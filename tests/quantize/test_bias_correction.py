@@ -1,0 +1,77 @@
+"""`bias_correction` of `quantize: static`: the means of a layer's channels stay what they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from tests.found.onnx_graphs import answers, model, node, quantize, samples, weight
+
+from weighbridge.contracts import Model
+
+BIAS = {"bias": weight(24)}
+
+
+def convolution(**more: Any) -> Model:
+    nodes = [
+        node("Conv", "x stem", "a", "stem", pads=[1] * 4),
+        node("Relu", "a", "b"),
+        node("Conv", "b body bias" if more else "b body", "c", "body", pads=[1] * 4),
+        node("GlobalAveragePool", "c", "y"),
+    ]
+    weights = {"stem": weight(16, 3, 3, 3), "body": weight(24, 16, 3, 3)}
+    return model(nodes, {**weights, **more}, ["n", 3, 8, 8])
+
+
+def product(kind: str) -> Model:
+    nodes = {
+        "Gemm": [node("Gemm", "x body bias", "c", "body")],
+        "MatMul": [node("MatMul", "x body", "p", "body"), node("Add", "p bias", "c")],
+    }[kind]
+    return model([*nodes, node("Tanh", "c", "y")], {"body": weight(32, 24), **BIAS}, ["n", 32])
+
+
+def shift(before: Model, after: Model) -> float:
+    """How far the mean of an output channel moved, as the root of the mean square over the channels."""
+    moved = (answers(before, samples(before)) - answers(after, samples(before))).mean(0)
+    return float(np.sqrt(np.square(moved).mean()))
+
+
+NETWORKS = {
+    "a convolution": convolution(**BIAS),
+    "one without a bias": convolution(),
+    "Gemm": product("Gemm"),
+    "MatMul and Add": product("MatMul"),
+}
+
+
+@pytest.mark.parametrize("what", NETWORKS)
+def test_the_mean_of_a_channel_stays(what: str, tmp_path: Path) -> None:
+    before = NETWORKS[what]
+    plain, corrected = (
+        quantize(tmp_path, before, "static", float_share=0, bias_correction=on) for on in (False, True)
+    )
+    assert shift(before, corrected) < shift(before, plain)
+
+
+def test_a_layer_in_float_keeps_its_bias(tmp_path: Path) -> None:
+    before = convolution(**BIAS)
+    after = quantize(tmp_path, before, "static", float_share=0, exclude=["body"])
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    assert np.array_equal(stored["bias"], BIAS["bias"])
+
+
+def test_a_bias_of_two_products_is_corrected_for_each(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", "x one bias", "a", "first"),
+        node("Relu", "a", "b"),
+        node("Gemm", "b two bias", "y", "second"),
+    ]
+    before = model(nodes, {"one": weight(24, 24), "two": weight(24, 24), **BIAS}, ["n", 24])
+    plain, corrected = (
+        quantize(tmp_path, before, "static", float_share=0, bias_correction=on) for on in (False, True)
+    )
+    assert shift(before, corrected) < shift(before, plain)
