@@ -28,8 +28,11 @@ class Taken:
     out: str
 
 
-def take(folder: Path, *command: str, **environment: str) -> Taken:
-    """Run a command in `folder`; raises `SystemExit` with its output where it fails. Bytecode is kept between runs."""
+def take(folder: Path, *command: str, may_fail: bool = False, **environment: str) -> Taken:
+    """Run a command in `folder`; raises `SystemExit` with its output where it fails, unless it may end with 1.
+
+    Bytecode is kept between runs.
+    """
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     own["PYTHONPATH"] = os.pathsep.join([str(ROOT / "suite"), own.get("PYTHONPATH", "")]).strip(os.pathsep)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -37,14 +40,15 @@ def take(folder: Path, *command: str, **environment: str) -> Taken:
         [sys.executable, *command], cwd=folder, env={**own, **environment}, capture_output=True, text=True
     )
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in (0, 5):
+    if done.returncode not in (0, 5, *([1] if may_fail else [])):
         raise SystemExit(done.stdout + done.stderr)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Taken(processor, wall, done.stdout)
 
 
-def pytest(folder: Path, *arguments: str, **environment: str) -> Taken:
-    return take(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, **environment)
+def pytest(folder: Path, *arguments: str, may_fail: bool = False, **environment: str) -> Taken:
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments)
+    return take(folder, *words, may_fail=may_fail, **environment)
 
 
 def bare(folder: Path, *options: str) -> Taken:

@@ -18,7 +18,10 @@ from weighbridge.case.load import load_cases
 from weighbridge.report.reading import read_report
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties")))
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("case", "desk", "extending", "gate", "properties", "search")),
+)
 """Those that speak of one project. The tutorial has its own, and so have the pages with tests beside the code."""
 EVERY_PAGE = [
     "README.md",
@@ -142,6 +145,18 @@ def test_a_target_holds_and_a_sweep_is_a_grid(project: Path, pytester: pytest.Py
     assert set(statuses(project).values()) == {"pass"}
     assert statuses(project)["served::target"] == "pass"
     result.stdout.fnmatch_lines(["*sweep*accuracy*", "*0.3 *", "*0.6 *"])
+
+
+def test_the_case_without_a_recipe_is_searched_for_one(project: Path, pytester: pytest.Pytester) -> None:
+    pytest.importorskip("optuna", reason="pip install 'weighbridge[search]'")
+    words = ["search", "wanted.yaml", "--trials", "2", "-o", "cases/mine/best.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "weighbridge", *words], cwd=project, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the split 'calibration' are trained on" in done.stdout, "as the page says"
+    pytester.runpytest_inprocess("cases/mine/best.yaml")
+    assert set(statuses(project).values()) == {"pass"}
 
 
 def test_what_the_manual_adds_works(project: Path, pytester: pytest.Pytester) -> None:

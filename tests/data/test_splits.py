@@ -162,3 +162,42 @@ def test_a_failed_opening_fails_again() -> None:
 def test_plain_data_crosses_process_borders() -> None:
     data = pickle.loads(pickle.dumps(Data({"test": (X, Y)})))
     assert isinstance(data.split("test").source, Arrays)
+
+
+def test_few_samples_are_of_the_whole_split() -> None:
+    """A split is often sorted by class."""
+    split = Data({"test": (np.arange(1000.0), np.arange(1000))}).split("test").spread(10)
+    inputs, targets = split.arrays()
+    assert split.length == 10
+    assert inputs[0].tolist() == [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]
+    assert targets is not None
+    assert targets.tolist() == inputs[0].tolist()
+
+
+def test_what_is_read_one_by_one_is_not_thinned_out() -> None:
+    split = Data({"test": [(np.zeros(2), 0)] * 9}).split("test")
+    assert split.spread(3) is split
+    arrays = Data({"test": (np.zeros((3, 2)), np.zeros(3))}).split("test")
+    assert arrays.spread(3) is arrays
+
+
+def test_another_split_is_judged_in_place_of_the_test_split() -> None:
+    data = Data({"test": (np.zeros((4, 1)), np.zeros(4)), "validation": (np.ones((6, 1)), np.ones(6))})
+    judged = data.judged_on("validation", None)
+    assert judged.split("test").length == 6
+    assert judged.sample(2)[0].tolist() == [[1], [1]]
+    assert judged.split("validation").digest() == judged.split("test").digest()
+    assert data.split("test").length == 4
+    assert judged.split("validation") is data.split("validation"), "read and hashed once for all"
+    assert data.judged_on("test", 2).split("test").length == 2
+    with pytest.raises(StageError, match="no split 'calibration'"):
+        data.judged_on("calibration", None)
+
+
+def test_a_generator_that_is_judged_on_is_read_once() -> None:
+    def batches() -> Any:
+        yield np.ones((3, 2)), np.zeros(3)
+
+    data = Data({"test": (np.zeros((4, 2)), np.zeros(4)), "calibration": batches()})
+    judged = data.judged_on("calibration", None)
+    assert judged.split("test").digest() == judged.split("calibration").digest()

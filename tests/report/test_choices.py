@@ -59,7 +59,30 @@ def test_smallest_fastest_and_recommended() -> None:
 
 def test_one_that_is_best_at_everything_is_named_once() -> None:
     (line,) = said(*THREE[1:], recipe("all", 9, 4))
-    assert line.endswith("recommended, smallest, fastest: all (9x smaller, 4x faster)")
+    assert "recommended, smallest, fastest: all (9x smaller, 4x faster); beaten: " in line
+
+
+def test_what_another_beats_is_named() -> None:
+    """A speed that the next load may have is no reason, nor is what another one is better at."""
+    (line,) = said(*THREE)
+    assert "beaten" not in line
+    (line,) = said(*THREE, recipe("heavy", 5, 2), recipe("lossy", 6, 2, 0.01), recipe("near", 6, 1.99))
+    assert line.endswith("; beaten: heavy (by both), lossy (by both)")
+    (line,) = said(*THREE, *(recipe(f"worse{index}", 2, 1) for index in range(6)))
+    assert line.endswith("worse2 (by small), worse3 (by small), 2 others")
+
+
+def test_where_nothing_was_judged_the_outputs_are_compared() -> None:
+    one, two, three = (recipe(name, size, None) for name, size in (("one", 4), ("two", 4), ("three", 3)))
+    for each, decibels in ((one, 30.0), (two, 20.0), (three, 40.0)):
+        del each["measurements"]["accuracy"]
+        each["measurements"]["fidelity"] = {
+            "unit": "dB",
+            "baseline": None,
+            "candidate": decibels,
+            "details": {},
+        }
+    assert said(one, two, three)[0].endswith("; beaten: two (by one)")
 
 
 def test_of_equal_gains_the_one_that_loses_least() -> None:

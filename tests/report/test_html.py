@@ -100,7 +100,7 @@ def test_reasons_stand_above_the_chart_open_and_lead_to_their_rows(show: Any) ->
     report = made.report(60)
     browser = show(report)
     headings = browser.run("[...document.querySelectorAll('main h2')].map((one) => one.textContent)")
-    assert headings == ["What needs attention", "Trade-off", "Cases"]
+    assert headings == ["What needs attention", "Which to ship", "Trade-off", "Cases"]
     assert browser.run("document.querySelector('.reasons').checkVisibility()")
     texts = browser.run("[...document.querySelectorAll('.reasons > li')].map((one) => one.innerText)")
     assert sum("the quantizer returned its input unchanged" in text for text in texts) == 1

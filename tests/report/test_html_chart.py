@@ -35,6 +35,28 @@ def test_pareto_front_and_limits_are_drawn(show: Any) -> None:
     assert limits == ["accuracy drop: ≥\xa095\xa0%"]
 
 
+def test_what_another_beats_is_faint_and_the_one_to_ship_is_named(show: Any) -> None:
+    report = made.report(0)
+    for index, (size, accuracy) in enumerate([(100, 0.95), (200, 0.95), (50, 0.94), (120, 0.93)]):
+        one = made.row(0, made.random.Random(1), status="pass")
+        one["name"], one["case"] = f"case{index}", f"cases/net.yaml::case{index}"
+        one["measurements"] = {
+            "size": made.measurement("bytes", 400, size),
+            "accuracy": made.measurement("fraction", 0.96, accuracy) | {"details": {"drop": 0.96 - accuracy}},
+        }
+        report["rows"].append(one)
+    browser = show(report)
+    browser.wait("document.querySelectorAll('.dot').length === 4")
+    faint = "[...document.querySelectorAll('.dot')].map((one) => one.classList.contains('beaten'))"
+    assert browser.run(faint) == [False, True, False, True]
+    assert browser.run(
+        "document.getElementById('plot-legend').textContent.includes('Faint: passed, and beaten')"
+    )
+    said = browser.run("document.querySelector('[aria-labelledby=choices-title]').textContent")
+    assert "recommended, smallest: case2 (8x smaller)" in said
+    assert "beaten: case1 (by case0), case3 (by case0)" in said
+
+
 def test_one_model_a_chart(show: Any) -> None:
     report = made.settled(12, failing=0)
     for row in report["rows"][8:]:

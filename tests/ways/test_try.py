@@ -115,10 +115,10 @@ def test_a_tflite_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("data", [True, False])
 @pytest.mark.parametrize("name", FORMATS.names())
 def test_the_recipes_of_a_format_have_names_of_their_own(name: str, data: bool) -> None:
-    from weighbridge.propose.trials import _name
+    from weighbridge.propose.trials import step_name
 
     recipes = FORMATS.get(name).recipes(data)
-    assert len({_name(recipe) for recipe in recipes}) == len(recipes)
+    assert len({step_name(recipe) for recipe in recipes}) == len(recipes)
 
 
 def trial(name: str, size: float, speed: float | None, lost: float, **changed: Status) -> Trial:
@@ -137,7 +137,7 @@ def trial(name: str, size: float, speed: float | None, lost: float, **changed: S
         Verdict("round_trip", changed.get("round_trip", Status.PASS)),
     )
     result = CaseResult(name, name, "gate.yaml", 1, Status.PASS, measurements=measurements, verdicts=verdicts)
-    return Trial((f"quantize: {name}",), result)
+    return Trial(((f"quantize: {name}",),), result)
 
 
 def names(weighed: object) -> list[str]:

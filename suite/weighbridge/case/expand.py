@@ -82,7 +82,7 @@ def expand(document: Document) -> list[RawCase]:
 
 
 def _combinations(document: Document, matrix: Any, where: KeyPath) -> list[dict[str, Any]]:
-    """The product of the axes, less `exclude`, plus `include`."""
+    """The product of the axes, less `exclude`, plus `include`, each a combination of its own."""
     if matrix is None:
         return [{}]
     if not isinstance(matrix, dict) or not matrix:
@@ -102,6 +102,18 @@ def _combinations(document: Document, matrix: Any, where: KeyPath) -> list[dict[
                     f"matrix has no axis '{name}'{did_you_mean(name, axes)}",
                     key=True,
                 )
+            elif isinstance(axes[name], list) and row[name] not in axes[name]:
+                document.fault(
+                    (*where, "exclude", index, name),
+                    f"matrix.{name} is never {_label(row[name])}, so this excludes nothing"
+                    f"{did_you_mean(str(row[name]), map(str, axes[name]))}",
+                )
+    for index, row in enumerate(include):
+        if absent := [name for name in axes if name not in row]:
+            document.fault(
+                (*where, "include", index),
+                f"each of matrix.include is a combination of its own, and this one lacks {', '.join(absent)}",
+            )
     if len(document.faults) > faults:
         return []
     size = math.prod(len(values) for values in axes.values())
@@ -114,7 +126,7 @@ def _combinations(document: Document, matrix: Any, where: KeyPath) -> list[dict[
     kept = [row for row in product if not any(entry.items() <= row.items() for entry in exclude if entry)]
     if not kept and not include:
         document.fault(where, "`exclude` leaves no combination, so nothing would run")
-    return kept + include
+    return kept + [{name: row[name] for name in (*axes, *row)} for row in include]
 
 
 def _rows(document: Document, rows: Any, where: KeyPath) -> list[dict[str, Any]]:

@@ -93,6 +93,10 @@ class Case:
     limits: Limits = field(default_factory=Limits)
     trust: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of files that may run code when they are opened, by their names."""
+    judged_on: str = "test"
+    """The split that it is judged on. No case file states another: a search judges its trials on what the verdict has not."""
+    judged_samples: int | None = None
+    """About how many of them; None for all."""
 
     @property
     def folder(self) -> Path:

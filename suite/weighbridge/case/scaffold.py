@@ -71,25 +71,27 @@ class Subject:
 
     def seen_from(self, folder: Path) -> Subject:
         """The same with references that hold in a file that lies in `folder`."""
-
-        def moved(reference: str | None) -> str | None:
-            if reference is None or _is_module(reference):
-                return reference
-            location, name = _split(reference)
-            path = Path(os.path.relpath(location, folder)).as_posix()
-            return f"{path}:{name}" if name else path
-
+        here = Path()
         return replace(
             self,
-            model=moved(self.model) or "",
-            weights=moved(self.weights),
-            data=moved(self.data),
-            metric=moved(self.metric) or "" if ":" in self.metric else self.metric,
+            model=moved(self.model, here, folder),
+            weights=self.weights and moved(self.weights, here, folder),
+            data=self.data and moved(self.data, here, folder),
+            metric=moved(self.metric, here, folder) if ":" in self.metric else self.metric,
         )
 
     def model_line(self) -> str:
         weights = f", weights: {quoted(self.weights)}" if self.weights else ""
         return f"model: {{{self.format.name}: {quoted(self.model)}{weights}}}"
+
+
+def moved(reference: str, source: Path, target: Path) -> str:
+    """A reference that holds from the folder `source`, as one that holds from the folder `target`."""
+    location, name = _split(reference)
+    if _is_module(reference) or Path(location).is_absolute():
+        return reference
+    path = Path(os.path.relpath(source / location, target)).as_posix()
+    return f"{path}:{name}" if name else path
 
 
 def _split(reference: str) -> tuple[str, str]:

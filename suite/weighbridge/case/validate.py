@@ -20,7 +20,7 @@ from weighbridge.measure.by_torchmetrics import faults_of
 TARGET = "target"
 
 
-def validate(raw: RawCase, document: Document) -> Case | None:
+def validate(raw: RawCase, document: Document, recipe_to_come: bool = False) -> Case | None:
     """The case, or None when it has faults (which are then in `document.faults`)."""
     before = len(document.faults)
 
@@ -62,8 +62,8 @@ def validate(raw: RawCase, document: Document) -> Case | None:
         thresholds,
         fault,
         source=model.format,
-        finished=None if spec.recipe or engine else candidate or model,
-        compares=bool(spec.recipe or spec.candidate),
+        finished=None if spec.recipe or engine or recipe_to_come else candidate or model,
+        compares=bool(spec.recipe or spec.candidate) or recipe_to_come,
         data=spec.data is not None,
         inputs=spec.inputs is not None,
         metric=known_metric(spec.metric),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.cli.verbs import add_executor, add_store, add_verb, say
+from weighbridge.cli.verbs import add_executor, add_store, add_verb, case_of, say
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case, StepRef
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.units import show
     from weighbridge.report.escape import terminal
 
-    case = _case(arguments.case)
+    case = case_of(arguments.case)
     result = _carry_out(case, arguments)
     errors = result.layer_errors
     if errors is None or not errors.layers:
@@ -77,25 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
     for what, one in (("as it is", result), ("with that", better)):
         print(f"    {what}: {_numbers(one)}")
     return 0
-
-
-def _case(name: str) -> Case:
-    from weighbridge.case.load import load_cases
-    from weighbridge.core.errors import UsageError, did_you_mean
-    from weighbridge.run.extensions import load_conftests
-
-    path, _, wanted = name.partition("::")
-    if not Path(path).is_file():
-        raise UsageError(f"there is no case file {path}")
-    load_conftests(Path(path))
-    cases = {case.name: case for case in load_cases(Path(path)) if case.recipe or case.candidate}
-    if wanted and wanted not in cases:
-        raise UsageError(f"{path} has no recipe '{wanted}'{did_you_mean(wanted, list(cases))}")
-    if not wanted and len(cases) != 1:
-        raise UsageError(
-            f"{path} has {len(cases)} recipes; name one: {', '.join(f'{path}::{one}' for one in cases)}"
-        )
-    return cases[wanted] if wanted else next(iter(cases.values()))
 
 
 def _carry_out(case: Case, arguments: argparse.Namespace) -> CaseResult:

@@ -6,7 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weighbridge.case.model import Case
 
 CODES = """exit codes: 0 within the budget; 1 over it, or refused; 2 wrong use, or a file that cannot be read;
 3 could not be decided (a requirement is absent, or the data cannot tell)"""
@@ -67,6 +70,32 @@ def add_executor(verb: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="where cases are carried out: process (a worker, the default), or inline",
     )
+
+
+def case_of(name: str, recipe: bool = True) -> Case:
+    """The case that `FILE` or `FILE::NAME` names, one with a `recipe` or candidate where that is asked for; raises
+    `UsageError`."""
+    from weighbridge.case.load import load_cases
+    from weighbridge.core.errors import UsageError, did_you_mean
+    from weighbridge.run.extensions import load_conftests
+
+    path, _, wanted = name.partition("::")
+    if not Path(path).is_file():
+        raise UsageError(f"there is no case file {path}")
+    load_conftests(Path(path))
+    what = "recipe" if recipe else "case"
+    cases = {
+        case.name: case
+        for case in load_cases(Path(path), recipe_to_come=not recipe)
+        if not recipe or case.recipe or case.candidate
+    }
+    if wanted and wanted not in cases:
+        raise UsageError(f"{path} has no {what} '{wanted}'{did_you_mean(wanted, list(cases))}")
+    if not wanted and len(cases) != 1:
+        raise UsageError(
+            f"{path} has {len(cases)} {what}s; name one: {', '.join(f'{path}::{one}' for one in cases)}"
+        )
+    return cases[wanted] if wanted else next(iter(cases.values()))
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Which of several recipes of one model to ship: the rule that `try`, `init` and the table share."""
+"""Which of several recipes of one model to ship: the rules that `try`, `init`, `search` and the reports share."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ def recommended(gains: Sequence[Gain]) -> int | None:
     most = max((one.total for _, one in helping), default=0.0)
     near = [(one.quality, -place) for place, one in helping if one.total >= SAME * most]
     return -max(near)[1] if near else None
+
+
+def beaten(marks: Sequence[tuple[float, float, float]]) -> list[int | None]:
+    """For each recipe the place of one that beats it; None where there is none.
+
+    `marks` are how small, how fast and how good it is, more being better. What beats it is worse in nothing, and better in
+    something: in speed by more than loads would make.
+    """
+
+    def beats(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
+        if any(mine < theirs for mine, theirs in zip(one, other, strict=True)):
+            return False
+        return one[0] > other[0] or one[2] > other[2] or SAME * one[1] > other[1]
+
+    return [next((place for place, one in enumerate(marks) if beats(one, mine)), None) for mine in marks]

@@ -15,7 +15,7 @@ from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.layout import LABELS, Layout, is_numbers
 from weighbridge.core.splits import KEEP, Arrays, Kept, Split, Stream
 
-SPLITS = ("test", "calibration", "train")
+SPLITS = ("test", "calibration", "train", "validation")
 
 
 def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: bool) -> Split:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from weighbridge.core.units import parse
@@ -11,6 +14,11 @@ class Options(BaseModel):
     """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    tunes: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """A step's options that are worth another try, with the values to try, numbers in their order. A search chooses among
+    them, and leaves a step without any alone."""
+    serves: ClassVar[Sequence[str]] = ()
+    """The measurements for which alone a search takes the step, where it helps neither size nor speed."""
 
 
 def check_confidence(confidence: float) -> None:

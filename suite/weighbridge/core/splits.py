@@ -88,6 +88,19 @@ class Split:
                 break
         return take(_joined(parts)[0], slice(n))
 
+    def spread(self, n: int) -> Split:
+        """About `n` samples from all over the split, which is often sorted by class; of what only iterating tells, all."""
+        source = self.source
+        if not isinstance(source, Arrays) or (source.length or 0) <= n:
+            return self
+        rows = np.linspace(0, (source.length or 0) - 1, n).round().astype(int)
+        targets, groups = (
+            None if column is None else column[rows] for column in (source.targets, source.groups)
+        )
+        return Split(
+            self.name, Arrays(take(source.inputs, rows), targets, groups), grouped_by=self.grouped_by
+        )
+
     def epoch(self, size: int, permutation: Callable[[int], Array]) -> Iterator[Labelled]:
         """One pass to train on, drawn anew: arrays and datasets in a fresh order, a user's own batches as they come.
 

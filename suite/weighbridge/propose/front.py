@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from weighbridge.core import choosing
@@ -49,22 +49,27 @@ class Weighed:
         return -(self.lost or 0.0), self.fidelity
 
 
-def weigh(trials: Sequence[Trial]) -> list[Weighed]:
+def loses(result: CaseResult) -> str:
+    """What a standard recipe does not keep, in words: to be smaller and faster is not among what it must."""
+    missed = [one.threshold for one in result.verdicts if one.status is not Status.PASS]
+    return next((words for name, words in _MISSES.items() if name in missed), "")
+
+
+def weigh(trials: Sequence[Trial], misses: Callable[[CaseResult], str] = loses) -> list[Weighed]:
     """Those of the trials of which size and quality are known; of several that make the same file, the first."""
     found: dict[object, Weighed] = {}
     for number, trial in enumerate(trials):
         if trial.trouble is None:
             candidate = trial.result.artifacts.get("candidate")
             file = tuple(each.sha256 for each in candidate.files) if candidate else number
-            found.setdefault(file, _weighed(trial))
+            found.setdefault(file, _weighed(trial, misses))
     return list(found.values())
 
 
-def _weighed(trial: Trial) -> Weighed:
+def _weighed(trial: Trial, misses: Callable[[CaseResult], str]) -> Weighed:
     found = trial.result.measurements
     size, speed, fidelity = found["size"], found.get("speed"), found.get("fidelity")
     lost = next((one.measured for one in trial.result.verdicts if one.threshold in _LOST), None)
-    missed = [one.threshold for one in trial.result.verdicts if one.status is not Status.PASS]
     return Weighed(
         trial,
         size.candidate,
@@ -72,24 +77,18 @@ def _weighed(trial: Trial) -> Weighed:
         speed.details["ratio"] if speed else None,
         lost,
         fidelity.candidate if fidelity else -math.inf,
-        next((words for name, words in _MISSES.items() if name in missed), ""),
+        misses(trial.result),
     )
 
 
 def front(weighed: Sequence[Weighed]) -> list[Weighed]:
     """Those that no other one beats, in what it is better at, without being worse in anything; the smallest first."""
 
-    def marks(one: Weighed) -> tuple[float, ...]:
-        return -one.bytes, one.speedup or 0.0, one.fidelity if one.lost is None else -one.lost
-
-    def beaten(one: Weighed) -> bool:
-        mine = marks(one)
-        return any(
-            theirs != mine and all(b >= a for a, b in zip(mine, theirs, strict=True))
-            for theirs in map(marks, weighed)
-        )
-
-    return sorted((one for one in weighed if not beaten(one)), key=lambda one: one.bytes)
+    better = choosing.beaten(
+        [(-one.bytes, one.speedup or 0.0, one.fidelity if one.lost is None else -one.lost) for one in weighed]
+    )
+    unbeaten = [one for one, by in zip(weighed, better, strict=True) if by is None]
+    return sorted(unbeaten, key=lambda one: one.bytes)
 
 
 def recommended(weighed: Sequence[Weighed]) -> Weighed | None:
@@ -118,8 +117,8 @@ def show_front(weighed: Sequence[Weighed]) -> str:
             one.trial.result.name,
             show(one.bytes, "bytes"),
             show(one.size_ratio, "ratio"),
-            _speed(one),
-            _quality(one),
+            speed_of(one),
+            quality_of(one),
             ", ".join([*names[id(one)], *filter(None, [one.misses])]),
         ]
         for one in shown
@@ -134,11 +133,11 @@ def show_front(weighed: Sequence[Weighed]) -> str:
     )
 
 
-def _speed(one: Weighed) -> str:
+def speed_of(one: Weighed) -> str:
     return "not measured" if one.speedup is None else show(one.speedup, "ratio")
 
 
-def _quality(one: Weighed) -> str:
+def quality_of(one: Weighed) -> str:
     """Before and after where it is a metric, decibels where nothing was judged."""
     accuracy = one.trial.result.measurements.get("accuracy")
     if one.lost is None or accuracy is None or accuracy.baseline is None:

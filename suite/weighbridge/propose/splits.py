@@ -8,9 +8,10 @@ from pathlib import Path
 
 from weighbridge.case.scaffold import Subject
 from weighbridge.core.layout import LABELS
-from weighbridge.core.opening import SPLITS, read_npz
+from weighbridge.core.opening import read_npz
 
 FILE, CALLABLE = "data.py", "splits"
+CALIBRATING = ("calibration", "train")
 SHARE = 5
 """One in so many samples calibrates. Not the first ones: samples are often sorted by class."""
 
@@ -57,7 +58,7 @@ def splitting(subject: Subject, folder: Path) -> str | None:
     if subject.data is None or not subject.data.endswith(".npz"):
         return None
     arrays = read_npz(Path(subject.data))
-    if any(key.startswith(tuple(f"{name}_" for name in SPLITS if name != "test")) for key in arrays):
+    if any(key.startswith(tuple(f"{name}_" for name in CALIBRATING)) for key in arrays):
         return None
     if len({array.shape[:1] for array in arrays.values()}) != 1 or not next(iter(arrays.values())).ndim:
         return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case
@@ -24,11 +25,14 @@ BUDGET_S = 5
 """Seconds for a verdict on whether a candidate is faster at all."""
 
 
+Recipe: TypeAlias = tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class Trial:
-    """A recipe, a line of YAML an option, and what became of it."""
+    """A recipe, each step a line of YAML an option, and what became of it."""
 
-    recipe: tuple[str, ...]
+    recipe: Recipe
     result: CaseResult
 
     @property
@@ -89,7 +93,7 @@ def try_recipes(
     limits = _limits(subject, max_drop, options.bench)
     lines = [*head_lines(seen), "cases:"]
     for recipe in recipes:
-        lines += [f"  - name: {_name(recipe)}", "    recipe:", *step_lines(recipe, "      ")]
+        lines += [f"  - name: {step_name(recipe)}", "    recipe:", *step_lines(recipe, "      ")]
         lines.append(f"    thresholds: {{{limits}}}")
     (folder / CASES).write_text("\n".join(lines) + "\n", encoding="utf-8")
     distinct: dict[str, tuple[tuple[str, ...], Case]] = {}
@@ -97,7 +101,7 @@ def try_recipes(
         distinct.setdefault(str([(ref.key, ref.options) for ref in case.recipe]), (recipe, case))
     chosen = list(distinct.values())
     results = carry_out([case for _, case in chosen], options, say, executor, ("fidelity", *also))
-    return [Trial(recipe, result) for (recipe, _), result in zip(chosen, results, strict=True)]
+    return [Trial((recipe,), result) for (recipe, _), result in zip(chosen, results, strict=True)]
 
 
 def _limits(subject: Subject, max_drop: float, bench: bool) -> str:
@@ -107,7 +111,7 @@ def _limits(subject: Subject, max_drop: float, bench: bool) -> str:
     return f"{quality}, size_ratio: 1{speed}"
 
 
-def _name(recipe: Sequence[str]) -> str:
+def step_name(recipe: Sequence[str]) -> str:
     """`static-per_channel` of `quantize: static`, `per_channel: true`; one word an option."""
     words = []
     for index, line in enumerate(recipe):

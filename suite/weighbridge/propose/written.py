@@ -56,7 +56,7 @@ def case_files(subject: Subject, trial: Trial, path: Path) -> CaseFile:
             else [f"# With your data, accuracy is judged too: fill in {FILE}, and write", *_with_data()]
         ),
         "recipe:",
-        *step_lines(trial.recipe),
+        *(line for step in trial.recipe for line in step_lines(step)),
         "thresholds:",
         *(budget.line for budget in budgets(trial.result)),
     ]

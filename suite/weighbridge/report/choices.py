@@ -1,4 +1,4 @@
-"""Of several recipes of one model that passed: the smallest, the fastest, and the one to ship."""
+"""Of several recipes of one model that passed: the smallest, the fastest, the one to ship, and those that another one beats."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weighbridge.core.choosing import Gain, recommended
+from weighbridge.core.choosing import Gain, beaten, recommended
 from weighbridge.core.past import identity
 from weighbridge.core.units import show
+from weighbridge.report.layout import cut
 from weighbridge.report.table import Line
 
 FEWEST = 3
 """Passed recipes of a model from which on somebody has a choice to make."""
+NAMED, LONGEST = 4, 40
+"""Beaten recipes that are named, and columns of a name."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Choice:
     smallest: str
     fastest: str | None
     """None where speed was not measured of all."""
+    beaten: tuple[tuple[str, str], ...] = ()
+    """Names of those that another one beats: worse in nothing, better in something; each with the other's name."""
 
     def __str__(self) -> str:
         roles: dict[str, list[str]] = {}
@@ -32,7 +37,12 @@ class Choice:
             if name is not None:
                 roles.setdefault(name, []).append(role)
         told = "; ".join(f"{', '.join(found)}: {name}" for name, found in roles.items())
-        return f"of {self.passed} recipes that passed, {told}"
+        worse = [f"{cut(name, LONGEST)} (by {cut(by, LONGEST)})" for name, by in self.beaten[:NAMED]]
+        if len(self.beaten) > NAMED:
+            worse.append(f"{len(self.beaten) - NAMED} others")
+        return f"of {self.passed} recipes that passed, {told}" + (
+            f"; beaten: {', '.join(worse)}" if worse else ""
+        )
 
 
 def choices(lines: Sequence[Line]) -> list[Choice]:
@@ -56,11 +66,14 @@ def _choice(lines: Sequence[Line]) -> Choice | None:
     best = recommended(gains)
     if best is None:
         return None
+    judged = any("accuracy" in line.row["measurements"] for line in lines)
+    better = beaten([(one.size_ratio, one.speedup or 0.0, one.quality[not judged]) for one in gains])
     return Choice(
         len(lines),
         names[best],
         names[max(places, key=lambda place: gains[place].size_ratio)],
         names[max(places, key=lambda place: gains[place].speedup or 0.0)] if timed else None,
+        tuple((line.name, lines[by].name) for line, by in zip(lines, better, strict=True) if by is not None),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.against import differences
+from weighbridge.report.choices import choices
 from weighbridge.report.escape import html, script, visible
 from weighbridge.report.reasons import Reason, reasons
 from weighbridge.report.slim import slim
@@ -76,7 +77,7 @@ class Html(TextReport):
             style_hash=_hash(style),
             script=code,
             script_hash=_hash(code),
-            reasons=_reasons(report) + _changes(report),
+            reasons=_reasons(report) + _changes(report) + _choices(report),
             data=script(_shown(slim(report))),
         )
 
@@ -146,6 +147,16 @@ def _changes(report: Mapping[str, Any]) -> str:
     head = f'<h2 id="since-title">{html(found.title)}</h2>'
     listed = f'<ul class="since">{"".join(items)}</ul>' if items else ""
     return f'<section aria-labelledby="since-title">{head}{listed}</section>'
+
+
+def _choices(report: Mapping[str, Any]) -> str:
+    """Which recipe of each model to ship."""
+    if report.get("options", {}).get("audit"):
+        return ""
+    items = [f"<li>{html(str(choice))}</li>" for choice in choices(build(report).lines)[:LISTED]]
+    head = '<h2 id="choices-title">Which to ship</h2>'
+    listed = f'<ul class="since">{"".join(items)}</ul>'
+    return f'<section aria-labelledby="choices-title">{head}{listed}</section>' if items else ""
 
 
 def _case(some: Sequence[Reason]) -> str:

@@ -16,10 +16,18 @@ from weighbridge.run.recent import data_of
 
 
 def make_data(case: Case, root: Path, original: Callable[[], Model]) -> Data:
-    """The case's data; without any, samples of the stated shapes, or of the shapes that the model's file declares.
+    """The case's data, with what it is judged on in place of the test split; without any, samples of the stated shapes, or
+    of the shapes that the model's file declares.
 
     `original` gives the case's model, where its file has to be asked: what is drawn is of the types that it declares.
     """
+    data = _data(case, root, original)
+    if data.invented or (case.judged_on == "test" and case.judged_samples is None):
+        return data
+    return data.judged_on(case.judged_on, case.judged_samples)
+
+
+def _data(case: Case, root: Path, original: Callable[[], Model]) -> Data:
     format_ = FORMATS.get(case.model.format)
     layout = Layout(case.targets, case.batch, case.sequence, case.groups)
     if case.data is not None:

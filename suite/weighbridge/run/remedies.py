@@ -131,7 +131,7 @@ def _of_quantizer(ref: StepRef, overflows: bool, data: Data) -> Iterator[str]:
         yield from data.unlike_test("calibration")
     found = ["`per_channel: true`"] if getattr(options, "per_channel", None) is False else []
     field = known.get("calibration")
-    others = getattr(options, "worth_trying", get_args(field.annotation)) if field else ()
+    others = options.tunes.get("calibration", get_args(field.annotation)) if field else ()
     found += [f"`calibration: {other}`" for other in others if _takes(options, "calibration", other)]
     if "calibration" in STEPS.get(ref.key).splits and _takes(options, "samples", 2**20):
         length = data.split("calibration").length

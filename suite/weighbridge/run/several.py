@@ -10,7 +10,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.registry import origins
 from weighbridge.core.results import CaseResult, Status
 from weighbridge.run.events import Event, Said, StageEntered
-from weighbridge.run.executors.base import DEFAULT, EXECUTORS
+from weighbridge.run.executors.base import DEFAULT, EXECUTORS, Executor
 from weighbridge.run.job import Job, RunOptions, unjudged
 from weighbridge.run.plan import impossible_plan, make_plan
 
@@ -29,21 +29,27 @@ def carry_out(
     `also` names measurements that a report shows though no threshold asks for them.
     """
     carries_out = EXECUTORS.get(executor)()
-    results = []
     try:
-        for number, case in enumerate(cases):
-            title = f"{case.name} ({number + 1} of {len(cases)})"
-
-            def listen(event: Event, title: str = title) -> None:
-                if isinstance(event, StageEntered | Said):
-                    say(f"{title}: {event.text}")
-
-            say(title)
-            job, trouble = _job(case, options, also)
-            results.append(trouble or carries_out.run(job, listen))
+        return [
+            carry_out_one(case, options, say, carries_out, also, f"{case.name} ({number} of {len(cases)})")
+            for number, case in enumerate(cases, 1)
+        ]
     finally:
         carries_out.close()
-    return results
+
+
+def carry_out_one(
+    case: Case, options: RunOptions, say: Say, executor: Executor, also: Sequence[str], title: str
+) -> CaseResult:
+    """The result of a case, by an executor that stays open; `title` begins each line of its progress."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageEntered | Said):
+            say(f"{title}: {event.text}")
+
+    say(title)
+    job, trouble = _job(case, options, also)
+    return trouble or executor.run(job, listen)
 
 
 def _job(case: Case, options: RunOptions, also: Sequence[str]) -> tuple[Job, CaseResult | None]:

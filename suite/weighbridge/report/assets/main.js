@@ -102,6 +102,7 @@ function plot(shown) {
   byId('plot-legend').textContent = !front ? '' : [
     `${points.length} ${points.length === 1 ? `${NOUN} has` : `${NOUN}s have`} both quantities.`,
     front.members.size > 0 && `Ringed: of what passed, the Pareto front of ${[axes.y, axes.x, axes.area].filter(Boolean).map((axis) => title(axis.name)).join(', ')}.`,
+    front.beaten.size > 0 && 'Faint: passed, and beaten by another in all of them.',
     front.staircase.length > 1 && 'Line: the front of the two axes.',
     bounds.x.lines.length + bounds.y.lines.length > 0 && 'Dashed: limits.',
     many,

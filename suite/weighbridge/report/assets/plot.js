@@ -30,10 +30,10 @@ function drawPlot(host, rows, axes, select) {
       s('title', {}, `baseline: ${show(a, x.unit)}, ${show(b, y.unit)}`)));
   }
   const radius = radiusFor(points, area, width);
-  const front = axes.front ? paretoOf(points, axes) : { members: new Set(), staircase: [] };
+  const front = axes.front ? paretoOf(points, axes) : { members: new Set(), beaten: new Set(), staircase: [] };
   svg.append(s('path', { class: 'front', d: staircase(front.staircase.map((index) => points[index].at), px, py) }));
   if (points.length <= MOST_TETHERS) svg.append(...tethers(points, bounds, px, py, x, y));
-  svg.append(...points.map(({ row, at }, index) => s('circle', { class: `dot s-${row.status}`, 'data-index': index,
+  svg.append(...points.map(({ row, at }, index) => s('circle', { class: `dot s-${row.status}${front.beaten.has(index) ? ' beaten' : ''}`, 'data-index': index,
     cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) })));
   for (const { at } of [...front.members].map((index) => points[index])) {
     svg.append(s('circle', { class: 'ring', cx: px(at[0]), cy: py(at[1]), r: radius(at[2]) + 3 }));
@@ -59,7 +59,7 @@ function pointer(svg, points, front, axes, select) {
   svg.addEventListener('mouseover', (event) => {
     const index = at(event);
     if (index < 0 || event.target.firstChild) return;
-    const { row } = points[index], place = front.members.has(index) ? '\non the Pareto front' : '';
+    const { row } = points[index], place = front.members.has(index) ? '\non the Pareto front' : front.beaten.has(index) ? '\nbeaten by another' : '';
     event.target.append(s('title', {}, `${row.case}: ${row.status}\n${describe(row, axes)}${place}`));
   });
 }
@@ -133,7 +133,8 @@ function paretoOf(points, { x, y, area }) {
   const axes = area ? [x, y, area] : [x, y];
   const front = (among, count) => paretoFront(among.map((index) => points[index].at.slice(0, count)),
     axes.slice(0, count).map((axis) => axis.higher)).map((index) => among[index]);
-  return { members: new Set(front(able, axes.length)), staircase: front(able, 2) };
+  const members = new Set(front(able, axes.length));
+  return { members, beaten: new Set(able.filter((index) => !members.has(index))), staircase: front(able, 2) };
 }
 
 function staircase(front, px, py) {

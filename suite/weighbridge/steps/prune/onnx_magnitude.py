@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from weighbridge.contracts import STEPS, Context, Model, Step
-from weighbridge.steps.prune.options import PruneOptions
+from weighbridge.steps.prune.options import MagnitudeOptions
 from weighbridge.steps.prune.ranking import rank
 from weighbridge.steps.prune.weights import open_weights, pruned
 
 
-def magnitude(model: Model, options: PruneOptions, context: Context) -> Model:
+def magnitude(model: Model, options: MagnitudeOptions, context: Context) -> Model:
     """A copy with the weights of the smallest magnitude set to zero.
 
     Raises `StageError` naming the weight where an amount does not fit it, or where it is quantized already.
@@ -21,5 +21,5 @@ def magnitude(model: Model, options: PruneOptions, context: Context) -> Model:
 
 STEPS.add(
     "prune:magnitude",
-    Step("prune", "magnitude", ("onnx",), PruneOptions, magnitude, must="sparsify", random=False),
+    Step("prune", "magnitude", ("onnx",), MagnitudeOptions, magnitude, must="sparsify", random=False),
 )

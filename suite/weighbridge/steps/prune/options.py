@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -50,7 +50,13 @@ class PruneOptions(LayerOptions):
         )
 
 
+class MagnitudeOptions(PruneOptions):
+    tunes: ClassVar = {"amount": (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9), "scope": ("global", "local")}
+    serves: ClassVar = ("nonzero", "gzip")
+
+
 class WidthOptions(Options):
+    tunes: ClassVar = {"amount": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "scope": ("local", "global")}
     amount: float = Field(
         0.5, gt=0, lt=1, description="Share of the channels to remove, of each layer or of all together."
     )

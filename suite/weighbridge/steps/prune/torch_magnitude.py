@@ -13,7 +13,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.steps.prune.channels import channel_of, channel_scores
-from weighbridge.steps.prune.options import PruneOptions
+from weighbridge.steps.prune.options import MagnitudeOptions, PruneOptions
 from weighbridge.steps.prune.ranking import rank
 from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
 from weighbridge.steps.prune.weights import Opened, pruned
@@ -74,6 +74,6 @@ def _register(method: str, options: type[PruneOptions]) -> None:
     STEPS.add(step.key, step)
 
 
-_register("l1_unstructured", PruneOptions)
+_register("l1_unstructured", MagnitudeOptions)
 _register("random_unstructured", PruneOptions)
 _register("ln_structured", StructuredOptions)

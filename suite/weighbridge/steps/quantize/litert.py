@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ _STATIC_ONLY = {"activations", "calibration", "io", "samples"}
 class LiteRTQuantizeOptions(Options):
     """`weight_only` computes in float, `dynamic` scales activations while running, `static` beforehand."""
 
+    tunes: ClassVar = {"mode": ("static", "dynamic", "weight_only"), "bits": (8, 4)}
     mode: Literal["weight_only", "dynamic", "static"]
     bits: Literal[8, 4] = Field(8, description="Bits of a weight.")
     per_channel: bool = True

@@ -23,8 +23,11 @@ from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, wa
 
 
 class StaticOptions(WeightOptions):
-    worth_trying: ClassVar = ("percentile", "minmax", "mse")
-    """Calibrations that give other ranges, which advice may name."""
+    tunes: ClassVar = {
+        **WeightOptions.tunes,
+        "calibration": ("percentile", "minmax", "mse"),  # `entropy` gives the ranges of minmax
+        "float_share": (0.0, LIGHT, 0.05),
+    }
     activations: Literal["int8", "uint8", "int16", "uint16"] = Field(
         "uint8", description="uint8 is the fast one on x86."
     )

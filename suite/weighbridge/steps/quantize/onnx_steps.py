@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -45,6 +45,7 @@ def overflows_here() -> bool:
 
 
 class WeightOptions(Options):
+    tunes: ClassVar = {"per_channel": (None, False), "weights": ("int8", "uint8")}
     per_channel: bool | None = Field(
         None, description="A scale for each channel; by default wherever ONNX Runtime's kernels take one."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,7 @@ _CALIBRATED = ("full_integer", "int16x8")
 class TFLiteOptions(Options):
     """`dynamic_range` scales activations while running; `full_integer` and `int16x8` calibrate them."""
 
+    tunes: ClassVar = {"mode": ("full_integer", "dynamic_range", "float16", "int16x8")}
     mode: Literal["dynamic_range", "float16", "full_integer", "int16x8"]
     io: Literal["float", "int8", "uint8"] = Field(
         "float", description="What the file takes and gives; `full_integer`."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ _WHAT = "no layer with weights"
 
 
 class DynamicOptions(Options):
+    tunes: ClassVar = {"per_channel": (False, True)}
     per_channel: bool = False
     layers: list[str] = Field(
         default_factory=lambda: ["*"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ Masks = Mapping[str, "tuple[torch.Tensor, torch.Tensor]"]
 
 
 class FinetuneOptions(TrainingOptions):
+    tunes: ClassVar = {"epochs": (1, 2, 3, 5), "lr": (3e-4, 1e-3, 3e-3, 1e-2)}
     patience: int | None = Field(
         None,
         ge=1,
