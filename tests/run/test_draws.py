@@ -10,6 +10,7 @@ from tests.found.test_limits import faults
 from tests.projects import CASE, report_of, weigh, write_project
 
 from weighbridge.case.load import load_cases
+from weighbridge.contracts import STEPS, Context, Model, Options, Step
 from weighbridge.core.results import CaseResult
 from weighbridge.run import chain
 from weighbridge.run.events import Event, StageEntered
@@ -139,3 +140,26 @@ def test_the_spread_stands_in_the_table_of_a_worker_too(pytester: pytest.Pyteste
         len(report_of(pytester.path)["rows"][0]["measurements"]["accuracy"]["details"]["draws"]["values"])
         == 3
     )
+
+
+def test_an_option_that_a_step_gains_draws_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(STEPS, "_entries", {name: STEPS.get(name) for name in STEPS.names()})
+    folder, seeds = write_project(tmp_path), []
+
+    class Before(Options):
+        share: float = 0.5
+
+    class After(Before):
+        gained: int = 3
+
+    def halve(model: Model, options: Before, context: Context) -> Model:
+        seeds.append(context.seed)
+        prune = STEPS.get("prune:random_unstructured")
+        return prune.apply(model, prune.options.model_validate({"amount": options.share}), context)
+
+    for options, stated in ((Before, "share: 0.4"), (After, "share: 0.4"), (After, "share: 0.4, gained: 4")):
+        monkeypatch.setitem(
+            STEPS._entries, "prune:halve", Step("prune", "halve", ("torch",), options, halve, must="sparsify")
+        )
+        weigh(folder, f"{HEAD}recipe: [{{prune: halve, {stated}}}]\nthresholds: {{accuracy_drop: 0.9}}\n")
+    assert seeds[0] == seeds[1] != seeds[2]

@@ -118,7 +118,7 @@ class Chain:
         shop.models[loaded.key] = loaded.model
         said: list[Any] = []
         for stage in self._stages:
-            said.append(_described(stage))
+            said.append(_described(stage, unsaid=False))
             # What draws nothing has no seed: its result is the same in every draw of `repeat`, and kept once.
             random = stage.step is not None and STEPS.get(stage.step.key).random
             self._seeds.append(stage_seed(shop.case.seed if random else 0, said))
@@ -354,11 +354,11 @@ def _project_files(opened: set[str], root: Path) -> dict[str, str]:
     return found
 
 
-def _described(stage: Stage) -> list[Any]:
-    """A stage as JSON data: what it is called, and its options."""
+def _described(stage: Stage, unsaid: bool = True) -> list[Any]:
+    """A stage as JSON data: what it is called, and its options; without the `unsaid` ones, those that the case states."""
     if stage.step is None:
         return ["convert", stage.target]
-    return [stage.step.key, stage.step.options.model_dump(mode="json")]
+    return [stage.step.key, stage.step.options.model_dump(mode="json", exclude_unset=not unsaid)]
 
 
 def _format_after(stage: Stage, before: str) -> str:

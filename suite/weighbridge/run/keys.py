@@ -134,6 +134,7 @@ def data_key(data: Data, splits: Sequence[str], samples: int = SAMPLES) -> list[
 def stage_seed(seed: int, chain: Sequence[Any]) -> int:
     """The seed of a stage: of the case's seed and the recipe up to it.
 
-    Neither versions nor code nor data are in it, so that an edited comment or a new package trains as before.
+    Neither versions nor code nor data are in it, and of options those that the case states, so that an edited comment, a new
+    package or an option that a step has gained trains as before.
     """
     return int(make_key(seed, *chain)[:8], 16)
