@@ -184,7 +184,7 @@ def _fits(step: Step, case: Case, engine: str, splits: Collection[str], judged: 
     if any(name not in splits and not (name == "calibration" and "train" in splits) for name in step.splits):
         return False
     path = path_between(case.model.format, step.accepts)
-    if path is None or (path and step.kind != "quantize"):  # what is converted is not trained any more
+    if path is None:
         return False
     given = step.returns or (path[-1] if path else case.model.format)
     return path_between(given, ENGINES.get(engine).formats) is not None
