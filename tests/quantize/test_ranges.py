@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibra
 from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data
 from weighbridge.steps.quantize import onnx_calibration
-from weighbridge.steps.quantize.onnx_calibration import learn_ranges
+from weighbridge.steps.quantize.onnx_calibration import MOST_KEPT, Spread, learn_ranges
 from weighbridge.steps.quantize.onnx_histogram import BINS, Histogram
 from weighbridge.steps.quantize.onnx_ranges import METHODS, PERCENT, chosen_range
 from weighbridge.steps.quantize.onnx_static import StaticOptions, static
@@ -164,8 +165,9 @@ class OneByOne:
 def learned(folder: Path, method: str) -> dict[str, tuple[float, float]]:
     onnx.save(network(), folder / "net.onnx")
     context = Context(folder, folder, 0, Data(splits={"calibration": (samples(), None)}))
-    learn_ranges(folder / "net.onnx", folder / "ranges.json", context, 512, method, LEVELS, symmetric=False)
-    found = json.loads((folder / "ranges.json").read_text())["data"]
+    path = folder / "ranges.json"
+    learn_ranges(folder / "net.onnx", path, context, 512, method, LEVELS, symmetric=False, spread=Spread())
+    found = json.loads(path.read_text())["data"]
     return {name: (each["lowest"]["data"], each["highest"]["data"]) for name, each in found.items()}
 
 
@@ -222,3 +224,17 @@ def test_entropy_says_that_it_is_minmax(tmp_path: Path) -> None:
     assert any("as minmax does" in note for note in said["entropy"].notes)
     assert not any("as minmax does" in note for note in said["minmax"].notes)
     assert said["entropy"].value == said["minmax"].value
+
+
+@pytest.mark.parametrize("n", [3, 64, 65, 1000])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_what_is_kept_is_spread_over_all_samples(n: int, batch: int) -> None:
+    """Often they are sorted by class."""
+    spread = Spread()
+    for start in range(0, n, batch):
+        spread.add((np.arange(start, min(start + batch, n))[:, None],), fixed=False)
+    kept = [int(inputs[0][0, 0]) for inputs in spread.samples]
+    assert min(n, MOST_KEPT // 2) <= len(kept) <= MOST_KEPT
+    assert len({later - earlier for earlier, later in itertools.pairwise(kept)}) == 1
+    assert kept[0] == 0
+    assert n - kept[-1] <= max(1, kept[1])

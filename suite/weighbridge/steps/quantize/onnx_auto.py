@@ -24,6 +24,7 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import SteppedSession
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.quantize.onnx_calibration import Spread
 from weighbridge.steps.quantize.onnx_judge import Judge
 from weighbridge.steps.quantize.onnx_layers import OnnxLayer
 from weighbridge.steps.quantize.onnx_placement import fused_into
@@ -83,7 +84,7 @@ class _Search:
         own = options.model_dump(exclude={"accuracy_drop"}, exclude_unset=True)
         self._options = StaticOptions.model_validate({**own, "reduce_range": options.reduce_range})
         self._judge = Judge(context, self._session(model.value, "float"), options.accuracy_drop)
-        self._tried = 0
+        self._tried, self._spread = 0, Spread()
 
     def best(self) -> _Tried:
         """The artifact with the fewest weights in float whose loss is within the limit; else the one that loses least."""
@@ -173,7 +174,7 @@ class _Search:
 
     def _quantizer(self, options: StaticOptions) -> Static:
         """Ranges are those of the first artifact of the method, in which most is quantized."""
-        return Static(options, self._context, self._folder / f"{options.calibration}.json")
+        return Static(options, self._context, self._folder / f"{options.calibration}.json", self._spread)
 
     def _copy(self) -> Prepared:
         import onnx

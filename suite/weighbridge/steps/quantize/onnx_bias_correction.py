@@ -7,23 +7,21 @@ mean taken of samples. Each product reads its input of the float model, rounded 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weighbridge.contracts import Array, Context
+from weighbridge.contracts import Array, Inputs
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.onnx_edits import drop_unused, free_name
-from weighbridge.steps.quantize.onnx_calibration import feeds_of
+from weighbridge.steps.quantize.onnx_calibration import feeds
 
-SAMPLES = 64
-"""At most, of those calibrated on: a mean needs fewer than a range."""
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _OWN = "weighbridge//"
 """In front of every name that measuring adds."""
 
 
-def correct_biases(source: Path, quantized: Path, context: Context, samples: int) -> int:
+def correct_biases(source: Path, quantized: Path, samples: Sequence[Inputs], sequence: bool) -> int:
     """Write what the quantized model lost on average into the biases of the float model `source`; gives how many changed.
 
     A product without a bias gets one where its operator takes it. A layer in float, one whose output is not followed by a
@@ -33,7 +31,7 @@ def correct_biases(source: Path, quantized: Path, context: Context, samples: int
 
     model = onnx.load(source)
     biased = _biased(model)
-    lost = _lost(model, onnx.load(quantized), biased, source, context, min(samples, SAMPLES))
+    lost = _lost(model, onnx.load(quantized), biased, source, samples, sequence)
     changed = _write(model, biased, lost)
     if changed:
         write_onnx(model, source)
@@ -68,7 +66,12 @@ def _biased(model: Any) -> dict[str, tuple[Any, int]]:
 
 
 def _lost(
-    model: Any, quantized: Any, biased: Mapping[str, Any], source: Path, context: Context, samples: int
+    model: Any,
+    quantized: Any,
+    biased: Mapping[str, Any],
+    source: Path,
+    samples: Sequence[Inputs],
+    sequence: bool,
 ) -> dict[str, Array]:
     """Of each product in `biased` that is quantized, what its outputs lost on average, [channels]."""
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
@@ -85,7 +88,7 @@ def _lost(
             file.unlink()
     sums: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    for feed in feeds_of(session, context, samples):
+    for feed in (feed for sample in samples for feed in feeds(session, sample, sequence)):
         differences = session.session.run([_OWN + name for name in axes], feed)
         for (name, axis), lost in zip(axes.items(), differences, strict=True):
             channels = lost.swapaxes(axis, -1).reshape(-1, lost.shape[axis])

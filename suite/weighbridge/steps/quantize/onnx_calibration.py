@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import Array, Context
+from weighbridge.contracts import Array, Context, Inputs
 from weighbridge.core.batches import count, take
 from weighbridge.environment.machine import usable_cores
 from weighbridge.formats.onnx_file import write_onnx
@@ -23,22 +23,53 @@ BYTES = 16 * 2**20
 """Of the activations of one call."""
 FLOATS = ("tensor(float)", "tensor(float16)")
 _THREADS = 4
+MOST_KEPT = 64
 _SAY_EVERY_S = 5.0
 
 
+class Spread:
+    """Some of the samples that pass by, evenly spread over all, however many come: the data is not read again for them."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Let go of what passed by before: another reading is of the same samples."""
+        self.samples: list[Inputs] = []
+        self._stride, self._seen = 1, 0
+
+    def add(self, batch: Inputs, fixed: bool) -> None:
+        """Every so many samples of the batch, or the whole of one that the model takes only so."""
+        for row in range(1 if fixed else count(batch)):
+            if self._seen % self._stride == 0:
+                self.samples.append(batch if fixed else take(batch, slice(row, row + 1)))
+            self._seen += 1
+            if len(self.samples) > MOST_KEPT:
+                self.samples = self.samples[::2]
+                self._stride *= 2
+
+
 def learn_ranges(
-    source: Path, path: Path, context: Context, samples: int, method: str, levels: int, symmetric: bool
+    source: Path,
+    path: Path,
+    context: Context,
+    samples: int,
+    method: str,
+    levels: int,
+    symmetric: bool,
+    spread: Spread,
 ) -> None:
     """Write the range of every float tensor of `source` that may be quantized to `path`, as ONNX Runtime reads them.
 
-    Raises `StageError` where the samples do not go through the model, or hold NaN.
+    `spread` keeps some of the samples. Raises `StageError` where the samples do not go through the model, or hold NaN.
     """
     import numpy as np
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData, save_tensors_data
 
+    spread.begin()
     seen: dict[str, Histogram] = {}
     types: dict[str, Any] = {}
-    for found in _activations(source, context, samples):
+    for found in _activations(source, context, samples, spread):
         for name, values in found.items():
             seen.setdefault(name, Histogram(counted=method in COUNTED)).add(values)
             types[name] = values.dtype
@@ -65,7 +96,7 @@ def try_samples(proto: Any, context: Context) -> None:
     session.run(next(iter(Calibration(context, fixed or 1, fixed))))
 
 
-def _activations(source: Path, context: Context, samples: int) -> Iterator[dict[str, Array]]:
+def _activations(source: Path, context: Context, samples: int, spread: Spread) -> Iterator[dict[str, Array]]:
     """Every float tensor by its name, for a few samples at a time: as many as `BYTES` hold."""
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
@@ -76,12 +107,13 @@ def _activations(source: Path, context: Context, samples: int) -> Iterator[dict[
     size = 1
     fixed = model.fixed_batch(context.data.layout.axes)
     for batch in Calibration(context, samples, fixed):
+        spread.add(batch, fixed is not None)
         start = 0
         while start < count(batch):
             part = batch if fixed else take(batch, slice(start, start + size))
             start += count(part)
             most = 0
-            for feed in _feeds(model, part, context.data.layout.sequence):
+            for feed in feeds(model, part, context.data.layout.sequence):
                 values = dict(zip(names, watched.run(names, feed), strict=True))
                 most = max(most, sum(value.nbytes for value in values.values()))
                 yield values | {name: feed[name] for name in inputs}
@@ -92,16 +124,8 @@ def _activations(source: Path, context: Context, samples: int) -> Iterator[dict[
             said = time.monotonic()
 
 
-def feeds_of(model: OnnxRuntimeSession, context: Context, samples: int) -> Iterator[dict[str, Array]]:
-    """What is fed in each call for the first `samples` of the calibration split: one sample, or a batch of a fixed size."""
-    fixed = model.fixed_batch(context.data.layout.axes)
-    for batch in Calibration(context, samples, fixed):
-        rows = range(count(batch))
-        for part in [batch] if fixed else (take(batch, slice(row, row + 1)) for row in rows):
-            yield from _feeds(model, part, context.data.layout.sequence)
-
-
-def _feeds(model: OnnxRuntimeSession, batch: Any, sequence: bool) -> Iterator[dict[str, Array]]:
+def feeds(model: OnnxRuntimeSession, batch: Inputs, sequence: bool) -> Iterator[dict[str, Array]]:
+    """The named arrays of each call for this batch; of a sequence, step by step."""
     from weighbridge.engines.sequences import SteppedSession
 
     yield from SteppedSession(model).feeds(batch) if sequence else model.feeds(batch)

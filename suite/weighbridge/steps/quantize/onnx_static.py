@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,7 +13,7 @@ from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import data_file
 from weighbridge.steps.quantize.onnx_bias_correction import correct_biases
-from weighbridge.steps.quantize.onnx_calibration import learn_ranges, try_samples
+from weighbridge.steps.quantize.onnx_calibration import Spread, learn_ranges, try_samples
 from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, part_grouped_biases
 from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
 from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
@@ -40,7 +40,7 @@ class StaticOptions(WeightOptions):
     symmetric_activations: bool = Field(False, description="Ranges around zero, for int8 activations.")
     bias_correction: bool = Field(
         True,
-        description="Whether biases make up for what quantizing adds to the mean of a channel, on at most 64 samples.",
+        description="Whether biases make up for what quantizing adds to the mean of a channel, on at most 64 of the samples.",
     )
     float_share: float = Field(
         LIGHT,
@@ -53,11 +53,15 @@ class StaticOptions(WeightOptions):
 
 @dataclass(frozen=True)
 class Static:
-    """ONNX Runtime's static quantizer. Where `ranges` is given, calibration happens once and is kept in that file."""
+    """ONNX Runtime's static quantizer. Where `ranges` is given, calibration happens once and is kept in that file.
+
+    Whoever gives it gives the same `spread` of samples each time.
+    """
 
     options: StaticOptions
     context: Context
     ranges: Path | None = None
+    spread: Spread = field(default_factory=Spread)
 
     def fit(self, prepared: Prepared) -> dict[str, str]:
         model = prepared.model
@@ -81,9 +85,12 @@ class Static:
                 options.calibration,
                 levels=2**16 if options.activations.endswith("16") else 2**8,
                 symmetric=options.symmetric_activations,
+                spread=self.spread,
             )
         self._quantize(source, target, nodes, ranges)
-        if options.bias_correction and correct_biases(source, target, self.context, options.samples):
+        if options.bias_correction and correct_biases(
+            source, target, self.spread.samples, self.context.data.layout.sequence
+        ):
             self._quantize(source, target, nodes, ranges)
 
     def _quantize(self, source: Path, target: Path, nodes: Sequence[str], ranges: Path) -> None:
