@@ -44,18 +44,7 @@ def overflows_here() -> bool:
     return not isa() & INT8_WIDE_SUMS
 
 
-class WeightOptions(Options):
-    tunes: ClassVar = {"per_channel": (None, False), "weights": ("int8", "uint8")}
-    per_channel: bool | None = Field(
-        None, description="A scale for each channel; by default wherever ONNX Runtime's kernels take one."
-    )
-    weights: Literal["int8", "uint8"] = Field(
-        "int8", description="Of the codes: int8 are symmetric, uint8 have a zero point."
-    )
-    reduce_range: bool = Field(
-        default_factory=overflows_here,
-        description="7-bit weights: by default where this processor needs them, an x86 one without VNNI.",
-    )
+class LayerOptions(Options):
     operators: Operators = Field(
         "auto",
         description="`auto` (those whose integer kernels gain), `all` that ONNX Runtime quantizes, or a list of types.",
@@ -66,6 +55,20 @@ class WeightOptions(Options):
     exclude: list[str] = Field(
         default_factory=list,
         description="What to leave in float: names or patterns of nodes, weights or layers, or operator types.",
+    )
+
+
+class WeightOptions(LayerOptions):
+    tunes: ClassVar = {"per_channel": (None, False), "weights": ("int8", "uint8")}
+    per_channel: bool | None = Field(
+        None, description="A scale for each channel; by default wherever ONNX Runtime's kernels take one."
+    )
+    weights: Literal["int8", "uint8"] = Field(
+        "int8", description="Of the codes: int8 are symmetric, uint8 have a zero point."
+    )
+    reduce_range: bool = Field(
+        default_factory=overflows_here,
+        description="7-bit weights: by default where this processor needs them, an x86 one without VNNI.",
     )
 
 
@@ -104,7 +107,7 @@ class Converted:
 
 
 def quantized(
-    mode: Mode, model: Model, options: WeightOptions, context: Context, quantizer: Quantizer
+    mode: Mode, model: Model, options: LayerOptions, context: Context, quantizer: Quantizer
 ) -> Model:
     """Prepare, choose, fit, quantize and read back, in the first way of preparation in which all succeed.
 
@@ -128,7 +131,7 @@ def as_model(before: Model, found: Converted, notes: Sequence[str]) -> Model:
 
 
 def converted(
-    mode: Mode, prepared: Prepared, options: WeightOptions, original: Any, quantizer: Quantizer, folder: Path
+    mode: Mode, prepared: Prepared, options: LayerOptions, original: Any, quantizer: Quantizer, folder: Path
 ) -> Converted:
     """`prepared`, which is changed, with the nodes quantized that the options choose. `original` is the step's input.
 
@@ -148,7 +151,7 @@ def converted(
         f"exclude: '{pattern}' fits only what was folded or fused away in preparation"
         for pattern in choice.gone
     ]
-    notes += [] if options.reduce_range else saturating(result)
+    notes += saturating(result) if isinstance(options, WeightOptions) and not options.reduce_range else []
     covered = coverage(layers, choice.reasons, unfit, mode.known, mode.name, result)
     return Converted(result, covered, tuple(notes))
 
@@ -165,7 +168,7 @@ class Choice:
     """Patterns of `exclude` that fit nodes of the original only."""
 
 
-def choose(mode: Mode, prepared: Prepared, options: WeightOptions, original: Any) -> Choice:
+def choose(mode: Mode, prepared: Prepared, options: LayerOptions, original: Any) -> Choice:
     """What the options choose of `prepared`. Raises `StageError` where they fit nothing."""
     layers = onnx_layers(prepared.model, prepared.origins)
     chosen, gone = _chosen(layers, options, original)
@@ -259,7 +262,7 @@ def _refuse_nothing(
     )
 
 
-def _chosen(layers: Sequence[OnnxLayer], options: WeightOptions, original: Any) -> tuple[set[str], list[str]]:
+def _chosen(layers: Sequence[OnnxLayer], options: LayerOptions, original: Any) -> tuple[set[str], list[str]]:
     """The names of the nodes that `layers` and `exclude` leave, and the patterns that fit nodes of the original only.
 
     Preparation folds and fuses nodes away; to exclude such a one is no error. Raises `StageError` for other patterns
