@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from tests.found.onnx_graphs import answers, model, node, quantize, samples, weight
 
-from weighbridge.contracts import Model
+from weighbridge.contracts import Context, Model
+from weighbridge.core.data import Data
+from weighbridge.core.layout import Layout
+from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
 BIAS = {"bias": weight(24)}
 
@@ -62,6 +66,30 @@ def test_a_layer_in_float_keeps_its_bias(tmp_path: Path) -> None:
     after = quantize(tmp_path, before, "static", float_share=0, exclude=["body"])
     stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
     assert np.array_equal(stored["bias"], BIAS["bias"])
+
+
+def test_a_model_with_a_state_is_corrected_step_by_step(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "state"], ["both"], axis=1),
+        node("Gemm", "both body bias", "c", "body"),
+        node("Tanh", "c", "y"),
+        helper.make_node("Slice", ["y", "zero", "width", "axis"], ["next"]),
+    ]
+    ends = {"zero": np.array([0]), "width": np.array([8]), "axis": np.array([1])}
+    before = model(nodes, {"body": weight(24, 24), **BIAS, **ends}, ["n", 16], ("y", "next"))
+    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", 8])
+    before.value.graph.input.append(state)
+    x = np.random.default_rng(1).standard_normal((16, 5, 16)).astype(np.float32)
+    data = Data(splits={"calibration": (x, np.zeros(16))}, layout=Layout(sequence=True))
+    found = [
+        static(before, StaticOptions(float_share=0, bias_correction=on), Context(tmp_path, tmp_path, 0, data))
+        for on in (False, True)
+    ]
+    plain, corrected = (
+        {each.name: onnx.numpy_helper.to_array(each) for each in made.value.graph.initializer}
+        for made in found
+    )
+    assert not np.array_equal(plain["bias_quantized"], corrected["bias_quantized"])
 
 
 def test_a_bias_of_two_products_is_corrected_for_each(tmp_path: Path) -> None:

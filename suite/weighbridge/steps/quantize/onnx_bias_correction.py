@@ -86,9 +86,11 @@ def _lost(
     finally:
         for file in files:
             file.unlink()
+    # The float model tells what to feed: a sequence's state is in its last outputs, and here further ones follow.
+    float_model = OnnxRuntimeSession(str(source))
     sums: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    for feed in (feed for sample in samples for feed in feeds(session, sample, sequence)):
+    for feed in (feed for sample in samples for feed in feeds(float_model, sample, sequence)):
         differences = session.session.run([_OWN + name for name in axes], feed)
         for (name, axis), lost in zip(axes.items(), differences, strict=True):
             channels = lost.swapaxes(axis, -1).reshape(-1, lost.shape[axis])
