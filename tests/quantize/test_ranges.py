@@ -59,6 +59,12 @@ def test_neither_order_nor_batches_change_what_was_seen(values: Array, random: A
     assert whole.counts.sum() == len(values)
 
 
+def test_what_is_next_to_zero_stays_on_its_side() -> None:
+    """Beside a million, a 32-bit product of it would be zero."""
+    tiny, large = np.full(3, -6.6e-44, np.float32), np.full(1, 1e6, np.float32)
+    assert np.array_equal(seen(tiny, large).counts, seen(np.concatenate([tiny, large])).counts)
+
+
 @pytest.mark.parametrize("scale", [1e-44, 1e-30, 1.0, 1e30, 3e38])
 def test_values_of_any_size_are_counted_where_they_are(scale: float) -> None:
     values = (np.linspace(-1, 0.5, 1001) * scale).astype(np.float32)

@@ -62,8 +62,10 @@ class Histogram:
         if not self.top:  # nothing but zeros so far
             self.counts[BINS // 2] += values.size
             return
-        # By a power of two, and rounded down before the shift: a value's bin is exact, whatever `top` was at the time.
-        position = np.floor(values * np.float32(BINS / 2 / self.top)).astype(np.intp) + BINS // 2
+        # By a power of two, and rounded down before the shift: a value's bin is exact, whatever `top` was at the time. In 64
+        # bits, as a 32-bit product of a value next to zero is zero, and a negative one has the bin below.
+        scaled = np.multiply(values, BINS / 2 / self.top, dtype=np.float64)
+        position = np.floor(scaled, out=scaled).astype(np.intp) + BINS // 2
         self.counts += np.bincount(position, minlength=BINS)
 
     def _reach(self, magnitude: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,6 @@ KINDS = ("MatMul", "Gemm")
 
 
 class WeightOnlyOptions(LayerOptions):
-    tunes: ClassVar = {"bits": (4, 8), "block_size": (32, 64, 128)}
     bits: Literal[4, 8] = Field(4, description="Of a weight.")
     block_size: Literal[16, 32, 64, 128, 256] = Field(
         32, description="Weights along the inputs that share a scale: fewer are more accurate, and larger."
