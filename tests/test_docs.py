@@ -216,21 +216,25 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def carried_out(document: str, folder: Path) -> Iterator[str]:
     """Every block of a document in its order, from an empty folder, as a reader would; gives each command once it is done."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for language, block in re.findall(r"```(python|yaml|bash)\n(.*?)```", text, re.DOTALL):
         if language != "bash":
             name, content = re.match(r"# file: (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
             (folder / name).write_text(content)
             continue
-        done = subprocess.run(
-            ["bash", "-e", "-c", block],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-        )
+        done = in_bash(block, folder)
         assert done.returncode == block.startswith("# fails:"), f"{block}{done.stdout}{done.stderr}"
         yield block
+
+
+def in_bash(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["bash", "-e", "-c", block],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -244,6 +248,12 @@ def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
             }
             assert (tmp_path / "reports/latest.html").is_file()
     assert statuses(tmp_path)["dynamic::speedup"] == "fail"
+    # The tutorial ends where the pages for the desk and for a red gate begin.
+    for page, expected in (("gate", [1, 0, 0]), ("desk", [0])):
+        (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL)
+        lines = block.splitlines()
+        assert [in_bash(line, tmp_path).returncode for line in lines] == expected, page
+    assert (tmp_path / "dynamic.zip").is_file()
 
 
 @pytest.mark.slow
