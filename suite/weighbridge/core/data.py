@@ -178,7 +178,9 @@ class Data:
         known = self.splits
         if not known:
             raise StageError(
-                "data", "the case has neither `data` nor `inputs`, so there is nothing to run the model on"
+                "data",
+                "the case has neither `data` nor `inputs`, and the model leaves its shapes open, so there is nothing to run "
+                "it on; give `data`, or the shape of one sample: `inputs: {x: [3, 224, 224]}`",
             )
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
