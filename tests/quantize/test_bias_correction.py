@@ -92,6 +92,33 @@ def test_a_model_with_a_state_is_corrected_step_by_step(tmp_path: Path) -> None:
     assert not np.array_equal(plain["bias_quantized"], corrected["bias_quantized"])
 
 
+def test_what_is_added_to_rows_is_no_bias_of_the_channels(tmp_path: Path) -> None:
+    nodes = [node("MatMul", "x body", "p", "body"), node("Add", "p rows", "c"), node("Tanh", "c", "y")]
+    rows = weight(16, 1)
+    before = model(nodes, {"body": weight(16, 16), "rows": rows}, ["n", 16, 16])
+    after = quantize(tmp_path, before, "static", float_share=0, operators=["MatMul"])
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    assert np.array_equal(stored["rows"], rows)
+
+
+def test_a_bias_that_a_branch_reads_too_stays_what_it_is_there(tmp_path: Path) -> None:
+    def branch(name: str) -> Any:
+        out = helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None)
+        return helper.make_graph([node("Add", "c bias", f"{name}_out")], name, [], [out])
+
+    nodes = [
+        node("Gemm", "x body bias", "c", "body"),
+        node("ReduceMax", "x", "most", keepdims=0),
+        node("Greater", "most zero", "which"),
+        node("If", "which", "y", "choice", then_branch=branch("then"), else_branch=branch("else")),
+    ]
+    before = model(nodes, {"body": weight(24, 24), "zero": np.float32(0), **BIAS}, ["n", 24])
+    after = quantize(tmp_path, before, "static", float_share=0)
+    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    assert np.array_equal(stored["bias"], BIAS["bias"])
+    assert shift(before, after) < 0.01
+
+
 def test_a_bias_of_two_products_is_corrected_for_each(tmp_path: Path) -> None:
     nodes = [
         node("Gemm", "x one bias", "a", "first"),

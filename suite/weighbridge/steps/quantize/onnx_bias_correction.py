@@ -6,14 +6,14 @@ mean taken of samples. Each product reads its input of the float model, rounded 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import Array, Inputs
 from weighbridge.formats.onnx_file import write_onnx
-from weighbridge.steps.onnx_edits import drop_unused, free_name
+from weighbridge.formats.onnx_operators import attributes, integer
+from weighbridge.steps.onnx_edits import drop_unused, free_name, readers
 from weighbridge.steps.quantize.onnx_calibration import feeds
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -42,25 +42,24 @@ def _biased(model: Any) -> dict[str, tuple[Any, int]]:
     """For each product that can be corrected, by its name, the node that adds its bias and the input that is it."""
     stored = {tensor.name for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
-    readers: dict[str, list[Any]] = {}
+    behind: dict[str, list[Any]] = {}
     for node in model.graph.node:
         for name in node.input:
-            readers.setdefault(name, []).append(node)
+            behind.setdefault(name, []).append(node)
     found = {}
     for node in model.graph.node:
         if node.op_type not in _PRODUCTS:
             continue
-        attributes = {each.name: each for each in node.attribute}
         if node.op_type == "MatMul":
-            behind = readers.get(node.output[0], [])
-            if len(behind) == 1 and behind[0].op_type == "Add" and node.output[0] not in outputs:
-                position = 1 if behind[0].input[0] == node.output[0] else 0
-                if behind[0].input[position] in stored:
-                    found[node.name] = behind[0], position
+            read = behind.get(node.output[0], [])
+            if len(read) == 1 and read[0].op_type == "Add" and node.output[0] not in outputs:
+                position = 1 if read[0].input[0] == node.output[0] else 0
+                if read[0].input[position] in stored:
+                    found[node.name] = read[0], position
             continue
-        grouped = node.op_type == "ConvTranspose" and "group" in attributes and attributes["group"].i > 1
+        grouped = node.op_type == "ConvTranspose" and integer(node, "group", 1) > 1
         own = len(node.input) < 3 or not node.input[2] or node.input[2] in stored
-        if own and not grouped and "beta" not in attributes:
+        if own and not grouped and "beta" not in attributes(node):
             found[node.name] = node, 2
     return found
 
@@ -169,17 +168,20 @@ def _write(model: Any, biased: Mapping[str, tuple[Any, int]], lost: Mapping[str,
 
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     taken = set(stored) | {name for node in model.graph.node for name in (*node.input, *node.output)}
-    readers = Counter(name for node in model.graph.node for name in node.input)
+    read = readers(model)
     changed = 0
     for name, more in lost.items():
         node, position = biased[name]
         had = node.input[position] if position < len(node.input) else ""
         bias = numpy_helper.to_array(stored[had]) if had else np.zeros(len(more), np.float32)
-        if bias.dtype != np.float32 or bias.size != len(more) or not np.isfinite(more).all():
+        # A stored operand of as many numbers along another axis is added to rows, and is no bias of the channels.
+        if bias.dtype != np.float32 or bias.size != len(more) or bias.shape[-1:] != more.shape:
+            continue
+        if not np.isfinite(more).all():
             continue
         corrected = (bias + more.reshape(bias.shape)).astype(np.float32)
         # A bias of one product keeps its name, by which reports and patterns find the layer.
-        alone = bool(had) and readers[had] == 1
+        alone = bool(had) and read[had] == 1
         new = had if alone else free_name(f"{had or name}_corrected", taken)
         tensor = stored[had] if alone else model.graph.initializer.add()
         tensor.CopyFrom(numpy_helper.from_array(corrected, new))
