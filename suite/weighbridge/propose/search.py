@@ -69,8 +69,9 @@ class Search:
         while time.monotonic() < deadline and (most is None or len(self.tried) - before < most):
             trial = self.study.ask(by_chance=repeats > STUCK)
             try:
-                recipe = self.study.recipe_of(trial) or self.space.choose(trial, self.study.worst)
-                if recipe is None or any(one.recipe == recipe for one in self.tried):
+                recipe = self._recipe_of(trial)
+                known = any(one.recipe == recipe for one in self.tried)
+                if recipe is None or known or not self._carry_out(trial, recipe, deadline):
                     self.study.drop(trial)
                     repeats += 1
                     if repeats == REPEATS:
@@ -78,27 +79,35 @@ class Search:
                         return
                     continue
                 repeats = 0
-                self._carry_out(trial, recipe, deadline)
             except KeyboardInterrupt:  # the next call finds the trial as a killed process would leave it
                 self.interrupted = True
                 return
 
-    def _carry_out(self, trial: Any, recipe: tuple[Step, ...], deadline: float) -> None:
+    def _recipe_of(self, trial: Any) -> tuple[Step, ...] | None:
+        recipe = self.study.recipe_of(trial)
+        if recipe is None:
+            return self.space.choose(trial, self.study.worst)
+        if self.study.was_chosen(trial):
+            self.space.choose(trial, {})  # only what a trial is asked for is learned of it
+        return recipe
+
+    def _carry_out(self, trial: Any, recipe: tuple[Step, ...], deadline: float) -> bool:
+        """False where the recipe is none, since its options do not go together."""
         number = trial.number
         try:
             case = self._case(number, recipe)
-        except CaseError:  # options that do not go together
-            self.study.drop(trial)
-            return
+        except CaseError:
+            return False
         result, early = self._rungs(case, deadline)
         if result.status is Status.ERROR and time.monotonic() >= deadline and self.study.put_back(number):
-            return  # the budget ended it
+            return True  # the budget ended it
         tried = Tried(number, recipe, result, early)
         broken = Trial((), result).trouble is not None
         values, short = (None, BROKEN) if broken else (self._values(result), missed(result))
         self.study.tell(trial, tried, values, short)
         self.tried.append(tried)
         self._learn(result)
+        return True
 
     def _case(self, number: int, recipe: tuple[Step, ...]) -> Case:
         """The trial as a case file that pytest can run again; raises `CaseError` where the recipe is none."""

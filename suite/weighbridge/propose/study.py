@@ -22,7 +22,8 @@ STARTUP = 10
 """Trials, those that are known to be worth a try among them, before what is chosen follows what was seen."""
 BROKEN = 1e3
 """How far what could not be carried out is from its limits."""
-_RECIPE, _ROW, _MISSED, _EARLY, _AGAIN, _WORST = "recipe", "row", "missed", "early", "again", "worst"
+_RECIPE, _CHOSEN, _ROW, _MISSED = "recipe", "chosen", "row", "missed"
+_EARLY, _AGAIN, _WORST = "early", "again", "worst"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Study:
     def enqueue(self, recipe: Sequence[Step], parameters: Mapping[str, Any] | None) -> None:
         """To be tried before anything is chosen. Without parameters nothing is learned of it for other recipes."""
         with quiet():
-            self._study.enqueue_trial(dict(parameters or {}), user_attrs={_RECIPE: json.dumps(list(recipe))})
+            attributes = {_RECIPE: json.dumps(list(recipe)), _CHOSEN: bool(parameters)}
+            self._study.enqueue_trial(dict(parameters or {}), user_attrs=attributes)
 
     def ask(self, by_chance: bool = False) -> Any:
         """The next trial; `by_chance`, without regard to what was seen."""
@@ -87,9 +89,14 @@ class Study:
         text = trial.user_attrs.get(_RECIPE)
         return None if text is None else tuple(json.loads(text))
 
+    def was_chosen(self, trial: Any) -> bool:
+        """Whether the recipe that the trial was enqueued with is one of the space: what it chooses again is then given."""
+        return bool(trial.user_attrs.get(_CHOSEN))
+
     def tell(self, trial: Any, tried: Tried, values: Sequence[float] | None, missed: float) -> None:
         """`values` are the objectives, None where they are not known; `missed` is how far the limits are, 0 where they hold."""
         state = self._optuna.trial.TrialState
+        self._study.sampler = self._following  # which keeps how far the limits are; chance would not
         with quiet():
             trial.set_user_attr(_RECIPE, json.dumps(list(tried.recipe)))
             trial.set_user_attr(_ROW, json.dumps(tried.result.row()))
@@ -101,18 +108,18 @@ class Study:
                 self._study.tell(trial, list(values))
 
     def drop(self, trial: Any) -> None:
-        """What was chosen is no recipe, or one that was tried: it counts as no trial."""
+        """What was chosen is no recipe, or one that was tried: it counts as no trial, and nothing is learned of it."""
         with quiet():
-            self._study.tell(trial, state=self._optuna.trial.TrialState.PRUNED)
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
 
     def put_back(self, number: int) -> bool:
-        """The trial was cut short, and will be tried again; False where it was before, so that it never comes to an end."""
+        """The trial was cut short, and will be tried again; False, and nothing is done, where it was before: it never ends."""
         trial = self._study.trials[number]
+        if trial.user_attrs.get(_AGAIN):
+            return False
         with quiet():
             self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
-            if trial.user_attrs.get(_AGAIN):
-                return False
-            attributes = {key: value for key, value in trial.user_attrs.items() if key == _RECIPE}
+            attributes = {key: value for key, value in trial.user_attrs.items() if key in (_RECIPE, _CHOSEN)}
             self._study.enqueue_trial(dict(trial.params), user_attrs={**attributes, _AGAIN: True})
         return True
 
@@ -141,5 +148,6 @@ class Study:
     def _put_back_what_ran(self) -> None:
         """What a killed process left unfinished."""
         for trial in self._study.trials:
-            if trial.state == self._optuna.trial.TrialState.RUNNING:
-                self.put_back(trial.number)
+            if trial.state == self._optuna.trial.TrialState.RUNNING and not self.put_back(trial.number):
+                with quiet():
+                    self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
