@@ -85,7 +85,7 @@ def test_the_share_is_reached_and_the_model_is_trained(tmp_path: Path, scope: st
     assert shares(made.value) == [pytest.approx(0.75, abs=0.01), 0.0]
     right = (made.value(torch.as_tensor(x)).argmax(1).numpy() == y).mean()
     assert right > 0.9
-    assert any(note.startswith("pruned from step 1 to 60 of 80 (polynomial_decay)") for note in made.notes)
+    assert any(note.startswith("pruned from step 10 to 60 of 80 (polynomial_decay)") for note in made.notes)
 
 
 def test_what_went_once_stays_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +127,27 @@ def test_a_schedule_that_contradicts_itself(options: dict[str, Any], hint: str) 
 def test_a_training_that_is_too_short(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"the training has 1 steps, too few .*raise `epochs`"):
         apply("prune:gradual", mlp(12, 3), tmp_path, split(64))
+
+
+@pytest.mark.parametrize("options", [{"schedule": "constant", "begin": 0.9}, {}])
+def test_a_loader_that_gives_less_each_time_is_an_error(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Where pruning ends is counted in a first reading."""
+
+    class Shrinking:
+        left = 12
+
+        def __iter__(self) -> Any:
+            Shrinking.left -= 3
+            x, y = split()["train"]
+            return iter([(x[:64], y[:64])] * Shrinking.left)
+
+    with pytest.raises(StageError, match="a loader of varying length"):
+        apply("prune:gradual", Watched(), tmp_path, {"train": Shrinking()}, epochs=2, amount=0.5, **options)
+
+
+def test_it_says_where_the_first_pruning_was(tmp_path: Path) -> None:
+    made = apply("prune:gradual", Watched(), tmp_path, split(), epochs=2, amount=0.8, frequency=7)
+    assert any("pruned from step 7 to 15 of 20" in note for note in made.notes), made.notes
 
 
 def test_the_ends_of_every_schedule() -> None:

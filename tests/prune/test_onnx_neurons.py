@@ -16,6 +16,7 @@ from tests.prune.random_graphs import Network
 from weighbridge.contracts import FORMATS, STEPS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Layout
 from weighbridge.core.results import Status
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.steps.prune import onnx_neurons
@@ -389,6 +390,63 @@ def test_another_cut_than_the_graph_reads_is_an_error(
     monkeypatch.setattr(onnx_neurons, "_without", wrong)
     with pytest.raises(StageError, match="without channels of one the graph computes something else"):
         narrow(mlp(), tmp_path, layers=["one"])
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_graph_that_answers_with_classes_alone_is_checked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool
+) -> None:
+    graph = mlp()
+    graph.value.graph.node.append(node("ArgMax", "y", "class", axis=1, keepdims=0))
+    graph.value.graph.output[0].CopyFrom(helper.make_tensor_value_info("class", TensorProto.INT64, ["n"]))
+    if not wrong:
+        assert shapes(narrow(graph, tmp_path, layers=["two"]))["two.weight"] == [32, 32]
+        return
+    real = onnx_neurons._places
+    monkeypatch.setattr(
+        onnx_neurons,
+        "_places",
+        lambda gone, touch: real((gone + 1) % 64 if touch.node.name == "third" else gone, touch),
+    )
+    unread = onnx_neurons._unread
+
+    def honest(proto: Any, removed: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(onnx_neurons, "_places", real)
+            return unread(proto, removed)
+
+    monkeypatch.setattr(onnx_neurons, "_unread", honest)
+    with pytest.raises(StageError, match="computes something else"):
+        narrow(graph, tmp_path, layers=["two"])
+
+
+def test_a_model_with_a_state_is_checked_step_by_step(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Concat", ["x", "state"], ["both"], axis=1),
+        node("Gemm", "both one.weight", "a", "one", transB=1),
+        node("Tanh", "a", "b"),
+        node("Gemm", "b two.weight", "y", "two", transB=1),
+        helper.make_node("Identity", ["y"], ["next"]),
+    ]
+    weights = {"one.weight": weight(32, 24), "two.weight": weight(8, 32)}
+    graph = model(nodes, weights, ["n", 16], ("y", "next"))
+    graph.value.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", 8]))
+    x = np.random.default_rng(0).standard_normal((16, 5, 16)).astype(np.float32)
+    data = Data(splits={"test": (x, None)}, layout=Layout(sequence=True))
+    made = NEURONS.apply(graph, NEURONS.options.model_validate({}), Context(tmp_path, tmp_path, 0, data))
+    assert shapes(made)["one.weight"] == [16, 24]
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_where_nothing_is_to_go_nothing_is_rounded_away(tmp_path: Path, scope: str) -> None:
+    nodes = [
+        node("Gemm", "x one.weight", "a", "one", transB=1),
+        node("Relu", "a", "b"),
+        node("Gemm", "b two.weight", "y", "two", transB=1),
+    ]
+    graph = model(nodes, {"one.weight": weight(10, 12), "two.weight": weight(4, 10)}, ["n", 12])
+    with pytest.raises(StageError, match="no layer can do without channels"):
+        narrow(graph, tmp_path, amount=0.01, scope=scope)
 
 
 def test_a_graph_that_does_not_run_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

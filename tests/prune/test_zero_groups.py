@@ -228,6 +228,22 @@ def test_a_layer_that_is_never_called_is_left_and_named(tmp_path: Path) -> None:
         apply("prune:wanda", ReadsItself(), tmp_path, x, layers=["inner"])
 
 
+class TakesAVector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.base = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Any) -> Any:
+        return self.head(x * self.gate(self.base))
+
+
+def test_a_layer_that_takes_one_vector_is_heard(tmp_path: Path) -> None:
+    x = {"calibration": (np.ones((4, 8), np.float32), None)}
+    made = apply("prune:wanda", TakesAVector(), tmp_path, x)
+    assert made.value.gate.weight.count_nonzero() == 32
+
+
 def test_wanda_has_an_amount_or_a_pattern() -> None:
     with pytest.raises(ValidationError, match="leave `amount` out"):
         STEPS.get("prune:wanda").options.model_validate({"amount": 0.5, "pattern": "2:4"})

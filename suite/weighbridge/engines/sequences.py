@@ -113,6 +113,11 @@ def _at(array: Array, axis: int | None, step: int) -> Array:
     return array[:, step] if axis == 0 else array[step]
 
 
+def stepped(session: OnnxRuntimeSession, sequence: bool) -> OnnxRuntimeSession | SteppedSession:
+    """The session as the data is fed: of a sequence, step by step."""
+    return SteppedSession(session) if sequence else session
+
+
 @dataclass(frozen=True)
 class SteppedEngine:
     """An engine whose sessions take whole sequences."""

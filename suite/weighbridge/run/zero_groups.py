@@ -114,11 +114,13 @@ def lost(groups: ZeroGroups, promised: Sequence[Grouped], artifact: Model) -> li
 
 def _changed(before: Model, after: Model) -> Iterator[tuple[StoredTensor, StoredTensor]]:
     """The weights of which the step has set some to zero."""
-    pairs = zip(*(FORMATS.get(model.format).tensors(model) for model in (before, after)), strict=True)
-    return (
-        (old, new) for old, new in pairs
-        if new.array.ndim > 1 and not new.unread and new.nonzero() < old.nonzero()
-    )  # fmt: skip
+    there = {tensor.name: tensor for tensor in FORMATS.get(before.format).tensors(before)}
+    for new in FORMATS.get(after.format).tensors(after):
+        old = there.get(new.name)
+        if old is None or old.array.shape != new.array.shape or new.array.ndim < 2 or new.unread:
+            continue
+        if new.nonzero() < old.nonzero():
+            yield old, new
 
 
 def _as_promised(groups: ZeroGroups, was: Array, now: Array) -> bool:

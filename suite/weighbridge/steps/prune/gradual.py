@@ -71,9 +71,16 @@ def gradual(model: Model, options: GradualOptions, context: Context) -> Model:
     kept: dict[str, Array] = {}
     before = pruned_weights(module, model.source.get("zeros", {}))
 
+    last, passed = max(end, 1), 0
+
+    def due(done: int) -> bool:
+        return done == last or (begin <= done < end and (done - begin) % options.frequency == 0)
+
     def after_batch(done: int) -> None:
+        nonlocal passed
+        passed = done
         keep_zeros(before)
-        if done == max(end, 1) or (begin <= done < end and (done - begin) % options.frequency == 0):
+        if due(done):
             share = sparsity(options, (done - begin) / max(end - begin, 1))
             kept.update(_smallest(layers, options, share))
         for layer in layers:
@@ -81,9 +88,16 @@ def gradual(model: Model, options: GradualOptions, context: Context) -> Model:
                 as_weight(layer).keep(kept[layer.label])
 
     train(module, options, context, "prune", after_batch=after_batch)
+    if passed < last:
+        raise StageError(
+            "prune",
+            f"the training had {passed} steps where a first reading of the data gave {steps}, and pruning would have ended "
+            f"at step {last}: a loader of varying length cannot be pruned by a schedule",
+        )
     weights = [as_weight(layer) for layer in layers]
     opened = Opened(Model("torch", module.eval(), model.source, model.notes), weights, notes)
-    said = f"pruned from step {max(begin, 1)} to {max(end, 1)} of {steps} ({options.schedule})"
+    first = next(filter(due, range(1, last + 1)))
+    said = f"pruned from step {first} to {last} of {steps} ({options.schedule})"
     return pruned(opened, [(weight, kept[weight.label]) for weight in weights], [said])
 
 

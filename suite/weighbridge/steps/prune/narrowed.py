@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.engines.torch_eager import float_type, leaves
-from weighbridge.steps.prune.alike import alike
+from weighbridge.steps.prune.alike import same_answers
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
@@ -159,10 +159,15 @@ def _same_shapes(a: Sequence[torch.Tensor] | None, b: Sequence[torch.Tensor]) ->
 def _alike(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> bool:
     import torch
 
-    return _same_shapes(a, b) and all(
-        alike(one.double().numpy(), other.double().numpy(), torch.finfo(one.dtype).eps)
-        for one, other in zip(a, b, strict=True)
-        if one.is_floating_point()
+    return _same_shapes(a, b) and same_answers(
+        [
+            (
+                one.double().numpy(),
+                other.double().numpy(),
+                torch.finfo(one.dtype).eps if one.is_floating_point() else None,
+            )
+            for one, other in zip(a, b, strict=True)
+        ]
     )
 
 

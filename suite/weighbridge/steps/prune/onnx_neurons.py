@@ -16,14 +16,14 @@ from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
 from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
-from weighbridge.steps.prune.alike import alike
+from weighbridge.steps.prune.alike import same_answers
 from weighbridge.steps.prune.onnx_channels import follow
 from weighbridge.steps.prune.onnx_groups import Group, Touch
 from weighbridge.steps.prune.options import WidthOptions
 from weighbridge.steps.selection import Layer, select
 
 if TYPE_CHECKING:
-    from weighbridge.contracts import Array, Inputs
+    from weighbridge.contracts import Array
 
 SAMPLES = 8
 """That the smaller graph is checked on."""
@@ -106,6 +106,8 @@ def _ranked(proto: Any, groups: Sequence[Group], options: NeuronOptions) -> dict
         count = (
             int((values < limit).sum()) if options.scope == "global" else int(options.amount * group.width)
         )
+        if not count:
+            continue
         left = group.width - count
         left = max(left - left % options.round_to, options.round_to)
         if left < group.width:
@@ -199,12 +201,11 @@ def _unread(proto: Any, removed: Removed) -> Any:
 
 def _check(proto: Any, made: Any, removed: Removed, context: Context) -> None:
     """Raise `StageError` naming the layer whose channels were cut otherwise than the graph reads them."""
-    samples = context.data.sample(SAMPLES)
-    if _same(_unread(proto, removed), made, samples, context.workdir):
+    if _same(_unread(proto, removed), made, context):
         return
     for group, gone in removed.items():
         alone = {group: gone}
-        if not _same(_unread(proto, alone), _without(proto, alone), samples, context.workdir):
+        if not _same(_unread(proto, alone), _without(proto, alone), context):
             raise StageError(
                 "prune",
                 f"without channels of {_label(group)} the graph computes something else than the original in which nobody "
@@ -215,30 +216,33 @@ def _check(proto: Any, made: Any, removed: Removed, context: Context) -> None:
     )
 
 
-def _same(one: Any, other: Any, samples: Inputs, folder: Path) -> bool:
+def _same(one: Any, other: Any, context: Context) -> bool:
     """Whether both give the same answers; False where `other` does not run."""
     import numpy as np
 
-    wanted = _answers(one, samples, folder)
+    wanted = _answers(one, context)
     try:
-        given = _answers(other, samples, folder)
+        given = _answers(other, context)
     except Exception:  # ONNX Runtime's own share no base
         return False
-    return all(
-        alike(a, b, float(np.finfo(a.dtype).eps))
-        for a, b in zip(wanted, given, strict=True)
-        if a.dtype.kind == "f"
+    return same_answers(
+        [
+            (a, b, float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else None)
+            for a, b in zip(wanted, given, strict=True)
+        ]
     )
 
 
-def _answers(proto: Any, samples: Inputs, folder: Path) -> tuple[Array, ...]:
+def _answers(proto: Any, context: Context) -> tuple[Array, ...]:
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+    from weighbridge.engines.sequences import stepped
     from weighbridge.formats.onnx_file import write_onnx
 
-    with TemporaryDirectory(dir=folder) as name:
+    with TemporaryDirectory(dir=context.workdir) as name:
         path = Path(name) / "model.onnx"
         write_onnx(proto, path)
-        return OnnxRuntimeSession(str(path)).run(samples)
+        session = stepped(OnnxRuntimeSession(str(path)), context.data.layout.sequence)
+        return session.run(context.data.sample(SAMPLES))
 
 
 def _stored(proto: Any, touch: Touch) -> Array:

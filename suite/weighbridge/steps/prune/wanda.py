@@ -94,8 +94,8 @@ def _norms(
     def hear(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         label, x = labels[layer.weight.data_ptr()], inputs[0] if inputs else named["input"]
         axis = x.dim() - layer.weight.dim() + 1 if isinstance(layer, torch.nn.modules.conv._ConvNd) else -1
-        squares = x.double().square().movedim(axis, -1).flatten(0, -2).sum(0)
-        sums[label] = sums.get(label, 0) + squares
+        squares = x.double().square().movedim(axis, -1)
+        sums[label] = sums.get(label, 0) + squares.reshape(-1, squares.shape[-1]).sum(0)
 
     kinds = (torch.nn.Linear, torch.nn.modules.conv._ConvNd)
     hooks = [

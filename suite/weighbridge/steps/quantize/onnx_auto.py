@@ -22,7 +22,7 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Session, Step
 from weighbridge.core.coverage import Coverage
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-from weighbridge.engines.sequences import SteppedSession
+from weighbridge.engines.sequences import stepped
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_calibration import Spread
 from weighbridge.steps.quantize.onnx_judge import Judge
@@ -193,8 +193,7 @@ class _Search:
     def _session(self, graph: Any, name: str) -> Session:
         path = self._folder / f"{name}.onnx"
         write_onnx(graph, path)
-        session = OnnxRuntimeSession(str(path))
-        return SteppedSession(session) if self._context.data.layout.sequence else session
+        return stepped(OnnxRuntimeSession(str(path)), self._context.data.layout.sequence)
 
 
 def _told(coverage: Coverage, left: Sequence[OnnxLayer]) -> Coverage:

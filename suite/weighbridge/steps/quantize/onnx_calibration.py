@@ -84,14 +84,14 @@ def learn_ranges(
 def try_samples(proto: Any, context: Context) -> None:
     """Raise `StageError` where the samples do not go through the float model either."""
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-    from weighbridge.engines.sequences import SteppedSession
+    from weighbridge.engines.sequences import stepped
 
     with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
         path = Path(folder) / "float.onnx"
         write_onnx(proto, path)
         step = OnnxRuntimeSession(str(path))
     layout = context.data.layout
-    session = SteppedSession(step) if layout.sequence else step
+    session = stepped(step, layout.sequence)
     fixed = step.fixed_batch(layout.axes)
     session.run(next(iter(Calibration(context, fixed or 1, fixed))))
 
@@ -126,9 +126,9 @@ def _activations(source: Path, context: Context, samples: int, spread: Spread) -
 
 def feeds(model: OnnxRuntimeSession, batch: Inputs, sequence: bool) -> Iterator[dict[str, Array]]:
     """The named arrays of each call for this batch; of a sequence, step by step."""
-    from weighbridge.engines.sequences import SteppedSession
+    from weighbridge.engines.sequences import stepped
 
-    yield from SteppedSession(model).feeds(batch) if sequence else model.feeds(batch)
+    yield from stepped(model, sequence).feeds(batch)
 
 
 def _watched(source: Path) -> tuple[Any, Sequence[str]]:
