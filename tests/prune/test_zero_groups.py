@@ -15,10 +15,11 @@ from tests.found.torch_modules import apply, mlp
 from tests.projects import weigh
 from torch import nn
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Step
+from weighbridge.contracts import STEPS, Context, Model, Options, Step, ZeroGroups
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Status
+from weighbridge.run.zero_groups import check_made
 
 CONVOLUTIONS = [
     nn.Conv2d(8, 12, 3),
@@ -367,6 +368,24 @@ def test_channels_taken_out_afterwards_take_the_groups_along(tmp_path: Path) -> 
     pytest.importorskip("torch_pruning")
     found = run(tmp_path, METHODS["2:4"] + "  - prune: channels\n    layers: ['7']\n")
     assert "no weight of 32 x 288 x 1 is left of 7.weight" in found.message
+
+
+def test_a_step_that_takes_a_layer_away_is_held_to_the_others() -> None:
+    """A normalization that is folded into its neighbour, say."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 8)
+    before = Model("torch", nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)))
+    before.value[0].load_state_dict(layer.state_dict())
+    two_of_four = ZeroGroups(rows=1, columns=4, nonzero=2, every=True)
+    step = STEPS.get("prune:n_m")
+    with torch.no_grad():
+        layer.weight[:, ::2] = 0
+    check_made(step, two_of_four, before, Model("torch", nn.Sequential(layer)))
+    with torch.no_grad():
+        layer.weight[3, :] = 1
+        layer.weight[3, 0] = 0
+    with pytest.raises(StageError, match=r"left other zeros in 0\.weight"):
+        check_made(step, two_of_four, before, Model("torch", nn.Sequential(layer)))
 
 
 @pytest.mark.parametrize("method", METHODS)

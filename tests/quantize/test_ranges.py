@@ -42,6 +42,13 @@ def spread(n: int = 400_000, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_t(4, n).astype(np.float32)
 
 
+def test_of_batches_of_a_fixed_size_as_many_samples_are_kept() -> None:
+    spread = Spread()
+    for _ in range(100):
+        spread.add((np.zeros((16, 3)),), fixed=True)
+    assert 1 <= sum(len(inputs[0]) for inputs in spread.samples) <= MOST_KEPT
+
+
 @given(
     arrays.arrays(np.float32, st.integers(1, 300), elements=st.floats(-(2.0**20), 2.0**20, width=32)),
     st.randoms(use_true_random=False),

@@ -79,10 +79,7 @@ class Channels:
 
 
 def shapes_of(model: Any) -> Mapping[str, list[int | None]]:
-    """The shape of each value that inference can tell, None for an open axis.
-
-    The first axis is a batch where it is open: it is told by its name, so that two values can be compared.
-    """
+    """The shape of each value that inference can tell, None for an open axis."""
     import onnx
 
     try:

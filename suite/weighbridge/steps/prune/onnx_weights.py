@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Model, StoredTensor
 from weighbridge.core.errors import StageError
+from weighbridge.formats.onnx_operators import integer
 from weighbridge.steps.onnx_edits import free_name
 from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight
@@ -118,7 +119,7 @@ def _weight(each: _Found, taken: set[str]) -> Weight:
     group = (0, 0)
     if layout:
         outputs, inputs = shape[layout.index("o")], shape[layout.index("i")]
-        groups = max((_groups(node) for node in each.readers), default=1)
+        groups = max((integer(node, "group", 1) for node in each.readers), default=1)
         turned = tensor.operator == "ConvTranspose"
         group = (outputs, inputs // groups) if turned else (outputs // groups, inputs)
     return Weight(
@@ -129,10 +130,6 @@ def _weight(each: _Found, taken: set[str]) -> Weight:
         lambda kept: _keep(proto, kept),
         tensor.stored_bytes,
     )
-
-
-def _groups(node: Any) -> int:
-    return next((each.i for each in node.attribute if each.name == "group"), 1)
 
 
 def _keep(proto: Any, kept: Array) -> None:

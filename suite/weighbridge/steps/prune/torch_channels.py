@@ -125,7 +125,7 @@ def _weight(node: Any) -> int:
 
 
 def _take_gradients(module: torch.nn.Module, options: TaylorOptions, context: Context) -> None:
-    loss_function = loss_of(options.loss, context)
+    loss_function = loss_of(options.loss, context, "prune")
     for number, (inputs, targets) in enumerate(context.data.split("train").batches(options.batch_size)):
         if number == BATCHES:
             return

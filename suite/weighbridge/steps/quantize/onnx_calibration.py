@@ -44,7 +44,8 @@ class Spread:
             if self._seen % self._stride == 0:
                 self.samples.append(batch if fixed else take(batch, slice(row, row + 1)))
             self._seen += 1
-            if len(self.samples) > MOST_KEPT:
+            most = max(1, MOST_KEPT // count(batch)) if fixed else MOST_KEPT
+            if len(self.samples) > most:
                 self.samples = self.samples[::2]
                 self._stride *= 2
 

@@ -27,7 +27,7 @@ class HeldOut:
         self, module: torch.nn.Module, options: TrainingOptions, context: Context, share: float, patience: int
     ) -> None:
         self._module, self._options, self._patience = module, options, patience
-        self._split, self._loss = context.data.split("train"), loss_of(options.loss, context)
+        self._split, self._loss = context.data.split("train"), loss_of(options.loss, context, "finetune")
         n = self._split.samples
         if n is None:
             raise StageError(

@@ -64,7 +64,7 @@ def train(
 
     torch.manual_seed(context.seed)
     module.train()
-    loss_function = loss_of(options.loss, context)
+    loss_function = loss_of(options.loss, context, stage)
     split = context.data.split("train")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
     optimizer = kind(module.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -171,7 +171,7 @@ def _explained(options: TrainingOptions, inputs: Inputs, stage: str) -> Iterator
         ) from error
 
 
-def loss_of(name: str, context: Context) -> Callable[[Any, Any], Any]:
+def loss_of(name: str, context: Context, stage: str) -> Callable[[Any, Any], Any]:
     """`cross_entropy` and `mse` of the first output, or the user's own; raises `StageError` where that is not found."""
     import torch
 
@@ -183,6 +183,6 @@ def loss_of(name: str, context: Context) -> Callable[[Any, Any], Any]:
         "mse": functional.mse_loss,
     }
     if name not in known:
-        own: Callable[[Any, Any], Any] = resolve(name, context.folder, "finetune")
+        own: Callable[[Any, Any], Any] = resolve(name, context.folder, stage)
         return own
     return lambda outputs, targets: known[name](leaves(outputs)[0], targets)
