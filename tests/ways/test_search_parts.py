@@ -167,6 +167,19 @@ def test_zeros_are_chosen_where_a_limit_counts_them(tmp_path: Path) -> None:
     assert methods("size_ratio: 2", ("test",))["quantize"] == ["dynamic"], "nothing to calibrate on"
 
 
+def test_what_was_imported_first_orders_no_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that goes on in another process must find the choices that it knows."""
+    (tmp_path / "net.yaml").write_text(
+        "model: {torch: model.py:net}\ndata: data.npz\nthresholds: {size_ratio: 2}\n"
+    )
+    (case,) = load_cases(tmp_path / "net.yaml", recipe_to_come=True)
+    splits = ("test", "train", "calibration")
+    one = space_of(case, "onnxruntime", splits)
+    monkeypatch.setattr(STEPS, "_entries", dict(reversed(STEPS._entries.items())))
+    assert space_of(case, "onnxruntime", splits).steps == one.steps
+    assert len(one.steps["quantize"]) > 2
+
+
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
 KEYS = TEXTS.filter(lambda key: key not in ("", "<<"))
 VALUES = st.recursive(

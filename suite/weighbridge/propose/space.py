@@ -127,8 +127,11 @@ def space_of(case: Case, engine: str, splits: Collection[str]) -> Space:
             f"{step.kind}: {step.method}: {missing(*step.requires)}" for step in fitting if step not in there
         ]
         if there:
-            # Before a conversion goes what takes the model as it is: training can follow it.
-            steps[kind] = tuple(sorted(there, key=lambda step: case.model.format not in step.accepts))
+            # Before a conversion goes what takes the model as it is: training can follow it. A study of another process has
+            # the same choices in the same order, whatever was imported first there.
+            steps[kind] = tuple(
+                sorted(there, key=lambda step: (case.model.format not in step.accepts, step.key))
+            )
     if set(steps) == {"finetune"}:
         steps = {}
     return Space(steps, tuple(absent), case.model.format)
