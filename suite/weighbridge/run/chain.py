@@ -93,6 +93,7 @@ class Workshop:
 
     def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
         case, data = self.case, self.data.restricted(tuple(splits))
+        self.workdir.mkdir(exist_ok=True)
         if not aims:
             return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
         # What holds it to an earlier run is no aim for a step that compares with the original.

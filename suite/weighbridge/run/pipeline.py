@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS
+from weighbridge.core.code import unchanging_code
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
@@ -47,9 +48,9 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     if (absent := missing(*job.plan.requirements)) is not None:
         return _absent(job, absent)
     where = _Where(listen, case.line)
-    forget_other_data(case, job.options.root)
     try:
-        with trusting(case.trust):
+        with trusting(case.trust), unchanging_code():
+            forget_other_data(case, job.options.root)
             result = _run(job, where)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         if isinstance(error, Unavailable):

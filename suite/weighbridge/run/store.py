@@ -124,9 +124,9 @@ class Store:
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
-        """A folder for what is needed only for a while; cleared by a later run where this process is killed."""
+        """A folder for what is needed only for a while, made by the first who needs it; cleared by a later run where this
+        process is killed."""
         folder = self._aside()
-        folder.mkdir()
         try:
             yield folder
         finally:
