@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from weighbridge.core.layer_errors import LayerErrors
     from weighbridge.core.results import CaseResult
 
-_EXAMPLES = "examples: weighbridge sensitivity cases/net.yaml; weighbridge sensitivity cases/net.yaml::int8 --gain 10 -o mixed.yaml"
+_EXAMPLES = (
+    "examples: weighbridge sensitivity cases/net.yaml; "
+    "weighbridge sensitivity cases/net.yaml::int8 --gain 10 -o mixed.yaml"
+)
 _ALSO = ("fidelity", "size", "accuracy")
 
 
