@@ -94,7 +94,7 @@ def test_a_model_that_computes_is_timed(weighing: Any) -> None:
 
 
 class Interrupted:
-    """A session of which a neighbour interrupts each second call, from the third on."""
+    """A session of which a neighbour interrupts each second call."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -102,8 +102,7 @@ class Interrupted:
     def bind(self, inputs: Any) -> Callable[[], object]:
         def call() -> None:
             self.calls += 1
-            if self.calls > 1 and self.calls % 2:
-                time.sleep(0.002)
+            time.sleep(3e-5 if self.calls % 2 else 0.002)
 
         return call
 
