@@ -57,13 +57,6 @@ def test_xdist_runs_a_recipe_once_and_reports_every_row(pytester: pytest.Pyteste
     assert all(row["measurements"]["size"] for row in report_of(pytester.path)["rows"])
 
 
-def test_bench_with_workers_is_refused_with_the_reason(pytester: pytest.Pytester, project: Project) -> None:
-    project()
-    result = pytester.runpytest_inprocess("--bench", "-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines("*--bench cannot go with -n: *slow each other down*")
-
-
 def test_without_bench_a_speed_item_is_skipped_and_says_how(
     pytester: pytest.Pytester, project: Project
 ) -> None:

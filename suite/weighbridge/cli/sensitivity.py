@@ -150,11 +150,12 @@ def _excluding(case: Case, step: StepRef, exclude: Sequence[str]) -> Case:
 
 
 def _mixed(
-    case: Case, step: StepRef, exclude: Sequence[str], engine: str, arguments: argparse.Namespace
+    case: Case, step: StepRef, exclude: Sequence[str], engine: str | None, arguments: argparse.Namespace
 ) -> str:
     """The text of the case, in the output's folder, in which `step` leaves out what `exclude` names."""
     from weighbridge.propose.rewritten import rewritten, stated
 
+    assert engine is not None  # layers were exchanged in one
     data, number = stated(case), case.recipe.index(step)
     recipe = [dict(each) for each in data["recipe"]]
     recipe[number]["exclude"] = list(exclude)

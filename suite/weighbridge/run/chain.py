@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Workshop:
     workdir: Path
     enter: Enter
     say: Callable[[str], None]
+    timing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside what it gives, this case alone has the machine."""
     models: dict[str, Model] = field(default_factory=dict)
     censuses: dict[str, Census] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
