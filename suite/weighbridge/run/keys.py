@@ -27,6 +27,7 @@ PACKAGES = (
     "onnxscript",
     "numpy",
     "scipy",
+    "torch_pruning",
     "torchao",
     "litert_torch",
     "ai_edge_litert",

@@ -25,6 +25,7 @@ from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
+from weighbridge.run.manifest import write_manifest
 from weighbridge.run.plan import Stage
 from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
@@ -117,6 +118,8 @@ def _run(job: Job, where: _Where) -> CaseResult:
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
         candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
+        if folder and not chain.finished:
+            write_manifest(job, shop, chain, candidate, folder)
         check_shipped(shop, chain, candidate, case.recipe)
         baseline = None
         if case.recipe or case.candidate:

@@ -215,5 +215,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def shown(path: Path, root: Path) -> str:
+    """A file as the project calls it; of one that lies elsewhere, its name alone."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
 def _text_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
