@@ -30,6 +30,7 @@ from weighbridge.cli import (
     schema,
     search,
     sensitivity,
+    sign,
     trial,
     verify,
 )
@@ -46,6 +47,7 @@ VERBS = (
     history,
     bundle,
     rebuild,
+    sign,
     plan,
     ratchet,
     check,

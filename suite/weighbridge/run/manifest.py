@@ -79,7 +79,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         stated = json.loads(read_regular(path, MOST_BYTES))
         known = isinstance(stated, dict) and stated.get("manifest") == VERSION
-        if known and isinstance(stated["case"], str) and _held(stated):
+        if known and isinstance(stated["case"], str) and held(stated):
             return dict(stated)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a manifest: {error}") from error
@@ -90,9 +90,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     )
 
 
+def held(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the artifact's files hold, by name."""
+    return {str(one["path"]): str(one["sha256"]) for one in manifest["artifact"]["files"]}
+
+
 def is_same(stated: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
     """Whether two manifests are of the same artifact, byte for byte."""
-    return _held(stated) == _held(made)
+    return held(stated) == held(made)
 
 
 def differences(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
@@ -101,11 +106,6 @@ def differences(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]
         f"{name}: {_told(old)}, here {_told(new)}" for name, old, new in _apart("", dict(stated), dict(made))
     ]
     return sorted(lines, key=lambda line: line.startswith("artifact."))
-
-
-def _held(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """What the artifact's files hold, by name."""
-    return {str(one["path"]): str(one["sha256"]) for one in manifest["artifact"]["files"]}
 
 
 def _apart(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
