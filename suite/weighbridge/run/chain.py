@@ -112,7 +112,7 @@ class Chain:
     """One model carried through stages. `models` and `artifact` are made on demand; `key` names the last of them."""
 
     def __init__(self, shop: Workshop, ref: ModelRef, stages: Sequence[Stage]) -> None:
-        self._shop, self._stages = shop, tuple(stages)
+        self._shop, self._ref, self._stages = shop, ref, tuple(stages)
         loaded = shop.load(ref)
         self._own_file = loaded.file
         self._keys, self._seeds = [loaded.key], [shop.case.seed]
@@ -302,7 +302,7 @@ class Chain:
         """The artifact in `entry`; where the user's code lies is this case's affair, not the entry's."""
         facts, source = entry.facts, dict(entry.facts["source"])
         if "folder" in source:
-            source["folder"] = str(self._shop.case.folder)
+            source |= {"folder": str(self._shop.case.folder), "reference": self._ref.reference}
         files = tuple(entry.folder / name for name in facts["files"])
         return Artifact(facts["format"], entry.folder / facts["path"], files, source)
 

@@ -6,6 +6,7 @@ in a worker. An exception becomes a result that names its stage; it never takes 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -110,6 +111,7 @@ class _Where:
 def _run(job: Job, where: _Where) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
     store = Store(options.store, where.notes.append, options.before)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say)
         for ref, text in undecidable(case, job.thresholds, shop.data):
