@@ -24,6 +24,7 @@ PACKAGES = (
     "torch",
     "onnx",
     "onnxruntime",
+    "openvino",
     "onnxscript",
     "numpy",
     "scipy",
