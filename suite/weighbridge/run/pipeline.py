@@ -6,6 +6,7 @@ in a worker. An exception becomes a result that names its stage; it never takes 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,7 @@ from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
+from weighbridge.run.manifest import write_manifest
 from weighbridge.run.plan import Stage
 from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
@@ -113,6 +115,7 @@ class _Where:
 def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
     store = Store(options.store, where.notes.append, options.before)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)
         for ref, text in undecidable(case, job.thresholds, shop.data):
@@ -121,6 +124,8 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
         candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
+        if folder and not chain.finished:
+            write_manifest(job, shop, chain, candidate, folder)
         check_shipped(shop, chain, candidate, case.recipe)
         baseline = None
         if case.recipe or case.candidate:
