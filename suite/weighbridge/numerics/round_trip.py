@@ -10,7 +10,7 @@ import numpy as np
 from weighbridge.contracts import Promise, StoredTensor
 from weighbridge.numerics import reference
 from weighbridge.numerics.codes import granularity, spread
-from weighbridge.numerics.elements import Array
+from weighbridge.numerics.elements import ELEMENTS, Array
 from weighbridge.numerics.findings import Finding, Weight, left_in_float, misplaced, widened
 from weighbridge.numerics.matching import original_of
 from weighbridge.numerics.schemes import Parameters
@@ -209,6 +209,25 @@ def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
         )
 
 
+def _rounded(weight: Weight, promise: Promise) -> Iterator[Finding]:
+    """A reduced float is the one nearest to its number, of the two where it is in the middle."""
+    element = ELEMENTS.get(weight.quantization.scheme)
+    if weight.original is None or element is None or not promise.nearest:
+        return
+    values = weight.stored.values().astype(np.float64)
+    finite = np.abs(weight.original) <= element.highest  # beyond, libraries give the largest, or infinity
+    with np.errstate(invalid="ignore"):
+        wrong = finite & ~(np.abs(values - weight.original) <= element.spacing(weight.original) / 2)
+    if wrong.any():
+        place = _first(wrong)
+        yield _at(
+            weight,
+            place,
+            f"value {float(weight.original[place]):.9g} is stored as {float(values[place]):.9g}, which is not the nearest "
+            f"{weight.quantization.scheme}; so are {int(wrong.sum())} of {wrong.size} numbers",
+        )
+
+
 def _scales(weight: Weight, promise: Promise) -> Iterator[Finding]:
     """The scale is the reference's for these weights.
 
@@ -248,6 +267,7 @@ CHECKS: tuple[Callable[[Weight, Promise], Iterator[Finding]], ...] = (
     _pattern,
     _codes,
     _nearest,
+    _rounded,
     _scales,
 )
 
