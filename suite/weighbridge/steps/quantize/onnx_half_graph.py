@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from weighbridge.environment.quiet import quiet
 from weighbridge.steps.onnx_edits import bodies, free_name, readers, remove, set_nodes
+from weighbridge.steps.onnx_types import inferred
 
 _LARGEST = 65504.0
 _STANDARD = ("", "ai.onnx")
 _KEPT = ("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 """What has a type of its own to say, or scales, of which every digit counts."""
 _NAMED = 6
-_SMALL = 1024
-"""Numbers of a tensor whose values the inference of types may need."""
 
 
 def compute_in_float16(
@@ -36,7 +34,7 @@ def compute_in_float16(
     if not keep_io:
         _halve_ports(proto.graph)
     work = _Conversion(proto, exclude, left)
-    work.convert(proto.graph, _inferred(proto).graph, None)
+    work.convert(proto.graph, inferred(proto).graph, None)
     for graph in (proto.graph, *bodies(proto)):
         del graph.value_info[:]  # their types are no longer these
     _drop_unread(proto)
@@ -81,16 +79,16 @@ class _Conversion:
                 f" and {more} more" if more > 0 else ""
             )
 
-    def convert(self, graph: Any, inferred: Any, around: _Scope | None) -> None:
+    def convert(self, graph: Any, typed: Any, around: _Scope | None) -> None:
         import onnx
 
-        values = (*inferred.input, *inferred.output, *inferred.value_info)
+        values = (*typed.input, *typed.output, *typed.value_info)
         types = {value.name: value.type.tensor_type.elem_type for value in values}
         types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
         scope = _Scope(types, around)
         scope.stored = {tensor.name: tensor for tensor in graph.initializer if _is_float(tensor)}
         nodes: list[Any] = []
-        for node, twin in zip(graph.node, inferred.node, strict=True):
+        for node, twin in zip(graph.node, typed.node, strict=True):
             for attribute, other in zip(node.attribute, twin.attribute, strict=True):
                 if attribute.HasField("g"):
                     self.convert(attribute.g, other.g, scope)
@@ -224,23 +222,6 @@ def _shorter(cast: Any, scope: _Scope) -> Any:
     if to == half and there is not None:
         return onnx.helper.make_node("Identity", [there], [target], name=cast.name)
     return cast
-
-
-def _inferred(proto: Any) -> Any:
-    """A copy without its large numbers, in which onnx has told the type of every tensor that it can."""
-    import math
-
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    for graph in (copy.graph, *bodies(copy)):
-        for tensor in graph.initializer:
-            if math.prod(tensor.dims) > _SMALL:
-                tensor.ClearField("raw_data")
-                tensor.ClearField("float_data")
-    with quiet():
-        return onnx.shape_inference.infer_shapes(copy)
 
 
 def _halve_ports(graph: Any) -> None:
