@@ -182,7 +182,7 @@ def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
 
 
 def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
-    """Every number is stored as the code nearest to it, or as an extreme code past the range."""
+    """Every number is stored as the code nearest to it, or next to it, or as an extreme code past the range."""
     scheme = weight.scheme
     if weight.original is None or scheme is None or not promise.nearest:
         return
@@ -195,17 +195,18 @@ def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
     # One code from the end: symmetric quantizers leave the lowest code unused.
     low, high = scheme.lowest + 1 - zero_point, scheme.highest - zero_point
     beyond = ((ratio < low) & (codes <= scheme.lowest + 1)) | ((ratio > high) & (codes == scheme.highest))
-    wrong = (off > 0.5) & ~beyond
+    wrong = (off > promise.within) & ~beyond
     if wrong.any():
         index = np.unravel_index(int(np.argmax(np.where(wrong, off, 0))), wrong.shape)
         place = tuple(int(i) for i in index)
         stored = float((codes[place] - np.broadcast_to(zero_point, codes.shape)[place])
                        * np.broadcast_to(scale, codes.shape)[place])  # fmt: skip
+        far = "half a step" if promise.within == 0.5 else f"{promise.within:g} steps"
         yield _at(
             weight,
             place,
             f"value {float(weight.original[place]):.9g} is stored as code {codes[place]:g} ({stored:.9g}), more "
-            f"than half a step away; so are {int(wrong.sum())} of {wrong.size} numbers",
+            f"than {far} away; so are {int(wrong.sum())} of {wrong.size} numbers",
         )
 
 
