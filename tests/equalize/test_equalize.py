@@ -143,6 +143,27 @@ def test_a_normalization_and_all_that_read_it_share_a_scale(tmp_path: Path) -> N
     assert any("out reads what it did" in note for note in after.notes)
 
 
+def test_a_normalization_that_is_spelled_out_takes_a_scale_too(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMean", "x", "mean", "mean", axes=[-1]),
+        node("Sub", "x mean", "centred", "centre"),
+        node("Mul", "centred centred", "squared", "square"),
+        node("ReduceMean", "squared", "variance", "variance", axes=[-1]),
+        node("Sqrt", "variance", "deviation", "root"),
+        node("Div", "centred deviation", "normal", "divide"),
+        node("Mul", "gain normal", "scaled", "gain"),
+        node("Add", "scaled shift", "out", "shift"),
+        node("MatMul", "out w", "y", "product"),
+    ]
+    weights = {"gain": np.abs(weight(1, 16)) + 0.5, "shift": weight(16), "w": weight(16, 8)}
+    before = model(nodes, weights, ["n", 5, 16])
+    after = equalize(tmp_path, before, "smooth_quant")
+    assert moved(after) == "scales moved: gain → w"
+    changed = {name for name, array in arrays(after).items() if (array != arrays(before)[name]).any()}
+    assert changed == {"gain", "shift", "w"}
+    assert decibel(before, after) > 100
+
+
 def test_outliers_are_given_back_their_codes(tmp_path: Path) -> None:
     loud = np.ones(16, np.float32)
     loud[[2, 9]] = 60
