@@ -253,6 +253,17 @@ def test_a_channel_that_is_always_zero_takes_no_scale(tmp_path: Path) -> None:
         assert decibel(before, after) > 100
 
 
+def test_activations_that_are_not_finite_are_an_error_with_the_layer(tmp_path: Path) -> None:
+    nodes = [
+        node("Log", "x", "a", "log"),
+        node("LayerNormalization", "a gain", "b", "norm"),
+        node("MatMul", "b w", "y", "product"),
+    ]
+    before = model(nodes, {"gain": weight(8), "w": weight(8, 8)}, ["n", 8])
+    with pytest.raises(StageError, match="what gain → w reads holds NaN or infinity"):
+        equalize(tmp_path, before, "smooth_quant")
+
+
 @WAYS
 def test_a_scale_that_only_one_side_gets_is_found(
     tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch

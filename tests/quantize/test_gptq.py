@@ -16,6 +16,7 @@ from tests.projects import weigh, write_samples
 
 from weighbridge.contracts import FORMATS, STEPS, Context, Model
 from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Status
 from weighbridge.numerics.round_trip import read_back
 from weighbridge.steps.quantize.gptq import rounded_together
@@ -142,6 +143,13 @@ def test_blocks_of_zeros_stay_zeros(tmp_path: Path) -> None:
     after = quantize(GPTQ, tmp_path, before)
     assert not stored(after)["w"].values().T[:32, 3:8].any()
     assert noise(before, after) > 15
+
+
+def test_inputs_that_are_not_finite_are_an_error_with_the_layer(tmp_path: Path) -> None:
+    nodes = [node("Log", "x", "a", "log"), node("MatMul", "a w", "y", "one")]
+    before = model(nodes, {"w": weight(40, 16)}, ["n", 40])
+    with pytest.raises(StageError, match="what w is multiplied with holds NaN or infinity"):
+        quantize(GPTQ, tmp_path, before)
 
 
 def test_stacks_of_rows_and_what_is_excluded(tmp_path: Path) -> None:

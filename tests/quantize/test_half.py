@@ -153,6 +153,28 @@ def test_bodies_of_control_flow_are_converted_too(
     onnx.shape_inference.infer_shapes(after.value, check_type=True, strict_mode=True)
 
 
+@pytest.mark.parametrize("options", [{}, GRAPH], ids=["weights", "graph"])
+def test_recurrent_layers_and_tables_are_halved(tmp_path: Path, options: dict[str, Any]) -> None:
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r", "b"], ["h", "last"], hidden_size=8, name="lstm"),
+        node("ReduceMean", "last", "m", "mean", axes=[0]),
+        node("Gather", "table which", "g", "look"),
+        node("Add", "m g", "y", "sum"),
+    ]
+    weights = {
+        "w": weight(1, 32, 6), "r": weight(1, 32, 8), "b": weight(1, 64), "table": weight(5, 8), "which": np.array(3),
+    }  # fmt: skip
+    before = model(nodes, weights, [4, "n", 6])
+    after = quantize(tmp_path, before, **options)
+    assert {name for name, tensor in stored(after).items() if tensor.dtype == "float16"} >= {
+        "w",
+        "r",
+        "table",
+    }
+    x = np.random.default_rng(1).standard_normal((4, 3, 6)).astype(np.float32)
+    assert np.abs(answers(after, x) - answers(before, x)).max() < 2e-3
+
+
 def test_a_loop_computes_in_float16(tmp_path: Path) -> None:
     body = helper.make_graph(
         [node("MatMul", "state w", "m"), node("Tanh", "m", "next"), node("Identity", "go", "still")],

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.codes import unpack_codes
+from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.formats.onnx_weights import stored_tensors
 from weighbridge.steps.onnx_answers import heard
@@ -87,6 +88,11 @@ class _Gptq:
             for name, some in values.items():
                 for value in some:
                     rows = seen[value].reshape(-1, sizes[name]).astype(np.float64)
+                    if not np.isfinite(rows).all():
+                        raise StageError(
+                            "quantize",
+                            f"what {name} is multiplied with holds NaN or infinity on calibration samples; leave it to `exclude`",
+                        )
                     total[name] += rows.T @ rows
         return total
 
