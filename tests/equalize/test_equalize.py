@@ -164,6 +164,32 @@ def test_a_normalization_that_is_spelled_out_takes_a_scale_too(tmp_path: Path) -
     assert decibel(before, after) > 100
 
 
+def test_equal_vectors_that_are_stored_once_are_set_apart(tmp_path: Path) -> None:
+    """Exporters store equal numbers once, as the ones of two new normalizations are."""
+    nodes = [
+        node("LayerNormalization", "x gain shift", "a", "norm1"),
+        node("MatMul", "a w1", "b", "first"),
+        node("LayerNormalization", "b gain shift", "c", "norm2"),
+        node("MatMul", "c w2", "d", "second"),
+        node("Tanh", "d", "e", "bend"),
+        node("LayerNormalization", "e gain shift", "y", "norm3"),
+    ]
+    weights = {
+        "gain": np.abs(weight(16)) + 0.5,
+        "shift": weight(16),
+        "w1": weight(16, 16),
+        "w2": weight(16, 16),
+    }
+    before = model(nodes, weights, ["n", 16])
+    after = equalize(tmp_path, before, "smooth_quant")
+    assert moved(after) == "scales moved: gain_norm1 → w1, gain_norm2 → w2"
+    assert decibel(before, after) > 100
+    assert set(arrays(after)) == {
+        "gain", "shift", "w1", "w2", "gain_norm1", "shift_norm1", "gain_norm2", "shift_norm2",
+    }  # fmt: skip
+    assert (arrays(after)["gain"] == weights["gain"]).all()  # the third still reads it
+
+
 def test_outliers_are_given_back_their_codes(tmp_path: Path) -> None:
     loud = np.ones(16, np.float32)
     loud[[2, 9]] = 60

@@ -240,6 +240,29 @@ def test_operators_without_float16_stay_in_float32_and_are_named(tmp_path: Path)
     onnx.shape_inference.infer_shapes(after.value, check_type=True, strict_mode=True)
 
 
+def test_a_transpose_in_front_of_a_product_is_not_in_float16(tmp_path: Path) -> None:
+    """ONNX Runtime 1.31 ends its process over some graphs with such a one, torch's TransformerEncoder among them."""
+    nodes = [
+        node("Transpose", "x", "t", "first", perm=[1, 0, 2]),
+        node("MatMul", "t w", "q", "one"),
+        node("MatMul", "t v", "k", "two"),
+        node("Transpose", "k", "u", "second", perm=[0, 2, 1]),
+        node("MatMul", "q u", "s", "three"),
+        node("Transpose", "s", "y", "last", perm=[1, 0, 2]),
+    ]
+    before = model(nodes, {"w": weight(8, 8), "v": weight(8, 8)}, ["n", 5, 8])
+    after = quantize(tmp_path, before, **GRAPH)
+    inferred = onnx.shape_inference.infer_shapes(after.value)
+    values = (*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info)
+    kind = {value.name: value.type.tensor_type.elem_type for value in values}
+    turned = {
+        each.name: kind[each.input[0]] for each in after.value.graph.node if each.op_type == "Transpose"
+    }
+    assert turned == {"first": TensorProto.FLOAT, "second": TensorProto.FLOAT, "last": TensorProto.FLOAT16}
+    assert any("2 Transpose in front of a MatMul in float32" in note for note in after.notes)
+    assert decibel(before, after) > 50
+
+
 def test_an_operator_that_is_excluded_computes_in_float32(tmp_path: Path) -> None:
     after = quantize(tmp_path, network(), **GRAPH, exclude=["GlobalAveragePool"])
     (pool,) = (each for each in after.value.graph.node if each.op_type == "GlobalAveragePool")

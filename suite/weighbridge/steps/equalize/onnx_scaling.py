@@ -11,7 +11,7 @@ from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
 from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import name_nodes
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.selection import Layer, matching
 
@@ -54,6 +54,7 @@ def equalized(
     constants_to_initializers(before)
     fold(before)
     name_nodes(before)
+    copies = _set_apart(before)
     pairs, left = find_pairs(before)
     chosen = [pair for pair in _spared(pairs, options.exclude) if fits(pair)]
     reasons = [f"{', '.join(names)} reads what it did: {why}" for why, names in _by_reason(left).items()]
@@ -75,6 +76,7 @@ def equalized(
     for tensor in made.graph.initializer:
         if tensor.name in stored:
             tensor.CopyFrom(onnx.numpy_helper.from_array(stored[tensor.name], tensor.name))
+    _put_together(made, {name: old for name, old in copies.items() if name not in tensors})
     if not give_the_same(model.value, made, context):
         raise StageError(
             "equalize",
@@ -84,6 +86,39 @@ def equalized(
         )
     said = f"scales moved: {_few([pair.label for pair in found])}"
     return Model("onnx", made, model.source, (*model.notes, said, *reasons))
+
+
+def _set_apart(proto: Any) -> dict[str, str]:
+    """Give each node its own copy of a vector that several read, as exporters store equal ones once; copy -> original."""
+    import onnx
+
+    read = readers(proto)
+    stored = {
+        tensor.name: tensor
+        for tensor in proto.graph.initializer
+        if read[tensor.name] > 1 and sum(side > 1 for side in tensor.dims) == 1
+    }
+    taken = {tensor.name for tensor in proto.graph.initializer} | {
+        name for node in proto.graph.node for name in (*node.input, *node.output)
+    }
+    copies = {}
+    for node in proto.graph.node:
+        for position, name in enumerate(node.input):
+            if name in stored:
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(stored[name])
+                tensor.name = node.input[position] = free_name(f"{name}_{node.name}", taken)
+                proto.graph.initializer.append(tensor)
+                copies[tensor.name] = name
+    return copies
+
+
+def _put_together(proto: Any, copies: Mapping[str, str]) -> None:
+    """Let whoever reads a copy read its original again."""
+    for node in proto.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = copies.get(name, name)
+    drop_unused(proto)
 
 
 def move(stored: dict[str, Array], pair: Pair, scale: Array) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.onnx_edits import bodies, free_name, readers, remove, set_nodes
 from weighbridge.steps.onnx_types import inferred
 
@@ -63,6 +64,16 @@ class _Conversion:
         self._opset = next(each.version for each in proto.opset_import if each.domain in _STANDARD)
         self._exclude, self._left = exclude, left
         self._taken = {name for graph in (proto.graph, *bodies(proto)) for name in _names(graph)}
+        # ONNX Runtime's optimizer (MatmulTransposeFusion, seen in 1.31) moves the Cast that it puts between a Transpose of
+        # float16 and a MatMul, and may end the process.
+        self._multiplied = {
+            name
+            for graph in graphs(proto)
+            for node in graph.node
+            if node.op_type == "MatMul"
+            for name in node.input
+        }
+        self._turned = 0
         self._in_float: Counter[str] = Counter()
         self._cut: list[str] = []
 
@@ -73,6 +84,8 @@ class _Conversion:
             yield f"in float32, between Casts, since float16 is not defined for them: {', '.join(kinds)}" + (
                 f" and {more} more types" if more else ""
             )
+        if self._turned:
+            yield f"{self._turned} Transpose in front of a MatMul in float32, since ONNX Runtime may not open them in float16"
         if self._cut:
             more = len(self._cut) - _NAMED
             yield f"constants beyond {_LARGEST:g} were cut to it: {', '.join(self._cut[:_NAMED])}" + (
@@ -144,6 +157,9 @@ class _Conversion:
         if float32 not in types or float32 not in given or node.op_type in _KEPT:
             return [], []
         if self._stays(node):
+            return [], []
+        if node.op_type == "Transpose" and node.output[0] in self._multiplied:
+            self._turned += 1
             return [], []
         found = self._by_definition(node, types, given)
         if found is None:
