@@ -12,6 +12,7 @@ from weighbridge.core.errors import did_you_mean
 _ORDER = {
     "prune": "prune first, then quantize: pruning ranks float weights, and a quantized tensor has none",
     "cluster": "cluster first, then quantize: centroids are found among float weights",
+    "equalize": "equalize first, then quantize: scales move between float weights",
     "finetune": "fine-tune first, then quantize: quantized weights have no gradients",
     "quantize": "the model is already quantized by an earlier step",
 }

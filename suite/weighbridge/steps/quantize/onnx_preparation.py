@@ -152,21 +152,29 @@ def _basis(proto: Any) -> tuple[Prepared, tuple[str, ...]]:
 
 def _modern(proto: Any) -> tuple[Any, tuple[str, ...]]:
     """The model in an opset that has per-channel DequantizeLinear; as it is, with a note, where it cannot be converted."""
-    import onnx
-
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
-    if opset >= _OPSET:
-        return proto, ()
     try:
-        with quiet():
-            return onnx.version_converter.convert_version(proto, _OPSET), ()
+        return raised(proto, _OPSET), ()
     except (
         Exception
     ) as error:  # the converter lacks operators; it raises RuntimeError, or what a pass of it raises
         return proto, (
-            f"the model stays in opset {opset}, which has no per-channel scales, since onnx cannot convert it: "
+            f"the model stays in opset {_opset(proto)}, which has no per-channel scales, since onnx cannot convert it: "
             f"{_first_line(error)}",
         )
+
+
+def raised(proto: Any, least: int) -> Any:
+    """The model, or a copy of it in opset `least` where its own is lower. Raises what onnx's converter raises."""
+    import onnx
+
+    if _opset(proto) >= least:
+        return proto
+    with quiet():
+        return onnx.version_converter.convert_version(proto, least)
+
+
+def _opset(proto: Any) -> int:
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
 
 
 def _prepared(proto: Any, folder: Path, way: Way) -> tuple[Prepared, tuple[str, ...]]:
