@@ -31,6 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "finetune:supervised patient": {"patience": 2, "hold_out": 0.25, "lr": 5e-2},
     "finetune:supervised scheduled": {"lr_schedule": "cosine", "warmup": 0.3, "optimizer": "adamw"},
     "finetune:distill": {"alpha": 0.5},
+    "finetune:qat": {"bits": 4, "patience": 3, "hold_out": 0.2},
     "prune:gradual": {"amount": 0.8, "end": 0.7, "frequency": 2},
 }
 

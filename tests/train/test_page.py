@@ -13,7 +13,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "name"), [("train", "cases/mine/distilled.yaml"), ("quantize", "cases/mine/torch.yaml")]
+    ("page", "name"),
+    [
+        ("train", "cases/mine/distilled.yaml"),
+        ("train", "cases/mine/qat.yaml"),
+        ("quantize", "cases/mine/torch.yaml"),
+    ],
 )
 def test_the_cases_of_the_page_pass(pytester: pytest.Pytester, page: str, name: str) -> None:
     pytest.importorskip("torchao", reason="pip install 'weighbridge[torchao]'")

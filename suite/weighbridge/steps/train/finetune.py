@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -48,35 +49,37 @@ def trained(
     options: FinetuneOptions,
     context: Context,
     objective: Callable[[torch.nn.Module], Objective],
+    within: Callable[[torch.nn.Module], AbstractContextManager[Any]] = nullcontext,
 ) -> Model:
-    """A copy of the module, trained as the options say to lower what `objective` makes of it.
+    """A copy of the module, trained `within` what changes it for the while, to lower what `objective` makes of it.
 
     Zeros that a step or a checkpoint put into a weight stay; those that the model's code initialized it with are trained.
     """
     module = working_copy(model, "finetune", kinds=("mask", "hook"))
     masks = pruned_weights(module, model.source.get("zeros", {}))
+    notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
     aim = objective(module)
 
     def after_batch(done: int) -> None:
         keep_zeros(masks)
 
-    notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
-    if options.patience is None:
-        train(module, options, context, "finetune", objective=aim, after_batch=after_batch)
-    else:
-        best = HeldOut(module, options, context, aim, options.hold_out, options.patience)
-        train(
-            module,
-            options,
-            context,
-            "finetune",
-            objective=aim,
-            chosen=best.trained,
-            after_batch=after_batch,
-            after_epoch=best.is_over,
-            parts={"held_out": best},
-        )
-        notes.append(best.restore())
+    with within(module):
+        if options.patience is None:
+            train(module, options, context, "finetune", objective=aim, after_batch=after_batch)
+        else:
+            best = HeldOut(module, options, context, aim, options.hold_out, options.patience)
+            train(
+                module,
+                options,
+                context,
+                "finetune",
+                objective=aim,
+                chosen=best.trained,
+                after_batch=after_batch,
+                after_epoch=best.is_over,
+                parts={"held_out": best},
+            )
+            notes.append(best.restore())
     return Model("torch", module.eval(), model.source, (*model.notes, *notes))
 
 
