@@ -45,6 +45,7 @@ def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str
     if isinstance(value, dict):
         options = {**value, **options}
         candidates = [step for step in candidates if format_ is None or format_ in step.accepts] or candidates
+        candidates = [step for step in candidates if step.default] or candidates
         if len({step.method for step in candidates}) > 1:
             raise ValueError(
                 kind,
