@@ -15,9 +15,13 @@ TOLERANCE = 1e-3
 
 
 def check_agreement(
-    outputs: Sequence[Array], expected: Sequence[Array], converted: str, origin: str
+    outputs: Sequence[Array],
+    expected: Sequence[Array],
+    converted: str,
+    origin: str,
+    tolerance: float = TOLERANCE,
 ) -> float:
-    """The largest difference; raises `StageError` where an output is off by more than `TOLERANCE`.
+    """The largest difference; raises `StageError` where an output is off by more than `tolerance` of the largest number.
 
     `outputs` are the converted model's and `expected` the original's on the same samples; `converted` and `origin`
     name the two in a sentence. Infinities and NaN agree with themselves: a mask of -inf is no difference.
@@ -39,7 +43,7 @@ def check_agreement(
         differ = ~((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
         difference = float(np.abs(ours[differ] - theirs[differ]).max(initial=0))
         scale = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0)) or 1.0
-        if not difference <= TOLERANCE * scale:  # so that NaN on one side only is a difference
+        if not difference <= tolerance * scale:  # so that NaN on one side only is a difference
             raise StageError(
                 "export",
                 f"output {index} of the {converted} differs from {origin}'s by up to {difference:.3g}, over "
