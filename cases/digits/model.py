@@ -1,4 +1,4 @@
-"""A CNN and an MLP for scikit-learn's handwritten digits, and the digits themselves."""
+"""A CNN, an MLP and an LSTM for scikit-learn's handwritten digits, and the digits themselves."""
 
 from __future__ import annotations
 
@@ -39,6 +39,24 @@ def mlp() -> nn.Module:
         nn.ReLU(),
         nn.Linear(384, 10),
     )
+
+
+class Rows(nn.Module):
+    """Reads an image row by row. Input [N, 1, 8, 8], output [N, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 128, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(256, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        states, _ = self.lstm(images.squeeze(1))
+        answers: torch.Tensor = self.head(states.mean(1))
+        return answers
+
+
+def rows() -> nn.Module:
+    return Rows()
 
 
 @cache

@@ -1,11 +1,11 @@
-"""Trains both models and writes their weights: `python cases/digits/train.py`, some seconds."""
+"""Trains the models and writes their weights: `python cases/digits/train.py`, some seconds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from model import cnn, digits, mlp, train
+from model import cnn, digits, mlp, rows, train
 from safetensors.torch import save_file
 
 HERE = Path(__file__).parent
@@ -15,7 +15,7 @@ SEED = 0
 def main() -> None:
     torch.set_num_threads(1)  # sums in another order give other weights
     splits = digits()
-    for build in (cnn, mlp):
+    for build in (cnn, mlp, rows):
         torch.manual_seed(SEED)
         module = build()
         train(module, splits["train"], epochs=30)

@@ -197,6 +197,10 @@ class Context:
     metric: Metric | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)
     """The case's metric and thresholds, for a step with `aims`."""
+    original: Model | None = None
+    """The model that the recipe begins with, for a step with `compares`. To look at, not to change."""
+    progress: Path | None = None
+    """A folder that a killed run leaves to the next one of the same stage; it may not be there yet."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,10 @@ class Step:
     """The groups in which a prune step leaves zeros: held against the model after it, and against what ships."""
     aims: bool = False
     """Whether it works towards the case's thresholds; then they belong to what its result depends on."""
+    compares: bool = False
+    """Whether it holds the model against the one that the recipe begins with, which every stage's key has in it."""
+    default: bool = False
+    """Whether it is meant where a recipe states a kind and options, and no method."""
 
     @property
     def key(self) -> str:

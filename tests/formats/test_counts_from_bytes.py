@@ -21,12 +21,12 @@ from weighbridge.measure import nonzero, parameters
 
 CASES = Path(__file__).parents[2] / "cases"
 FILES = (
-    "digits/cnn",
+    pytest.param("digits/cnn", marks=pytest.mark.slow),
     "digits/mlp",
     pytest.param("three-engines/cnn", marks=pytest.mark.slow),
     pytest.param("orientation/network", marks=pytest.mark.slow),
     pytest.param("efficientnet/lite0", marks=pytest.mark.slow),
-    "mobile/torch",
+    pytest.param("mobile/torch", marks=pytest.mark.slow),
 )
 TRAINING = ("finetune", "prune")
 """Steps that take long, or change no place where a weight is kept."""
@@ -148,8 +148,9 @@ def artifacts(folder: Path, cases: list[Case]) -> Iterator[tuple[str, Artifact]]
         needed = (*case.requires, *FORMATS.get(case.model.format).requires, *target.requires)
         steps = [ref for ref in case.recipe if ref.kind not in TRAINING]
         needed += tuple(one for ref in steps for one in STEPS.get(ref.key).requires)
-        if missing(*needed) or any(STEPS.get(ref.key).rebuild for ref in steps):
-            continue  # a quantized torch module stays one
+        stays = (step.rebuild or step.returns == "exported" for step in (STEPS.get(ref.key) for ref in steps))
+        if missing(*needed) or any(stays):
+            continue  # a quantized torch module stays one, or a program of torch's
         weights = case.folder / case.model.weights if case.model.weights else None
         model = FORMATS.get(case.model.format).load(case.model.reference, weights, case.folder)
         data = load_data(case.data, case.folder, case.seed) if case.data else Data(shapes=case.inputs, seed=0)

@@ -70,7 +70,7 @@ def test_zeros_of_a_recurrent_layer_are_zeros(tmp_path: Path) -> None:
         net[0].weight_ih_l0[:, :4] = 0
     quantized = torch.ao.quantization.quantize_dynamic(net, {nn.GRU}, dtype=torch.qint8)
     found = {one.name: one for one in FORMATS.get("torch").tensors(Model("torch", quantized))}
-    (taken,) = (one for name, one in found.items() if name.endswith("weight_ih"))
+    (taken,) = (one for name, one in found.items() if name.endswith("weight_ih_l0"))
     np.testing.assert_array_equal(taken.values()[:, :4], 0)
     assert taken.nonzero() <= 36 * 4
     assert sum(one.array.size for one in found.values() if one.is_matrix) == 36 * (8 + 12)
@@ -83,7 +83,7 @@ def test_a_quantized_embedding(tmp_path: Path) -> None:
     quantized = torch.ao.quantization.quantize_dynamic(net, {nn.Embedding: net.qconfig})
     (table,) = (one for one in FORMATS.get("torch").tensors(Model("torch", quantized)) if one.is_matrix)
     assert (table.name, table.dtype, table.stored_bytes) == ("0.weight", "uint8", 240)
-    restored = pack(flatten(quantized)[0])
+    restored = pack(flatten(quantized)[0], quantized)
     name = "0._packed_params._packed_weight"
     torch.testing.assert_close(restored[name].dequantize(), quantized.state_dict()[name].dequantize())
 

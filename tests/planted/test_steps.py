@@ -258,7 +258,7 @@ thresholds: {size_ratio: 1}
     (folder / "conv.py").write_text("import torch\ndef net(): return torch.nn.Conv2d(3, 4, 3)\n")
     result = pytester.runpytest_inprocess()
     result.stdout.fnmatch_lines(
-        "*conv.yaml:4: quantize*: torch's dynamic quantization converts Linear layers*"
+        "*conv.yaml:4: quantize*: torch's dynamic quantization converts Linear, LSTM and GRU layers*"
     )
 
 

@@ -116,6 +116,7 @@ def _make(folder: Path, log: Path) -> None:
             put(store)
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_makes_what_the_others_wait_for(tmp_path: Path) -> None:
     Store(tmp_path / "store")
     context = multiprocessing.get_context("spawn")

@@ -59,5 +59,7 @@ def _other_weights(one: Any, other: Any) -> bool:
 
     mine, theirs = dict(one.named_parameters(recurse=False)), dict(other.named_parameters(recurse=False))
     return mine.keys() == theirs.keys() and any(
-        not torch.equal(mine[name], theirs[name]) for name in mine if mine[name].dim() > 1
+        type(mine[name]) is not type(theirs[name]) or not torch.equal(mine[name], theirs[name])
+        for name in mine
+        if mine[name].dim() > 1
     )

@@ -7,6 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Model, Port, StoredTensor
@@ -14,8 +15,10 @@ from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
+from weighbridge.formats.archive import content, members
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_program, check_text
+from weighbridge.formats.exported_codes import codes_of
 
 
 class ExportedProgram(FormatBase):
@@ -49,16 +52,22 @@ class ExportedProgram(FormatBase):
         return Model("exported", _read(artifact.path, TRUSTED in artifact.source), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
+        coded = codes_of(model.value)
+        parameters = {name for one in coded.values() for name in one.parameters}
         for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
-            if hasattr(tensor, "detach"):
-                value = tensor.detach()
-                yield StoredTensor(
-                    name,
-                    value.float().numpy() if value.dtype.is_floating_point else value.numpy(),
-                    str(value.dtype).removeprefix("torch."),
-                    value.numel() * value.itemsize,
-                    layer=name.rpartition(".")[0],
-                )
+            if not hasattr(tensor, "detach") or name in parameters:
+                continue
+            value, known = tensor.detach(), coded.get(name)
+            stored = StoredTensor(
+                name,
+                value.float().numpy() if value.dtype.is_floating_point else value.numpy(),
+                str(value.dtype).removeprefix("torch."),
+                value.numel() * value.itemsize,
+                layer=name.rpartition(".")[0],
+            )
+            if known is not None:
+                stored = replace(stored, quantization=known.quantization, layer=known.layer, use=known.use)
+            yield stored
 
     def operators(self, model: Model) -> Mapping[str, int]:
         return dict(
@@ -104,6 +113,10 @@ def _read(path: Path, trusted: bool) -> object:
     if not trusted:
         check_program(path)
         _check_as_torch_reads(path)
+    if any(
+        b"quantized_decomposed" in content(path, name) for name in members(path) if name.endswith(".json")
+    ):
+        import torch.ao.quantization.fx._decomposed  # brings the operators of quantized programs
     try:
         with nullcontext() if trusted else _tensors_only():
             return torch.export.load(path)

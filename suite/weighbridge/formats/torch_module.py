@@ -21,7 +21,7 @@ from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_misfit import misfit
-from weighbridge.formats.torch_packed import flatten, pack, shown
+from weighbridge.formats.torch_packed import flatten, is_torchao, pack, shown
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 from weighbridge.formats.torch_shapes import fit_shapes
 
@@ -90,7 +90,7 @@ class TorchModule(FormatBase):
             stated = step.options.model_validate_json(json.dumps(options))
             module = step.rebuild(Model("torch", module), stated, facts).value
         fit_shapes(module, tensors)
-        _load_state(module, pack(tensors), str(artifact.path))
+        _load_state(module, pack(tensors, module), str(artifact.path))
         return Model("torch", module.eval(), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
@@ -104,11 +104,11 @@ class TorchModule(FormatBase):
                 axis = tensors.get(f"{base}.axis")
                 scale, zero_point = (tensors[f"{base}.{part}"].numpy() for part in ("scale", "zero_point"))
                 quantization = Quantization(8, scale, zero_point, None if axis is None else int(axis))
-                yield _stored(layers, shown(base), tensor, quantization)
+                yield _stored(layers, shown(base, layers), tensor, quantization)
             elif last == "scale" and f"{name.removesuffix('scale')}zero_point" in tensors:
                 continue  # of a quantized layer's output
             elif base not in coded and tensor.is_floating_point():
-                yield _stored(layers, shown(name), tensor, None)
+                yield _stored(layers, shown(name, layers), tensor, None)
 
     def structure(self, model: Model) -> str:
         return repr(model.value)
@@ -234,6 +234,7 @@ def _part_views(module: torch.nn.Module, state: Mapping[str, Any]) -> bool:
         for name, value in state.items()
         if isinstance(value, torch.Tensor)
         and not value.is_quantized
+        and not is_torchao(value)
         and not torch.equal(now[name], value.to(now[name]))
     ]
     for name, buffer in list(module.named_buffers()) if wrong else ():
@@ -248,7 +249,10 @@ def _share_memory(state: Mapping[str, Any]) -> bool:
     tensors = [
         value
         for value in state.values()
-        if isinstance(value, torch.Tensor) and value.layout is torch.strided and value.numel()
+        if isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and value.numel()
+        and not is_torchao(value)
     ]
     return len({value.untyped_storage().data_ptr() for value in tensors}) < len(tensors)
 

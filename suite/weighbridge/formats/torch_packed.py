@@ -1,11 +1,12 @@
 """A torch state dict as plain tensors, and back: the packed weights of quantized layers as codes, scales and zero points.
 
 A packed quantized weight `p` becomes `p.codes` (int8), `p.scale`, `p.zero_point` and, per channel, `p.axis`. A recurrent
-cell's pack holds two of them, and two biases.
+cell's pack holds two of them, and two biases. torchao's int8 weights are kept the same way.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 _LINEAR = "_packed_params._packed_params"
 _EMBEDDING = "_packed_params._packed_weight"
+_PLACE = re.compile(
+    r"(?:(?P<owner>.*)\.)?_all_weight_values\.(?P<place>\d+)\.param\.(?P<part>(?:weight|bias)_[ih]h)"
+)
+"""A part of a recurrent layer's pack, counted through its layers and, in each, its directions."""
+_TORCHAO = "Int8Tensor"
+"""The class of torchao's int8 weights, which are a parameter like another."""
 _CELL = "CellParams"
 """In the class name of torch's packed recurrent weights."""
 
@@ -55,6 +62,8 @@ def _parts(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{name}.bias", bias
         elif isinstance(value, torch.ScriptObject) and _CELL in str(value._type()):
             yield from _cell(name, value)
+        elif is_torchao(value):
+            yield from _torchao(name, value)
         elif isinstance(value, torch.Tensor):
             if value.is_quantized and value.dtype not in (torch.qint8, torch.quint8, torch.qint32):
                 raise _unpackable(name, str(value.dtype))
@@ -84,6 +93,33 @@ def _cell(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
     yield f"{name}.reduce_range", torch.tensor(flags)
 
 
+def is_torchao(value: Any) -> bool:
+    """Whether it is one of torchao's tensors, which have no memory of their own: their parts have."""
+    return type(value).__module__.partition(".")[0] == "torchao"
+
+
+def _torchao(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parts of an int8 weight with a scale a row, and activations in float or quantized as they come."""
+    import torch
+
+    whole = type(value).__name__ == _TORCHAO and list(value.block_size) == [1, value.shape[-1]]
+    if not whole or value.act_quant_scale is not None or value.act_pre_scale is not None:
+        raise _unpackable(name, type(value).__name__)
+    yield f"{name}.codes", value.qdata
+    yield f"{name}.scale", value.scale.flatten()
+    yield f"{name}.zero_point", value.zero_point.flatten()
+    yield f"{name}.axis", torch.tensor(0)
+
+
+def _refilled(like: Any, base: str, tensors: Mapping[str, torch.Tensor]) -> Any:
+    """torchao's weight of a fresh module, with the numbers of the file."""
+    rows = (tensors[f"{base}.{part}"].reshape(-1, 1) for part in ("scale", "zero_point"))
+    kept = {"act_quant_kwargs": like.act_quant_kwargs, "reduce_range": like.reduce_range}
+    scale, zero_point = rows
+    codes = tensors[f"{base}.codes"]
+    return type(like)(codes, scale, like.block_size, like.dtype, zero_point=zero_point, **kept)
+
+
 def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:
     import torch
 
@@ -97,12 +133,16 @@ def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tenso
         into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
 
 
-def pack(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The reverse of `flatten`: what the module's `load_state_dict` takes."""
+def pack(tensors: Mapping[str, torch.Tensor], module: torch.nn.Module) -> dict[str, Any]:
+    """The reverse of `flatten`: what the `load_state_dict` of the module takes."""
     import torch
 
     coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
-    state: dict[str, Any] = {base: _quantized(base, tensors) for base in coded}
+    fresh = {name: value for name, value in module.state_dict().items() if is_torchao(value)}
+    state: dict[str, Any] = {
+        base: _refilled(fresh[base], base, tensors) if base in fresh else _quantized(base, tensors)
+        for base in coded
+    }
     cells = {
         base.removesuffix(".weight_ih")
         for base in coded
@@ -144,8 +184,12 @@ def _quantized(base: str, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return torch._make_per_channel_quantized_tensor(codes, scale, zero_point, int(axis))
 
 
-def shown(name: str) -> str:
-    """A tensor's name without what the packing adds to it."""
+def shown(name: str, layers: Mapping[str, torch.nn.Module]) -> str:
+    """A tensor's name without what the packing adds to it: of a recurrent layer's, as the float layer has it."""
     for packed in (_LINEAR, _EMBEDDING.removesuffix("._packed_weight")):
         name = name.replace(f".{packed}", "").removeprefix(f"{packed}.")
+    if (found := _PLACE.fullmatch(name)) is not None:
+        owner = found["owner"] or ""
+        layer, reverse = divmod(int(found["place"]), 1 + bool(getattr(layers[owner], "bidirectional", False)))
+        return f"{owner}.{found['part']}_l{layer}{'_reverse' if reverse else ''}".lstrip(".")
     return name.replace("_packed_weight", "weight")

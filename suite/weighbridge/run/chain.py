@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ class Workshop:
     workdir: Path
     enter: Enter
     say: Callable[[str], None]
+    timing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside what it gives, this case alone has the machine."""
     models: dict[str, Model] = field(default_factory=dict)
     censuses: dict[str, Census] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
@@ -95,6 +98,7 @@ class Workshop:
 
     def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
         case, data = self.case, self.data.restricted(tuple(splits))
+        self.workdir.mkdir(exist_ok=True)
         if not aims:
             return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
         # What holds it to an earlier run is no aim for a step that compares with the original.
@@ -250,9 +254,12 @@ class Chain:
         shop.enter(step.kind, str(ref), ref.line)
         counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
         seed_everything(self._seeds[position])
+        context = shop.context(step.splits, self._seeds[position], step.aims)
+        if step.compares:
+            context = replace(context, original=_whole(self.model(0)))
         try:
-            context = shop.context(step.splits, self._seeds[position], step.aims)
-            made = step.apply(FORMATS.get(before.format).whole(before), ref.options, context)
+            with shop.store.progress(key) as folder:
+                made = step.apply(_whole(before), ref.options, replace(context, progress=folder))
         except WeighbridgeError:
             raise
         except Exception as error:
@@ -282,8 +289,7 @@ class Chain:
         shop.enter("export", f"convert to {target}", None)
         seed_everything(self._seeds[position])
         converter = CONVERTERS.get(converter_key(before.format, target))
-        whole = FORMATS.get(before.format).whole(before)
-        return converter.convert(whole, shop.context((), self._seeds[position]))
+        return converter.convert(_whole(before), shop.context((), self._seeds[position]))
 
     def _keep(self, key: str, model: Model) -> Entry:
         """Write `model` to the store."""
@@ -332,6 +338,10 @@ def seed_everything(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # `torch.manual_seed` keeps a stack trace a call until it is
             torch.cuda.manual_seed_all(seed)
+
+
+def _whole(model: Model) -> Model:
+    return FORMATS.get(model.format).whole(model)
 
 
 def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:

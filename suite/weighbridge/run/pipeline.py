@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS
+from weighbridge.core.code import unchanging_code
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
@@ -33,6 +35,7 @@ from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.since import Since
 from weighbridge.run.store import Store
+from weighbridge.run.turns import Turns
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
 from weighbridge.run.zero_groups import check_shipped
@@ -49,10 +52,11 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     if (absent := missing(*job.plan.requirements)) is not None:
         return _absent(job, absent)
     where = _Where(listen, case.line)
-    forget_other_data(case, job.options.root)
     try:
-        with trusting(case.trust):
-            result = _run(job, where)
+        turns = Turns(job.options.store, where.tell) if job.options.bench else None
+        with trusting(case.trust), unchanging_code(), turns.working() if turns else nullcontext():
+            forget_other_data(case, job.options.root)
+            result = _run(job, where, turns.timing if turns else nullcontext)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         if isinstance(error, Unavailable):
             return replace(_absent(job, str(error)), seconds=time.monotonic() - started)
@@ -108,12 +112,12 @@ class _Where:
         self._listen(event)
 
 
-def _run(job: Job, where: _Where) -> CaseResult:
+def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
     store = Store(options.store, where.notes.append, options.before)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
-        shop = Workshop(case, store, options.root, workdir, where.enter, where.say)
+        shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)
         for ref, text in undecidable(case, job.thresholds, shop.data):
             where.say(f"{ref.name}: {text}")
         chain = Chain(shop, case.candidate or case.model, plan.stages)

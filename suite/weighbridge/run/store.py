@@ -28,6 +28,9 @@ SIZE_LIMIT = 10e9
 IN_USE_S = 3600
 """An entry that was used this lately is not evicted: somebody may still be reading it."""
 
+GIVEN_UP_S = 7 * 24 * 3600
+"""What a killed process left is kept for so long."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -51,7 +54,7 @@ class Store:
         self._say = say
         self._before = before
         self._verified: set[tuple[str, int, int]] = set()
-        for part in ("store", "making", "locks"):
+        for part in ("store", "making", "locks", "progress"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         ignore = folder / ".gitignore"
         if not ignore.exists():
@@ -126,13 +129,30 @@ class Store:
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
-        """A folder for what is needed only for a while; cleared by a later run where this process is killed."""
+        """A folder for what is needed only for a while, made by the first who needs it; cleared by a later run where this
+        process is killed."""
         folder = self._aside()
-        folder.mkdir()
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def progress(self, key: str) -> Iterator[Path]:
+        """A folder for what a killed process leaves to the next that makes `key`, inside `making`; it may not be there yet.
+
+        What was made, and what failed by itself and would again, leaves nothing.
+        """
+        folder = self.folder / "progress" / key
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < self._before:
+                self._remove(folder)
+        try:
+            yield folder
+        except Exception:
+            self._remove(folder)
+            raise
+        self._remove(folder)
 
     def entries(self) -> Iterator[tuple[str, int, float]]:
         """Key, bytes and time of the last use, of every entry."""
@@ -144,8 +164,13 @@ class Store:
     def prune(self, limit: float = SIZE_LIMIT) -> tuple[int, int]:
         """Remove what was not used for longest until `limit` bytes are left; gives entries and bytes removed.
 
-        What torch compiled goes first, all of it: making it again takes a compiler, and no training.
+        What torch compiled goes first, all of it: making it again takes a compiler, and no training. What a killed process left
+        and nobody went on with for `GIVEN_UP_S` goes too.
         """
+        for folder in (self.folder / "progress").iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > GIVEN_UP_S:
+                    self._remove(folder)
         entries = sorted(self.entries(), key=lambda entry: entry[2])
         total, count, freed = sum(size for _, size, _ in entries), 0, 0
         if total + self.compiled_bytes() > limit:
@@ -170,7 +195,9 @@ class Store:
         return damaged
 
     def clear(self) -> int:
-        """Remove every entry; gives their number."""
+        """Remove every entry and what killed processes left; gives the number of entries."""
+        for folder in (self.folder / "progress").iterdir():
+            self._remove(folder)
         keys = [key for key, _, _ in self.entries()]
         for key in keys:
             self._remove(self._place(key))

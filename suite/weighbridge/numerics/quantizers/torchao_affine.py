@@ -22,7 +22,12 @@ class TorchAOAffine:
     """`choose_qparams_affine`, `quantize_affine`, `dequantize_affine`; groups by `block_size`."""
 
     name = "torchao_affine"
-    engines: tuple[str, ...] = ("torchao",)
+    engines: tuple[str, ...] = (
+        "torchao",
+        "quantize:int8_dynamic@torch",
+        "quantize:int8_weight_only@torch",
+        "quantize:pt2e@torch",
+    )
     requires = (Requirement("package", "torchao", "pip install torchao"),)
     nan: Literal["refused", "kept"] = "refused"
     bit_exact: Quotient | None = None

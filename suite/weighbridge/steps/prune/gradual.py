@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,37 +68,54 @@ def gradual(model: Model, options: GradualOptions, context: Context) -> Model:
         raise StageError(
             "prune", f"the training has {steps} steps, too few to prune gradually: raise `epochs`"
         )
-    kept: dict[str, Array] = {}
+    gone = _Gone()
     before = pruned_weights(module, model.source.get("zeros", {}))
 
-    last, passed = max(end, 1), 0
+    last = max(end, 1)
 
     def due(done: int) -> bool:
         return done == last or (begin <= done < end and (done - begin) % options.frequency == 0)
 
     def after_batch(done: int) -> None:
-        nonlocal passed
-        passed = done
+        gone.passed = done
         keep_zeros(before)
         if due(done):
             share = sparsity(options, (done - begin) / max(end - begin, 1))
-            kept.update(_smallest(layers, options, share))
+            gone.kept.update(_smallest(layers, options, share))
         for layer in layers:
-            if layer.label in kept:
-                as_weight(layer).keep(kept[layer.label])
+            if layer.label in gone.kept:
+                as_weight(layer).keep(gone.kept[layer.label])
 
-    train(module, options, context, "prune", after_batch=after_batch)
-    if passed < last:
+    train(module, options, context, "prune", after_batch=after_batch, parts={"gone": gone})
+    if gone.passed < last:
         raise StageError(
             "prune",
-            f"the training had {passed} steps where a first reading of the data gave {steps}, and pruning would have ended "
+            f"the training had {gone.passed} steps where a first reading of the data gave {steps}, and pruning would have ended "
             f"at step {last}: a loader of varying length cannot be pruned by a schedule",
         )
     weights = [as_weight(layer) for layer in layers]
     opened = Opened(Model("torch", module.eval(), model.source, model.notes), weights, notes)
     first = next(filter(due, range(1, last + 1)))
     said = f"pruned from step {first} to {last} of {steps} ({options.schedule})"
-    return pruned(opened, [(weight, kept[weight.label]) for weight in weights], [said])
+    return pruned(opened, [(weight, gone.kept[weight.label]) for weight in weights], [said])
+
+
+class _Gone:
+    """What was pruned so far: which weights each layer keeps, by its label, and after how many steps of training."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Array] = {}
+        self.passed = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        import torch
+
+        kept = {label: torch.from_numpy(mask) for label, mask in self.kept.items()}
+        return {"kept": kept, "passed": self.passed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.kept = {label: mask.numpy() for label, mask in state["kept"].items()}
+        self.passed = state["passed"]
 
 
 def sparsity(options: GradualOptions, progress: float) -> float:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weighbridge.contracts import Array, Context
+from weighbridge.core.batches import count
 from weighbridge.core.errors import StageError
 from weighbridge.environment.one_thread import one_thread
-from weighbridge.steps.train.training import TrainingOptions, forward, loss_of, wanted
+from weighbridge.steps.train.training import Objective, TrainingOptions, forward
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +25,16 @@ class HeldOut:
     """
 
     def __init__(
-        self, module: torch.nn.Module, options: TrainingOptions, context: Context, share: float, patience: int
+        self,
+        module: torch.nn.Module,
+        options: TrainingOptions,
+        context: Context,
+        objective: Objective,
+        share: float,
+        patience: int,
     ) -> None:
         self._module, self._options, self._patience = module, options, patience
-        self._split, self._loss = context.data.split("train"), loss_of(options.loss, context, "finetune")
+        self._split, self._objective = context.data.split("train"), objective
         n = self._split.samples
         if n is None:
             raise StageError(
@@ -68,6 +75,13 @@ class HeldOut:
             f"held-out samples: {self._best:.4g}"
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "at": self._at, "epoch": self._epoch, "state": self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._best, self._at, self._epoch = state["best"], state["at"], state["epoch"]
+        self._state = state["state"]
+
     def _measured(self) -> float:
         """The mean loss on the held-out samples."""
         import torch
@@ -76,8 +90,6 @@ class HeldOut:
         total = 0.0
         with one_thread(), torch.no_grad():
             for inputs, targets in self._split.epoch(self._options.batch_size, lambda n: self._held):
-                assert targets is not None  # it was trained on
-                outputs = forward(self._module, inputs)
-                loss = self._loss(outputs, wanted(targets, self._options.loss, self._module))
-                total += loss.item() * len(targets)
+                loss = self._objective(inputs, forward(self._module, inputs), targets)
+                total += loss.item() * count(inputs)
         return total / len(self._held)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.steps.torch_layers import working_copy
 from weighbridge.steps.train.early_stop import HeldOut
-from weighbridge.steps.train.training import TrainingOptions, train
+from weighbridge.steps.train.training import Objective, TrainingOptions, supervised, train
 
 if TYPE_CHECKING:
     import torch
@@ -39,23 +40,46 @@ class FinetuneOptions(TrainingOptions):
 
 
 def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
-    """Train on the split `train`; see `training.train`, whose errors it raises.
+    """Train on the split `train`; see `training.train`, whose errors it raises."""
+    return trained(model, options, context, lambda module: supervised(module, options, context, "finetune"))
+
+
+def trained(
+    model: Model,
+    options: FinetuneOptions,
+    context: Context,
+    objective: Callable[[torch.nn.Module], Objective],
+    within: Callable[[torch.nn.Module], AbstractContextManager[Any]] = nullcontext,
+) -> Model:
+    """A copy of the module, trained `within` what changes it for the while, to lower what `objective` makes of it.
 
     Zeros that a step or a checkpoint put into a weight stay; those that the model's code initialized it with are trained.
     """
     module = working_copy(model, "finetune", kinds=("mask", "hook"))
     masks = pruned_weights(module, model.source.get("zeros", {}))
+    notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
+    aim = objective(module)
 
     def after_batch(done: int) -> None:
         keep_zeros(masks)
 
-    notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
-    if options.patience is None:
-        train(module, options, context, "finetune", after_batch=after_batch)
-    else:
-        best = HeldOut(module, options, context, options.hold_out, options.patience)
-        train(module, options, context, "finetune", best.trained, after_batch, best.is_over)
-        notes.append(best.restore())
+    with within(module):
+        if options.patience is None:
+            train(module, options, context, "finetune", objective=aim, after_batch=after_batch)
+        else:
+            best = HeldOut(module, options, context, aim, options.hold_out, options.patience)
+            train(
+                module,
+                options,
+                context,
+                "finetune",
+                objective=aim,
+                chosen=best.trained,
+                after_batch=after_batch,
+                after_epoch=best.is_over,
+                parts={"held_out": best},
+            )
+            notes.append(best.restore())
     return Model("torch", module.eval(), model.source, (*model.notes, *notes))
 
 
@@ -85,5 +109,14 @@ def pruned_weights(module: torch.nn.Module, initial: Mapping[str, int]) -> Masks
 
 STEPS.add(
     "finetune:supervised",
-    Step("finetune", "supervised", ("torch",), FinetuneOptions, finetune, must="change", splits=("train",)),
+    Step(
+        "finetune",
+        "supervised",
+        ("torch",),
+        FinetuneOptions,
+        finetune,
+        must="change",
+        splits=("train",),
+        default=True,
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import class_numbers
 from weighbridge.environment.one_thread import one_thread
+from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,8 @@ class TrainingOptions(Options):
 
 Chosen = Callable[[int], "Array"]
 """Takes how many samples there are, and gives the numbers of those to train on."""
+Objective = Callable[[Inputs, Any, "Array | None"], Any]
+"""Takes a batch's inputs, the module's outputs for them and the targets; gives the loss to lower, of no dimensions."""
 
 
 def train(
@@ -50,21 +53,25 @@ def train(
     options: TrainingOptions,
     context: Context,
     stage: str,
+    *,
+    objective: Objective | None = None,
     chosen: Chosen | None = None,
     after_batch: Callable[[int], None] | None = None,
     after_epoch: Callable[[int], bool] | None = None,
+    parts: Mapping[str, Stateful] | None = None,
 ) -> None:
     """Train `module` in place on the split `train`, shuffled by the case's seed, on one thread.
 
-    Batches that the user's own loader makes are taken as they come, anew in each epoch. `after_batch` is told how many
-    steps are done; the training ends where `after_epoch`, told the number of an epoch from 1 on, says so. Raises `StageError`
-    where the loss is not finite, and where the module or the loss refuses a batch.
+    Batches that the user's own loader makes are taken as they come, anew in each epoch. `objective` is `supervised` unless
+    given. `after_batch` is told how many steps are done; the training ends where `after_epoch`, told the number of an epoch
+    from 1 on, says so. A killed run is gone on with from the last whole epoch; `parts` are what else has a state by then.
+    Raises `StageError` where the loss is not finite, and where the module or the loss refuses a batch.
     """
     import torch
 
     torch.manual_seed(context.seed)
     module.train()
-    loss_function = loss_of(options.loss, context, stage)
+    objective = objective or supervised(module, options, context, stage)
     split = context.data.split("train")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
     optimizer = kind(module.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -77,17 +84,19 @@ def train(
         shuffled: Array = own[torch.randperm(len(own), generator=generator).numpy()]
         return shuffled
 
-    done = 0
+    own = {"module": module, "optimizer": optimizer, "order": Drawing(generator)}
+    checkpoint = Checkpoint(context.progress, {**own, **(parts or {})})
+    passed = checkpoint.resume()
+    if passed.epochs:
+        context.say(f"{stage}: goes on after epoch {passed.epochs}, where a run was ended")
+    done = passed.batches
     with one_thread():
-        for epoch in range(1, options.epochs + 1):
+        for epoch in range(passed.epochs + 1, 1 + (0 if passed.over else options.epochs)):
             total = seen = 0.0
             module.train()
             for inputs, targets in split.epoch(options.batch_size, order):
-                if targets is None:
-                    raise StageError(stage, "the train split has no targets")
                 with _explained(options, inputs, stage):
-                    outputs = forward(module, inputs)
-                    loss = loss_function(outputs, wanted(targets, options.loss, module))
+                    loss = objective(inputs, forward(module, inputs), targets)
                 if not torch.isfinite(loss):
                     raise StageError(stage, f"the loss became {loss.item()} in epoch {epoch}; {_why(inputs)}")
                 for group in optimizer.param_groups if scheduled else ():
@@ -98,11 +107,25 @@ def train(
                 done += 1
                 if after_batch is not None:
                     after_batch(done)
-                total += loss.item() * len(targets)
-                seen += len(targets)
+                total += loss.item() * count(inputs)
+                seen += count(inputs)
             context.say(f"{stage}: epoch {epoch}/{options.epochs}, loss {total / seen:.4g}")
-            if after_epoch is not None and after_epoch(epoch):
+            over = after_epoch is not None and after_epoch(epoch)
+            checkpoint.keep(Passed(epoch, done, over))
+            if over:
                 return
+
+
+def supervised(module: torch.nn.Module, options: TrainingOptions, context: Context, stage: str) -> Objective:
+    """The option `loss` of the outputs and the targets; raises `StageError` where there are none."""
+    loss = loss_of(options.loss, context, stage)
+
+    def of(inputs: Inputs, outputs: Any, targets: Array | None) -> Any:
+        if targets is None:
+            raise StageError(stage, "the train split has no targets")
+        return loss(outputs, wanted(targets, options.loss, module))
+
+    return of
 
 
 def rate(options: TrainingOptions, done: int, steps: int) -> float:

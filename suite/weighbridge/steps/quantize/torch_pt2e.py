@@ -1,0 +1,183 @@
+"""torchao's static int8 through torch.export, as Inductor's kernels for x86 take it: what `torch_compile` makes fast."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from weighbridge.contracts import STEPS, Context, Inputs, Model, Promise, Step
+from weighbridge.core.batches import items, rebuilt
+from weighbridge.core.coverage import Coverage
+from weighbridge.core.errors import StageError, first_line
+from weighbridge.environment.extras import TORCHAO, load
+from weighbridge.environment.quiet import quiet
+from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.quantize.onnx_steps import overflows_here
+from weighbridge.steps.quantize.torch_choice import LayerOptions, choose
+from weighbridge.steps.torch_layers import WeightLayer, working_copy
+
+_TRACES = ("stack_trace", "from_node", "source_fn_stack", "torch_fn", "custom")
+_ROOM = "torchao.quantization.pt2e"
+
+
+class Pt2eOptions(LayerOptions):
+    tunes: ClassVar = {}
+    samples: int = Field(256, ge=1, description="From the split `calibration`.")
+    reduce_range: bool = Field(
+        default_factory=overflows_here,
+        description="7 bits for activations: by default where this processor needs them, an x86 one without VNNI.",
+    )
+
+
+def pt2e(model: Model, options: Pt2eOptions, context: Context) -> Model:
+    """An exported program whose Linear and convolution weights are int8 codes, a scale a channel, its activations uint8.
+
+    Raises `StageError` where torch cannot export the module with a free batch, and where there is no such layer.
+    """
+    module = working_copy(model, "quantize").eval()
+    chosen = choose(module, options, "torchao's x86 quantizer", "Linear and convolution layers", _unfit)
+    left = [layer.name for layer in chosen.coverage.layers if not layer.asked]
+    sample = context.data.sample(2)
+    with quiet():
+        library = load(TORCHAO, f"{_ROOM}.quantize_pt2e")
+        prepared = library.prepare_pt2e(_exported(module, sample).module(), _quantizer(options, left))
+    _calibrate(prepared, options, context)
+    with quiet():
+        converted = library.convert_pt2e(prepared)
+        kept = _without_unread(converted)
+        _name_codes(converted, model.value)
+        program = _exported(converted, sample)
+    for node in program.graph.nodes:  # where each came from in the user's code: half of a small file
+        for name in _TRACES:
+            node.meta.pop(name, None)
+    coverage = _covered(chosen.coverage, kept)
+    return Model("exported", program, {}, (*model.notes, *coverage.sentences()), coverage)
+
+
+def _exported(module: Any, sample: Inputs) -> Any:
+    """With a free batch, and zeros as the example, which the file keeps."""
+    import torch
+
+    from weighbridge.engines.torch_eager import float_type, to_tensors
+
+    args = to_tensors(rebuilt(sample, lambda name, array, axis: array * 0), floats=float_type(module))
+    axes = {name: {} if axis is None else {axis: torch.export.Dim.DYNAMIC} for name, _, axis in items(sample)}
+    try:
+        with torch.no_grad():
+            if isinstance(args, dict):
+                return torch.export.export(module, (), args, dynamic_shapes=axes)
+            return torch.export.export(module, args, dynamic_shapes=(*axes.values(),))
+    except Exception as error:  # torch raises whatever a pass of it, or the module's forward, raises
+        raise StageError(
+            "quantize", f"torch.export cannot take the module with a free batch: {first_line(error)}"
+        ) from error
+
+
+def _quantizer(options: Pt2eOptions, left: Collection[str]) -> Any:
+    x86 = load(TORCHAO, f"{_ROOM}.quantizer.x86_inductor_quantizer")
+    quantizer = x86.X86InductorQuantizer()
+    quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=options.reduce_range))
+    for name in left:
+        quantizer.set_module_name_qconfig(name, None)
+    return quantizer
+
+
+def _calibrate(prepared: Any, options: Pt2eOptions, context: Context) -> None:
+    import torch
+
+    from weighbridge.engines.torch_eager import float_type, to_tensors
+
+    floats = float_type(prepared)
+    with torch.no_grad():
+        for batch in Calibration(context, options.samples):
+            args = to_tensors(batch, floats=floats)
+            prepared(**args) if isinstance(args, dict) else prepared(*args)
+
+
+def _without_unread(module: Any) -> set[str]:
+    """Remove the float weights whose codes took their place; the names of the tensors that are read still."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in read:
+            owner, _, attribute = name.rpartition(".")
+            delattr(module.get_submodule(owner), attribute)
+    return read
+
+
+def _name_codes(module: Any, floats: Any) -> None:
+    """Call the codes what the float weight was called, so that each can be held against its own.
+
+    Where a normalization was folded into the weight, the codes stand for other numbers, and are called so.
+    """
+    for node in [node for node in module.graph.nodes if "dequantize_per_channel" in str(node.target)]:
+        constant, product = node.args[0], next(iter(node.users))
+        stack = list((product.meta.get("nn_module_stack") or {}).values())
+        if constant.op != "get_attr" or "." in constant.target or not stack:
+            continue
+        layer, codes = stack[-1][0], getattr(module, constant.target)
+        weight = floats.get_submodule(layer).weight.detach()
+        rows = (-1, *[1] * (weight.dim() - 1))
+        scale, zero_point = (getattr(module, one.target).reshape(rows) for one in node.args[1:3])
+        own = bool((((codes - zero_point) * scale - weight).abs() <= scale).all())
+        attribute = "weight" if own else "folded_weight"
+        owner = _owner(module, layer)
+        owner.register_buffer(attribute, codes)
+        delattr(module, constant.target)
+        constant.target = f"{layer}.{attribute}".lstrip(".")
+    module.recompile()
+
+
+def _owner(module: Any, path: str) -> Any:
+    """The submodule at `path`, made where nothing of it is left."""
+    import torch
+
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        module.add_submodule(path, torch.nn.Module())
+        return module.get_submodule(path)
+
+
+def _covered(coverage: Coverage, kept: Collection[str]) -> Coverage:
+    """As it came out: what the quantizer left in float by itself says so."""
+    reason = "torchao's x86 quantizer left it"
+    return Coverage(
+        tuple(
+            replace(layer, converted=False, reason=reason)
+            if layer.converted and f"{layer.name}.weight" in kept
+            else layer
+            for layer in coverage.layers
+        )
+    )
+
+
+def _unfit(layer: WeightLayer) -> str:
+    import torch
+
+    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
+    return "" if type(layer.module) in kinds else f"{', '.join(layer.weights)} of a {layer.kind}"
+
+
+def _promise(options: Pt2eOptions) -> Promise:
+    return Promise(granularity="channel", symmetric=True, signed=True)
+
+
+STEPS.add(
+    "quantize:pt2e@torch",
+    Step(
+        "quantize",
+        "pt2e",
+        ("torch",),
+        Pt2eOptions,
+        pt2e,
+        engine="torch",
+        returns="exported",
+        must="quantize",
+        splits=("calibration",),
+        scheme=_promise,
+        requires=(TORCHAO,),
+    ),
+)
