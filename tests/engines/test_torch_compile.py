@@ -142,6 +142,7 @@ def test_without_a_cache_each_process_compiles_once(tmp_path: Path, made: list[A
 
 
 @compiles
+@pytest.mark.slow
 def test_other_weights_are_another_program(tmp_path: Path, made: list[Any]) -> None:
     net = artifact(tmp_path, "conv")
     before = answers(net, images(3))[0]
@@ -170,6 +171,7 @@ def test_inputs_by_name_and_of_several_types(tmp_path: Path, made: list[Any]) ->
 
 
 @compiles
+@pytest.mark.slow
 def test_a_module_that_fixes_its_batch_is_compiled_for_that(tmp_path: Path, made: list[Any]) -> None:
     net = artifact(tmp_path, "of_four")
     x = (np.ones((4, 8), np.float32),)
@@ -211,6 +213,7 @@ def test_a_module_that_is_compiled_to_other_answers_is_an_error_and_its_look_ali
 
 
 @compiles
+@pytest.mark.slow
 def test_an_exported_program_is_compiled_as_it_is(tmp_path: Path, made: list[Any]) -> None:
     from weighbridge.contracts import Model
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -75,11 +76,13 @@ class Program:
             path = self._packages.get(signature)
             if path is not None and path.is_file():
                 return path
-        signature, program = self._exported(inputs)
-        path = self._folder() / f"{_key(program, signature, self._options.threads)}.pt2"
-        if not path.is_file():
-            self._compile(program, inputs, path)
-        self._value = None  # the package has the weights
+        try:
+            signature, program = self._exported(inputs)
+            path = self._folder() / f"{_key(program, signature, self._options.threads)}.pt2"
+            if not path.is_file():
+                self._compile(program, inputs, path)
+        finally:
+            self._value = None  # the package has the weights
         self._packages[signature] = path
         return path
 
@@ -129,15 +132,19 @@ class Program:
         aside.mkdir(parents=True)
         made = aside / path.name
         try:
-            with quiet(), torch.no_grad(), own:
-                aoti_compile_and_package(program, package_path=str(made), inductor_configs={"freezing": True})
-        except Exception as error:  # Inductor's own, and the compiler's
-            raise _refusal("torch cannot compile the module", error) from error
-        rounds = any("quantize" in str(node.target) for node in program.graph.nodes)
-        outputs = run_module(_loaded(made), inputs, floats=self.floats)
-        check_agreement(outputs, expected, "compiled model", "torch", ROUNDED if rounds else TOLERANCE)
-        made.replace(path)
-        aside.rmdir()
+            try:
+                with quiet(), torch.no_grad(), own:
+                    aoti_compile_and_package(
+                        program, package_path=str(made), inductor_configs={"freezing": True}
+                    )
+            except Exception as error:  # Inductor's own, and the compiler's
+                raise _refusal("torch cannot compile the module", error) from error
+            rounds = any("quantize" in str(node.target) for node in program.graph.nodes)
+            answers = run_module(_loaded(made), inputs, floats=self.floats)
+            check_agreement(answers, expected, "compiled model", "torch", ROUNDED if rounds else TOLERANCE)
+            made.replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     def _folder(self) -> Path:
         """Beside what Inductor keeps; of this process alone where nothing is kept."""
