@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from tests.projects import weigh, write_samples
 
@@ -64,3 +65,52 @@ def test_a_file_that_no_engine_opens_is_within_no_budget(
     (tmp_path / "budget.yaml").write_text("thresholds: {size: 5 MB, parameters: 1.5 m}\n")
     monkeypatch.chdir(tmp_path)
     assert main(["audit", "net.onnx", "--budget", "budget.yaml"]) == code
+
+
+TWO_OF_ONE_FILE = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, turned):
+        super().__init__()
+        torch.manual_seed(0)
+        self.dense = torch.nn.Linear(16, 4)
+        self.turned = turned
+
+    def forward(self, x):
+        return self.dense(x).abs() if self.turned else self.dense(x)
+
+
+def plain():
+    return Net(turned=False)
+
+
+def turned():
+    return Net(turned=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "step", ["{prune: l1_unstructured, amount: 0.1}", "{quantize: dynamic, engine: onnxruntime}"]
+)
+def test_two_callables_of_one_file_are_two_models(tmp_path: Path, step: str) -> None:
+    """Their weights, their layers and their code are the same, so that the second passed with what the first had made."""
+    (tmp_path / "model.py").write_text(TWO_OF_ONE_FILE)
+    torch.manual_seed(0)
+    dense = torch.nn.Linear(16, 4)
+    x = np.random.default_rng(0).standard_normal((128, 16)).astype(np.float32)
+    np.savez(tmp_path / "samples.npz", x=x, y=dense(torch.from_numpy(x)).argmax(1).numpy())
+    found = {
+        name: weigh(
+            tmp_path,
+            f"model: {{torch: 'model.py:{name}'}}\ndata: samples.npz\nmetric: accuracy\nrecipe: [{step}]\n"
+            "thresholds: {accuracy: 0.8}\n",
+            also=(),
+        )
+        for name in ("plain", "turned")
+    }
+    assert {name: weighed.result.status for name, weighed in found.items()} == {
+        "plain": Status.PASS,
+        "turned": Status.FAIL,
+    }, found["turned"].message

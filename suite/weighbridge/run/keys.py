@@ -62,12 +62,15 @@ def extension_code(registry: Registry[Any], name: str, root: Path) -> str:
 
 
 def reference_code(reference: str, folder: Path, root: Path) -> str:
-    """The code behind `model.py:net`, or behind `package.module:net` where that module lies in the project."""
-    location = reference.rpartition(":")[0]
+    """The code behind `model.py:net`, or behind `package.module:net` where that module lies in the project, and the name.
+
+    What two callables of one file build may have the same weights and layers, and compute otherwise.
+    """
+    location, _, name = reference.rpartition(":")
     if location.endswith(".py"):
-        return code_digest([folder / location], root)
+        return make_key(code_digest([folder / location], root), name)
     file = getattr(sys.modules.get(location), "__file__", None)
-    return code_digest([Path(file)], root) if file and Path(file).is_relative_to(root) else ""
+    return make_key(code_digest([Path(file)], root), name) if file and Path(file).is_relative_to(root) else ""
 
 
 def named_code(options: Any, folder: Path, root: Path) -> list[str]:
