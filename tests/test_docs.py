@@ -147,6 +147,7 @@ def test_a_target_holds_and_a_sweep_is_a_grid(project: Path, pytester: pytest.Py
     result.stdout.fnmatch_lines(["*sweep*accuracy*", "*0.3 *", "*0.6 *"])
 
 
+@pytest.mark.slow
 def test_the_case_without_a_recipe_is_searched_for_one(project: Path, pytester: pytest.Pytester) -> None:
     pytest.importorskip("optuna", reason="pip install 'weighbridge[search]'")
     words = ["search", "wanted.yaml", "--trials", "2", "-o", "cases/mine/best.yaml"]
@@ -159,6 +160,7 @@ def test_the_case_without_a_recipe_is_searched_for_one(project: Path, pytester: 
     assert set(statuses(project).values()) == {"pass"}
 
 
+@pytest.mark.slow
 def test_what_the_manual_adds_works(project: Path, pytester: pytest.Pytester) -> None:
     """A step, a quantizer, a metric, an engine, a report: each as the page has it."""
     added = ("thin", "rounding", "by_reference", "worst")

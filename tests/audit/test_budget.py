@@ -89,6 +89,7 @@ def breach_of(line: str, others: list[str], folder: Path) -> None:
     assert code == OVER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "other"), [("latency", "peak_memory"), ("peak_memory", "latency")])
 def test_a_breach_of_time_or_memory_fails_just_its_line(shared: Path, line: str, other: str) -> None:
     breach_of(line, [other], shared)

@@ -47,6 +47,7 @@ def carried_out(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_every_command_of_the_page_works(release: Path) -> None:
     pytest.importorskip("cryptography", reason="pip install 'weighbridge[sign]'")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weighbridge.convert.agreement import TOLERANCE, check_agreement
+from weighbridge.core.agreement import TOLERANCE, check_agreement
 from weighbridge.core.errors import StageError
 
 OUTPUT = np.linspace(-4, 4, 24, dtype=np.float32).reshape(6, 4)

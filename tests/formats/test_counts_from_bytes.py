@@ -21,12 +21,12 @@ from weighbridge.measure import nonzero, parameters
 
 CASES = Path(__file__).parents[2] / "cases"
 FILES = (
-    "digits/cnn",
+    pytest.param("digits/cnn", marks=pytest.mark.slow),
     "digits/mlp",
     pytest.param("three-engines/cnn", marks=pytest.mark.slow),
     pytest.param("orientation/network", marks=pytest.mark.slow),
     pytest.param("efficientnet/lite0", marks=pytest.mark.slow),
-    "mobile/torch",
+    pytest.param("mobile/torch", marks=pytest.mark.slow),
 )
 TRAINING = ("finetune", "prune")
 """Steps that take long, or change no place where a weight is kept."""

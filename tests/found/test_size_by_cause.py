@@ -54,6 +54,7 @@ def encoder(folder: Path, step: str, thresholds: str) -> str:
 STATIC = "quantize: static, engine: onnxruntime, per_channel: true"
 
 
+@pytest.mark.slow
 def test_an_export_does_not_depend_on_where_the_checkout_lies(tmp_path: Path) -> None:
     digests = set()
     for place in ("a", "a/much/longer/path/to/the/same/checkout"):

@@ -199,6 +199,7 @@ def test_an_expected_failure_may_be_one_against_a_run(repository: Repository) ->
 FORWARD = "from model import net as plain\n\n\ndef net():\n    return plain()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["nothing", "code", "package"])
 def test_a_speed_is_compared_through_the_same_original_only(
     what: str, repository: Repository, monkeypatch: pytest.MonkeyPatch

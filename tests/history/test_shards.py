@@ -129,6 +129,7 @@ def test_a_broken_file_fails_in_one_shard(project: Project, pytester: pytest.Pyt
     assert sorted(codes) == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_take_the_same_part(project: Project, pytester: pytest.Pytester) -> None:
     project(net=CASES)
     pytester.runpytest_inprocess("--shard=1/2")

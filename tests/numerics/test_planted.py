@@ -80,6 +80,7 @@ def test_the_comparison_with_the_reference_catches_a_planted_bug():
         check(trial, "matches_the_reference")
 
 
+@pytest.mark.slow
 def test_a_planted_failure_shrinks_and_its_code_reproduces_it(monkeypatch):
     bug = PLANTED["truncates"]
     monkeypatch.setitem(QUANTIZERS._entries, bug.name, bug)

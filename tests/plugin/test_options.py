@@ -23,6 +23,7 @@ Project = Callable[..., Path]
 SPEED = CASE.replace("thresholds:", "thresholds:\n  speedup: 0.01")
 
 
+@pytest.mark.slow
 def test_xdist_runs_a_recipe_once_and_reports_every_row(pytester: pytest.Pytester, project: Project) -> None:
     """Two cases share their recipe, and two workers the store: one carries it out, the other reads what it gave.
 
@@ -54,13 +55,6 @@ def test_xdist_runs_a_recipe_once_and_reports_every_row(pytester: pytest.Pyteste
         f"{name}::{threshold}": "pass" for name in "ab" for threshold in ("accuracy_drop", "size_ratio")
     }
     assert all(row["measurements"]["size"] for row in report_of(pytester.path)["rows"])
-
-
-def test_bench_with_workers_is_refused_with_the_reason(pytester: pytest.Pytester, project: Project) -> None:
-    project()
-    result = pytester.runpytest_inprocess("--bench", "-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines("*--bench cannot go with -n: *slow each other down*")
 
 
 def test_without_bench_a_speed_item_is_skipped_and_says_how(
@@ -110,6 +104,7 @@ def test_the_raised_priority_can_be_forbidden(
     assert Settings.from_config(config).bench_priority is raised
 
 
+@pytest.mark.slow
 def test_benchmark_skip_and_only(pytester: pytest.Pytester, project: Project) -> None:
     project(net=SPEED)
     pytester.runpytest_inprocess("--bench", "--benchmark-skip").assert_outcomes(passed=2, skipped=1)
@@ -230,6 +225,7 @@ def test_a_full_disk_costs_the_report_and_nothing_else(
     assert kept.name == ("previous.json" if call == "unfinished" else "latest.json")
 
 
+@pytest.mark.slow
 def test_no_xdist_and_no_pytest_benchmark(pytester: pytest.Pytester, project: Project) -> None:
     project(net=SPEED)
     without = ("-p", "no:xdist", "-p", "no:benchmark", "-p", "no:xdist.looponfail")

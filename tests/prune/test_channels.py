@@ -331,7 +331,7 @@ def splits():
 """
 
 
-@pytest.mark.parametrize("step", ["channels", "taylor_channels"])
+@pytest.mark.parametrize("step", ["channels", pytest.param("taylor_channels", marks=pytest.mark.slow)])
 def test_it_is_trained_exported_quantized_and_opened_again(tmp_path: Path, step: str) -> None:
     (tmp_path / "model.py").write_text(CODE)
     found = weigh(

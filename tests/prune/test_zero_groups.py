@@ -294,7 +294,17 @@ def run(folder: Path, recipe: str) -> Any:
 
 @pytest.mark.parametrize(
     ("method", "onward"),
-    [*((method, onward) for method in ("2:4", "4x2 blocks") for onward in ONWARD), ("wanda", "static")],
+    [
+        ("wanda", "static"),
+        ("4x2 blocks", "torch dynamic"),
+        ("2:4", "as it is"),
+        *(
+            pytest.param(method, onward, marks=pytest.mark.slow)
+            for method in ("2:4", "4x2 blocks")
+            for onward in ONWARD
+            if (method, onward) not in (("4x2 blocks", "torch dynamic"), ("2:4", "as it is"))
+        ),
+    ],
 )
 def test_what_keeps_its_groups_is_not_accused(tmp_path: Path, method: str, onward: str) -> None:
     if onward == "litert":

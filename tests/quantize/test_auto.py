@@ -108,6 +108,17 @@ def test_a_limit_that_no_artifact_holds_is_said(tmp_path: Path) -> None:
     assert any(quantized(after).values())
 
 
+def test_a_file_that_is_too_large_for_what_it_keeps_is_said(tmp_path: Path) -> None:
+    made = KNOWN.value.ByteSize()
+    limits = {"accuracy_drop": Limit(max=0.04), "size": Limit(max=made / 4), "size_ratio": Limit(min=3)}
+    _, said = searched(tmp_path, KNOWN, **limits)
+    assert " kB, and `size` allows " in said
+    assert "x smaller than what the step was given, and `size_ratio` asks for 3x" in said
+    roomy = {"accuracy_drop": Limit(max=0.04), "size": Limit(max=2 * made), "size_ratio": Limit(min=0.5)}
+    _, said = searched(tmp_path, KNOWN, **roomy)
+    assert "`size" not in said
+
+
 def test_without_labels_the_outputs_are_judged(tmp_path: Path) -> None:
     plain = static(KNOWN, StaticOptions(**OPTIONS), context(tmp_path, KNOWN))
     after, said = searched(tmp_path, KNOWN, labels=False, fidelity=Limit(min=25))

@@ -65,6 +65,18 @@ def test_a_limit_of_zero_allows_nothing(tmp_path: Path) -> None:
     assert not made.holds(made.loss(Function(lambda x: np.where(x == x[3], -x, x))))
 
 
+def test_half_of_what_is_above_the_floor_may_be_lost(tmp_path: Path) -> None:
+    right = X.argmax(1)
+    right[:10] = (right[:10] + 1) % 4  # the original has 0.9
+    by_floor = judge(tmp_path, right, "accuracy", accuracy=Limit(min=0.8), fidelity=Limit(min=99))
+    assert by_floor.limit == "accuracy_drop 0.05"
+    unreachable = judge(tmp_path, right, "accuracy", accuracy=Limit(min=0.95))
+    assert unreachable.limit == "accuracy_drop 0.01"
+    assert "the float model itself misses `accuracy` 0.95 there" in unreachable.said(0.0)
+    above = judge(tmp_path, X, "mse", Function(lambda x: x + 1), accuracy=Limit(max=1.5))
+    assert above.limit == "accuracy_drop 0.25"
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_an_error_of_any_scale(tmp_path: Path, scale: float) -> None:
     """The original's mean squared error is the square of `scale`; a rise of 1 % of that is allowed by itself."""

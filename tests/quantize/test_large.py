@@ -7,9 +7,10 @@ from typing import Any
 
 import onnx
 import pytest
-from tests.found.onnx_graphs import model, node, quantize, weight
+from tests.found.onnx_graphs import model, node, quantize, samples, weight
 
-from weighbridge.contracts import FORMATS, Model
+from weighbridge.contracts import FORMATS, STEPS, Context, Model
+from weighbridge.core.data import Data
 from weighbridge.formats import onnx_file
 
 SIDE = 48
@@ -70,6 +71,31 @@ def test_it_is_quantized_like_a_small_one(tmp_path: Path, mode: str, monkeypatch
     assert [each.op_type for each in large.value.graph.node] == [
         each.op_type for each in small.value.graph.node
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        ("quantize:float16@onnxruntime", {}),
+        ("quantize:float16@onnxruntime", {"compute": "float16"}),
+        ("quantize:bfloat16@onnxruntime", {}),
+        ("quantize:weight_only@onnxruntime", {}),
+        ("quantize:gptq@onnxruntime", {}),
+        ("equalize:smooth_quant", {}),
+        ("equalize:cross_layer", {}),
+    ],
+)
+def test_every_step_makes_of_it_what_it_makes_of_a_small_one(
+    tmp_path: Path, step: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, way = network(), STEPS.get(step)
+    given = (samples(before), None)
+    context = Context(tmp_path, tmp_path, 0, Data({"calibration": given, "test": given}))
+    small = way.apply(before, way.options.model_validate(options), context)
+    monkeypatch.setattr(onnx_file, "LIMIT", SIDE)
+    assert onnx_file.needs_data_file(before.value)
+    large = way.apply(before, way.options.model_validate(options), context)
+    assert numbers(large.value) == numbers(small.value)
 
 
 def test_a_small_one_is_one_file(tmp_path: Path) -> None:

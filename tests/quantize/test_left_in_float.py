@@ -61,8 +61,17 @@ def answers(proto: Any, x: Any, level: Any) -> Any:
     return session.run(None, {"x": x})[0]
 
 
-@pytest.mark.parametrize("kind", ["Gemm", "Conv", "ConvTranspose"])
-def test_the_optimizer_does_not_quantize_it_again(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("Gemm", "qdq"),
+        ("Conv", "qdq"),
+        ("ConvTranspose", "qdq"),
+        ("Gemm", "qoperator"),
+        ("Conv", "qoperator"),
+    ],
+)
+def test_the_optimizer_does_not_quantize_it_again(tmp_path: Path, kind: str, form: str) -> None:
     proto = three(kind)
     x = (
         np.random.default_rng(1)
@@ -73,7 +82,9 @@ def test_the_optimizer_does_not_quantize_it_again(tmp_path: Path, kind: str) -> 
     context = Context(tmp_path, tmp_path, 0, Data({"calibration": (x, None)}))
 
     def quantized(**options: Any) -> Any:
-        return step.apply(Model("onnx", proto), step.options.model_validate(options), context).value
+        return step.apply(
+            Model("onnx", proto), step.options.model_validate({**options, "form": form}), context
+        ).value
 
     none, all_ = ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     reference = answers(proto, x, none)

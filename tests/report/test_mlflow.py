@@ -48,6 +48,7 @@ def test_a_run_has_a_run_for_each_case_with_what_was_measured(tmp_path: Path, cl
         assert run.info.status == ended
 
 
+@pytest.mark.slow
 def test_the_times_are_those_of_the_cases_and_end_when_the_run_did(tmp_path: Path, client: Any) -> None:
     report = made.report(8)
     MlFlow().write(report, tmp_path)

@@ -88,7 +88,12 @@ def harmful(name: str, more: str = "") -> str:
         ),
         ("leaves", "", "*bad.yaml:2: load (load): its process ended by itself, with exit status 0*"),
         ("is_killed", "", "*bad.yaml:2: load (load): its process was killed by signal 9 (SIGKILL)*"),
-        ("hangs", "limits: {time: 8s}\n", "*load (load): it ran past its limit of time, and was ended*"),
+        pytest.param(
+            "hangs",
+            "limits: {time: 8s}\n",
+            "*load (load): it ran past its limit of time, and was ended*",
+            marks=pytest.mark.slow,
+        ),
         ("devours", "limits: {memory: 1.5 GB}\n", "*of memory, past its limit of 1.5 GB, and was ended*"),
     ],
 )
@@ -118,6 +123,7 @@ def test_what_a_case_changes_in_its_process_never_reaches_the_next(
     pytester.runpytest_inprocess(f"--executor={executor}").assert_outcomes(passed=4)
 
 
+@pytest.mark.slow
 def test_the_project_can_limit_every_case(pytester: pytest.Pytester, project: Project) -> None:
     pytester.makeini("[pytest]\nweighbridge_limit_time = 1h")
     folder = project(bad=harmful("hangs"), own=CASE + "limits: {time: 5m}\n")
@@ -202,6 +208,7 @@ def test_ctrl_c_ends_at_once_with_the_report_of_what_is_done(
     assert not [child for child in children if child.is_running() and child.status() != "zombie"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(
     pytester: pytest.Pytester, project: Project
 ) -> None:
@@ -250,6 +257,7 @@ def test_an_unknown_executor(pytester: pytest.Pytester, project: Project) -> Non
     result.stdout.fnmatch_lines("*unknown executor 'inlien'; did you mean 'inline'?*")
 
 
+@pytest.mark.slow
 def test_speed_is_measured_in_the_worker_and_reaches_pytest_benchmark(
     pytester: pytest.Pytester, project: Project
 ) -> None:

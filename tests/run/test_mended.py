@@ -16,6 +16,7 @@ from weighbridge.run.artifacts import case_folder
 Project = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_names_that_fold_alike_have_folders_of_their_own(pytester: pytest.Pytester) -> None:
     """`a/b.yaml::z` and `a_b.yaml::z` once shared a folder, and judged each other's artifacts."""
     folder = write_project(pytester.path)
@@ -77,6 +78,7 @@ def test_one_case_by_its_node_id_runs_beside_a_broken_file(
     pytester.runpytest_inprocess("cases/net.yaml::net::size_ratio").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_each_worker_may_carry_out_every_case(pytester: pytest.Pytester, project: Project) -> None:
     project(a=CASE, b=CASE)
     result = pytester.runpytest_subprocess("-n", "2", "--dist", "each")

@@ -116,6 +116,7 @@ def _make(folder: Path, log: Path) -> None:
             put(store)
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_makes_what_the_others_wait_for(tmp_path: Path) -> None:
     Store(tmp_path / "store")
     context = multiprocessing.get_context("spawn")
@@ -296,3 +297,14 @@ def test_the_project_says_how_large_its_store_may_grow(pytester: pytest.Pytester
     pytester.makeini("[pytest]\nweighbridge_store_size = 1 kB")
     pytester.runpytest_inprocess("-k", "nothing of that name")
     assert list(Store(pytester.path / ".weighbridge").entries()) == []
+
+
+def test_a_model_is_shared_by_cases_that_name_its_code_from_different_folders(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    cases = project()
+    (cases / "more").mkdir()
+    text = CASE.replace("model.py", "../model.py").replace("net.safetensors", "../net.safetensors")
+    (cases / "more/net.yaml").write_text(text.replace("thresholds:", "thresholds:\n  fidelity: 1"))
+    for path, passed in (("cases/net.yaml", 2), ("cases/more/net.yaml", 3)):
+        pytester.runpytest_inprocess(path).assert_outcomes(passed=passed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,26 @@ def test_answers_that_are_kept_are_seen_where_memory_allows_one_batch(
 def test_a_model_that_computes_is_timed(weighing: Any) -> None:
     limit = LatencyLimit(max=1000, budget=0.3)
     assert MEASURES.get("latency").run(replace(weighing("slow"), limits=(limit,))).candidate > 0
+
+
+class Interrupted:
+    """A session of which a neighbour interrupts each second call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def bind(self, inputs: Any) -> Callable[[], object]:
+        def call() -> None:
+            self.calls += 1
+            time.sleep(3e-5 if self.calls % 2 else 0.002)
+
+        return call
+
+
+def test_a_neighbour_is_no_memory() -> None:
+    """With so small a budget one new call and one seen call would be compared, three times in a row the unlucky one."""
+    batches = [(np.full((1, 4), number, np.float32),) for number in range(8)]
+    check_answers_anew("candidate", Interrupted(), batches, 0.001)
 
 
 class Recorded:

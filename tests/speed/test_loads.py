@@ -47,6 +47,7 @@ def test_the_interval_covers_the_median_where_that_of_one_load_does_not():
     assert all(0.006 < sample.spread < 0.035 for sample in samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "met"), [(0.97, True), (1.03, False)])
 def test_a_file_against_itself_is_never_judged_wrong(limit, met):
     samples = [loaded(seed, 1.0, [limit]) for seed in range(40)]

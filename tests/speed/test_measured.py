@@ -159,6 +159,7 @@ def test_cold_start_is_measured_in_fresh_processes(weighing):
     assert any("budget" in line for line in THRESHOLDS.get("cold_start").advise(measurement))
 
 
+@pytest.mark.slow
 def test_peak_memory_sees_a_model_that_is_larger(weighing, tmp_path):
     """4 MB of weights in the candidate, 64 MB in the baseline."""
     large = replace(
@@ -207,6 +208,7 @@ def nearby():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least", "most"), [("elsewhere", 400e6, 600e6), ("nearby", 0, 60e6)])
 def test_peak_memory_is_that_of_a_model_and_its_children(tmp_path, name, least, most):
     """400 MB in a child are the model's; what a child shares with its parent is counted once."""

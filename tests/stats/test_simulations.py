@@ -114,6 +114,7 @@ def photos(groups: int, size: int, share: float, kind: str) -> Draw:
     return draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "truth"), [("flips", 0.04), ("scores", 0.1)])
 @pytest.mark.parametrize("groups", [8, 30, 200])
 def test_groups_are_held_where_samples_alone_are_not(groups: int, kind: str, truth: float) -> None:
@@ -162,6 +163,7 @@ def labelled(random: np.random.Generator, n: int) -> Iterator[Array]:
         yield targets - 0.5 + noise * shared + 0.1 * random.normal(size=n)
 
 
+@pytest.mark.slow
 def test_the_drop_of_a_metric_that_does_not_decompose_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "RESAMPLES", 300)
     random, trials, held = np.random.default_rng(2), 200, 0

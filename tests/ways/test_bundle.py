@@ -54,6 +54,7 @@ def verdicts(folder: Path) -> list[tuple[str, str, Any]]:
     return [(one["threshold"], one["status"], one["measured"]) for one in row["verdicts"]]
 
 
+@pytest.mark.slow
 def test_a_failing_case_fails_the_same_in_an_empty_folder(failed: Path, tmp_path_factory: Any) -> None:
     done = command("bundle", "net", "-o", "case.zip", cwd=failed)
     assert done.returncode == 0, done.stderr

@@ -62,6 +62,7 @@ def trial_lines(said: str) -> list[str]:
     return [line for line in said.splitlines() if re.match(r"\d+-", line)]
 
 
+@pytest.mark.slow
 def test_the_smallest_that_holds_is_a_case_that_passes(
     folder: Path, search: Run, pytester: pytest.Pytester
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_later_call_goes_on(folder: Path, search: Run) -> None:
     assert len({name.partition("-")[2] for name in names}) == 5, "nothing is tried twice"
 
 
+@pytest.mark.slow
 def test_it_ends_where_everything_was_tried(
     folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_other_limits_are_another_search(folder: Path, search: Run) -> None:
     assert "goes on after 1 trials" in search(trials=1)[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case("accuracy_drop: 0.02, size_ratio: 2")
     carry_out, seen = searching.carry_out_one, []
@@ -152,6 +155,7 @@ def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch
     assert any(line.split()[0].endswith("-dynamic") for line in trial_lines(said)), "it is tried again"
 
 
+@pytest.mark.slow
 def test_what_the_budget_cut_short_is_no_error(
     folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +181,7 @@ def test_what_the_budget_cut_short_is_no_error(
     assert "static" in names, "it is tried again"
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
     """Whatever it was at: the study is a database, and each trial a transaction of it."""
     case("accuracy_drop: 0.02, size_ratio: 2")
@@ -303,6 +308,7 @@ def test_where_there_are_no_other_samples_it_is_said(folder: Path, search: Run) 
     assert "holds on the test split, on which it was chosen" in said
 
 
+@pytest.mark.slow
 def test_what_is_trained_on_does_not_choose(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, search: Run
 ) -> None:
@@ -393,6 +399,7 @@ STEPS.add("quantize:crash", Step("quantize", "crash", ("onnx",), CrashOptions, c
 """
 
 
+@pytest.mark.slow
 def test_a_crash_is_of_its_trial_only(folder: Path) -> None:
     Path("conftest.py").write_text(CRASHING)
     case("accuracy_drop: 0.02, size_ratio: 2")

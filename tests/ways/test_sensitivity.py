@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 from tests.ways.made import in_folder
 
+from weighbridge.case.load import load_cases
 from weighbridge.cli.main import main
 
 CASE = """
@@ -59,6 +60,24 @@ def test_the_worst_layer_stands_first_and_sparing_it_is_measured(
     assert after > before + 6
     smaller = [float(found) for found in re.findall(r"([\d.]+)x smaller", said.out)]
     assert smaller[1] < smaller[0]
+
+
+def test_the_mixed_recipe_is_written_as_a_case_that_gives_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, said = told(capsys, "net.yaml", "-o", "gates/mixed.yaml")
+    assert "wrote gates/mixed.yaml; next: pytest gates/mixed.yaml" in said.out
+    (case,) = load_cases(folder / "gates" / "mixed.yaml")
+    (step,) = case.recipe
+    assert step.options.exclude == ["2"]
+    assert step.options.per_channel is False
+    assert [ref.name for ref in case.thresholds] == ["accuracy_drop"]
+    status, again = told(capsys, "gates/mixed.yaml")
+    assert status == 0
+    assert next(line for line in again.out.splitlines() if line.startswith("2 ")).count("200 dB") == 1
+    before = (folder / "gates" / "mixed.yaml").read_text()
+    assert main(["sensitivity", "net.yaml", "-o", "gates/mixed.yaml"]) != 0
+    assert (folder / "gates" / "mixed.yaml").read_text() == before
 
 
 def test_the_proposal_holds_where_it_is_pasted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

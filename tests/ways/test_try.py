@@ -221,6 +221,7 @@ def test_limits_leave_a_margin_and_none_is_set_where_there_is_none() -> None:
     assert limits(replace(few, result=result))["accuracy_drop"] == "0.04", "two of fifty samples"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_recipes_that_make_the_same_file_count_once() -> None:
     """Where nothing is lost, `auto` is `static`, and the plainer of two recipes is the one to take."""

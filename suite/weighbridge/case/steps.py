@@ -12,6 +12,7 @@ from weighbridge.core.errors import did_you_mean
 _ORDER = {
     "prune": "prune first, then quantize: pruning ranks float weights, and a quantized tensor has none",
     "cluster": "cluster first, then quantize: centroids are found among float weights",
+    "equalize": "equalize first, then quantize: scales move between float weights",
     "finetune": "fine-tune first, then quantize: quantized weights have no gradients",
     "quantize": "the model is already quantized by an earlier step",
 }
@@ -105,7 +106,9 @@ def path_between(source: str, targets: Sequence[str]) -> list[str] | None:
 
 
 def order_fault(earlier: Sequence[Step], step: Step) -> str | None:
-    """Why `step` cannot follow `earlier`, or None. Nothing follows a quantization."""
+    """Why `step` cannot follow `earlier`, or None. Nothing follows a quantization, and no training a clustering."""
+    if step.kind == "finetune" and any(before.kind == "cluster" for before in earlier):
+        return "fine-tune first, then cluster: training moves each weight by itself; the `epochs` of `cluster` train centroids"
     if any(before.must == "quantize" for before in earlier):
         return _ORDER.get(step.kind, f"'{step.kind}' cannot follow a quantization")
     return None

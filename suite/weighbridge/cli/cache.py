@@ -72,6 +72,8 @@ def _table(store: Any) -> str:
         ]
         for kind, entries in sorted(found.items())
     ]
-    total = sum(size for entries in found.values() for size, _ in entries)
+    compiled = store.compiled_bytes()
+    rows += [["compiled by torch", "", show(compiled, "bytes"), ""]] if compiled else []
+    total = compiled + sum(size for entries in found.values() for size, _ in entries)
     table = tabulate(rows, ["", "entries", "size", "last used"], colalign=("left", "right", "right", "left"))
     return f"{table}\n\n{show(total, 'bytes')} in {store.folder}" if rows else f"{store.folder} is empty"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.cli.verbs import add_executor, add_store, add_verb, case_of, say
+from weighbridge.cli.writing import refuse_existing, write_new
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case, StepRef
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from weighbridge.core.results import CaseResult
 
 _EXAMPLES = (
-    "examples: weighbridge sensitivity cases/net.yaml; weighbridge sensitivity cases/net.yaml::int8 --gain 10"
+    "examples: weighbridge sensitivity cases/net.yaml; "
+    "weighbridge sensitivity cases/net.yaml::int8 --gain 10 -o mixed.yaml"
 )
 _ALSO = ("fidelity", "size", "accuracy")
 
@@ -33,6 +35,13 @@ def register(verbs: Any) -> None:
         metavar="DB",
         help="how much nearer to the original the outputs are to come (default: 6, which one bit more would bring)",
     )
+    verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the case with the layers left in float; never over a file",
+    )
     add_store(verb)
     add_executor(verb)
 
@@ -42,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.units import show
     from weighbridge.report.escape import terminal
 
+    if arguments.output is not None:
+        refuse_existing({arguments.output: ""})
     case = case_of(arguments.case)
     result = _carry_out(case, arguments)
     errors = result.layer_errors
@@ -76,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(terminal(f"exclude: {exclude}    # in {step}, line {step.line}"))
     for what, one in (("as it is", result), ("with that", better)):
         print(f"    {what}: {_numbers(one)}")
+    if arguments.output is not None:
+        write_new({arguments.output: _mixed(case, step, exclude, result.engine, arguments)})
+        print(f"wrote {arguments.output}; next: pytest {arguments.output}")
     return 0
 
 
@@ -133,6 +147,20 @@ def _excluding(case: Case, step: StepRef, exclude: Sequence[str]) -> Case:
     options = step.options.model_copy(update={"exclude": list(exclude)})
     recipe = tuple(replace(ref, options=options) if ref is step else ref for ref in case.recipe)
     return replace(case, recipe=recipe)
+
+
+def _mixed(
+    case: Case, step: StepRef, exclude: Sequence[str], engine: str | None, arguments: argparse.Namespace
+) -> str:
+    """The text of the case, in the output's folder, in which `step` leaves out what `exclude` names."""
+    from weighbridge.propose.rewritten import rewritten, stated
+
+    assert engine is not None  # layers were exchanged in one
+    data, number = stated(case), case.recipe.index(step)
+    recipe = [dict(each) for each in data["recipe"]]
+    recipe[number]["exclude"] = list(exclude)
+    above = [f"found by: weighbridge sensitivity {arguments.case} --gain {arguments.gain:g}"]
+    return rewritten(data, case.folder, recipe, arguments.output.parent, engine, above)
 
 
 def _numbers(result: CaseResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
-from weighbridge.convert.agreement import check_agreement
+from weighbridge.core.agreement import check_agreement
 from weighbridge.core.errors import StageError
 from weighbridge.engines.litert import run_tflite
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS, demand

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
-from weighbridge.convert.agreement import check_agreement
+from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, items
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.quiet import quiet

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Context, Converter, Model
-from weighbridge.convert.agreement import check_agreement
+from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import take
 from weighbridge.core.errors import StageError
 from weighbridge.engines.litert import run_tflite

@@ -8,6 +8,7 @@ itself by its version.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,23 @@ from functools import cache, lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
+
+Followed: TypeAlias = tuple[dict[Path, str], set[str]]
+"""The hash of each file of the project that is imported, and the packages that are."""
+_followed_before: dict[tuple[tuple[Path, ...], Path, tuple[str, ...]], Followed] | None = None
+"""What `unchanging_code` remembers; None outside of it."""
+
+
+@contextlib.contextmanager
+def unchanging_code() -> Iterator[None]:
+    """Inside, the imports of a file are followed once: nobody edits the code of a case while the case runs it."""
+    global _followed_before
+    _followed_before = {}
+    try:
+        yield
+    finally:
+        _followed_before = None
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
@@ -44,8 +62,16 @@ def _searched(root: Path) -> list[Path]:
     return [folder for folder in entries if in_project(folder, root)]
 
 
-def _followed(files: Sequence[Path], root: Path) -> tuple[dict[Path, str], set[str]]:
-    """The hash of each file of the project that is imported, and the packages that are."""
+def _followed(files: Sequence[Path], root: Path) -> Followed:
+    if _followed_before is None:
+        return _follow(files, root)
+    asked = (tuple(files), root, tuple(sys.path))
+    if asked not in _followed_before:
+        _followed_before[asked] = _follow(files, root)
+    return _followed_before[asked]
+
+
+def _follow(files: Sequence[Path], root: Path) -> Followed:
     packages = set[str]()
     seen: dict[Path, str] = {}
     pending = [path.resolve() for path in files]

@@ -32,6 +32,8 @@ class Promise:
     """Scales span the weights; False for a step that clips them."""
     nearest: bool = True
     """Codes are rounded to nearest; False for a step that rounds otherwise."""
+    within: float = 0.5
+    """Steps that a code may be away from its number: half of one is the nearest, one is either of the two next to it."""
 
     def __post_init__(self) -> None:
         if (self.granularity == "group") != (self.group_size is not None):

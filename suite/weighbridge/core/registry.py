@@ -21,6 +21,7 @@ ROOMS = (
     "convert",
     "steps.prune",
     "steps.cluster",
+    "steps.equalize",
     "steps.train",
     "steps.quantize",
     "engines",

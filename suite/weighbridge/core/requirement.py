@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that must be present before a case can run: `kind` is `package`, `isa`, `path` or `engine`."""
+    """Something that must be present before a case can run: `kind` is `package`, `isa`, `path`, `engine`
+    or `command`."""
 
     kind: str
     name: str

@@ -85,6 +85,7 @@ def tango_score(b: float, c: float, n: float, difference: float) -> float:
     return excess / math.sqrt(variance)
 
 
+@lru_cache(maxsize=4096)  # of a hundred classes, most have the same few counts
 def tango_interval(
     b: float, c: float, n: float, confidence: float, degrees: float | None = None
 ) -> tuple[float, float]:

@@ -85,7 +85,7 @@ class SteppedSession:
 
         zeros = {}
         for name in names:
-            shape = list(self._step.inputs[name].shape)
+            shape: list[Any] = [*self._step.inputs[name].shape]
             if axes.get(name, 0) is not None and shape:
                 shape[axes.get(name, 0)] = n
             if any(not isinstance(size, int) for size in shape):

@@ -25,15 +25,20 @@ class TorchOptions(EngineOptions):
 class TorchSession:
     def __init__(self, module: torch.nn.Module, options: TorchOptions) -> None:
         self.module = module.to(options.device) if options.device != "cpu" else module
-        self.options = options
+        self.threads, self.device = options.threads, options.device
+
+    def serving(self, inputs: Inputs) -> tuple[Callable[..., Any], torch.dtype]:
+        """What answers this batch, and the type of its floats."""
+        return self.module, float_type(self.module)
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(self.options.threads)
+        torch.set_num_threads(self.threads)
         try:
-            return run_module(self.module, inputs, self.options.device)
+            module, floats = self.serving(inputs)
+            return run_module(module, inputs, self.device, floats)
         finally:
             torch.set_num_threads(before)
 
@@ -41,9 +46,9 @@ class TorchSession:
         """Threads stay set: this is for measuring, where nothing else runs."""
         import torch
 
-        torch.set_num_threads(self.options.threads)
-        args = to_tensors(inputs, self.options.device, float_type(self.module))
-        module, cuda = self.module, self.options.device.startswith("cuda")
+        torch.set_num_threads(self.threads)
+        module, floats = self.serving(inputs)
+        args, cuda = to_tensors(inputs, self.device, floats), self.device.startswith("cuda")
         positional, named = ((), args) if isinstance(args, dict) else (args, {})
 
         def call() -> object:
@@ -108,11 +113,16 @@ def float_type(module: Any) -> torch.dtype:
     return next((tensor.dtype for tensor in held if tensor.is_floating_point()), torch.float32)
 
 
-def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array, ...]:
-    """The module's tensor outputs for one batch, flattened in order, as numpy; raises `StageError` where it raises."""
+def run_module(
+    module: Any, inputs: Inputs, device: str = "cpu", floats: torch.dtype | None = None
+) -> tuple[Array, ...]:
+    """The module's tensor outputs for one batch, flattened in order, as numpy; raises `StageError` where it raises.
+
+    `floats` is what it computes in, where that is known already.
+    """
     import torch
 
-    args = to_tensors(inputs, device, float_type(module))
+    args = to_tensors(inputs, device, floats or float_type(module))
     try:
         with torch.inference_mode():
             result = module(**args) if isinstance(args, dict) else module(*args)
@@ -135,7 +145,7 @@ def run_module(module: Any, inputs: Inputs, device: str = "cpu") -> tuple[Array,
 def _takes(module: Any) -> str:
     try:
         names = list(inspect.signature(module.forward).parameters)
-    except (TypeError, ValueError):  # compiled code has none
+    except (AttributeError, TypeError, ValueError):  # compiled code has none
         return ""
     return f"; its forward takes ({', '.join(names)})"
 

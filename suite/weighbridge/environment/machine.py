@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ def machine_class(machine: Mapping[str, Any]) -> str:
 
 def instruction_sets() -> list[str]:
     """The notable ones, in order."""
-    return sorted(flag for flag in isa() if any(part in flag for part in NOTABLE))
+    return list(_notable(isa()))
+
+
+@lru_cache(maxsize=2)
+def _notable(flags: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(flag for flag in flags if any(part in flag for part in NOTABLE)))
 
 
 def usable_cores() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import re
+import shutil
 from difflib import get_close_matches
 from functools import cache
 from importlib import metadata
@@ -29,9 +30,13 @@ def missing(*requirements: Requirement) -> str | None:
 
 
 def _why_absent(requirement: Requirement) -> str | None:
-    present = {"package": _package, "isa": _isa, "path": _path, "engine": _engine}[requirement.kind](
-        requirement.name
-    )
+    present = {
+        "package": _package,
+        "isa": _isa,
+        "path": _path,
+        "engine": _engine,
+        "command": _command,
+    }[requirement.kind](requirement.name)
     least = f" {requirement.version} or later" if requirement.version else ""
     if present:
         found = found_version(requirement.name) if least else None
@@ -43,6 +48,7 @@ def _why_absent(requirement: Requirement) -> str | None:
         "isa": "the instruction set",
         "path": "the path",
         "engine": "the engine",
+        "command": "the command",
     }[requirement.kind]
     return f"{what} '{requirement.name}'{least} (absent here)"
 
@@ -104,6 +110,10 @@ def _package(name: str) -> bool:
 
 def _path(name: str) -> bool:
     return Path(name).expanduser().exists()
+
+
+def _command(name: str) -> bool:
+    return shutil.which(name) is not None
 
 
 def _isa(name: str) -> bool:

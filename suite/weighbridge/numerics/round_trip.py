@@ -10,7 +10,7 @@ import numpy as np
 from weighbridge.contracts import Promise, StoredTensor
 from weighbridge.numerics import reference
 from weighbridge.numerics.codes import granularity, spread
-from weighbridge.numerics.elements import Array
+from weighbridge.numerics.elements import ELEMENTS, Array
 from weighbridge.numerics.findings import Finding, Weight, left_in_float, misplaced, widened
 from weighbridge.numerics.matching import original_of
 from weighbridge.numerics.schemes import Parameters
@@ -182,7 +182,7 @@ def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
 
 
 def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
-    """Every number is stored as the code nearest to it, or as an extreme code past the range."""
+    """Every number is stored as the code nearest to it, or next to it, or as an extreme code past the range."""
     scheme = weight.scheme
     if weight.original is None or scheme is None or not promise.nearest:
         return
@@ -195,17 +195,37 @@ def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:
     # One code from the end: symmetric quantizers leave the lowest code unused.
     low, high = scheme.lowest + 1 - zero_point, scheme.highest - zero_point
     beyond = ((ratio < low) & (codes <= scheme.lowest + 1)) | ((ratio > high) & (codes == scheme.highest))
-    wrong = (off > 0.5) & ~beyond
+    wrong = (off > promise.within) & ~beyond
     if wrong.any():
         index = np.unravel_index(int(np.argmax(np.where(wrong, off, 0))), wrong.shape)
         place = tuple(int(i) for i in index)
         stored = float((codes[place] - np.broadcast_to(zero_point, codes.shape)[place])
                        * np.broadcast_to(scale, codes.shape)[place])  # fmt: skip
+        far = "half a step" if promise.within == 0.5 else f"{promise.within:g} steps"
         yield _at(
             weight,
             place,
             f"value {float(weight.original[place]):.9g} is stored as code {codes[place]:g} ({stored:.9g}), more "
-            f"than half a step away; so are {int(wrong.sum())} of {wrong.size} numbers",
+            f"than {far} away; so are {int(wrong.sum())} of {wrong.size} numbers",
+        )
+
+
+def _rounded(weight: Weight, promise: Promise) -> Iterator[Finding]:
+    """A reduced float is the one nearest to its number, of the two where it is in the middle."""
+    element = ELEMENTS.get(weight.quantization.scheme)
+    if weight.original is None or element is None or not promise.nearest:
+        return
+    values = weight.stored.values().astype(np.float64)
+    finite = np.abs(weight.original) <= element.highest  # beyond, libraries give the largest, or infinity
+    with np.errstate(invalid="ignore"):
+        wrong = finite & ~(np.abs(values - weight.original) <= element.spacing(weight.original) / 2)
+    if wrong.any():
+        place = _first(wrong)
+        yield _at(
+            weight,
+            place,
+            f"value {float(weight.original[place]):.9g} is stored as {float(values[place]):.9g}, which is not the nearest "
+            f"{weight.quantization.scheme}; so are {int(wrong.sum())} of {wrong.size} numbers",
         )
 
 
@@ -248,6 +268,7 @@ CHECKS: tuple[Callable[[Weight, Promise], Iterator[Finding]], ...] = (
     _pattern,
     _codes,
     _nearest,
+    _rounded,
     _scales,
 )
 

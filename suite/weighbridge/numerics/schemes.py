@@ -93,8 +93,10 @@ class Scheme:
     def promised(cls, promise: Promise, axis: int = 0) -> Scheme:
         """The scheme that a recipe's promise names; `axis` where the promise leaves it open.
 
-        What else the promise leaves open is int8, symmetric, per-tensor, whole range.
+        What else the promise leaves open is int8, symmetric, per-tensor, whole range. A reduced float is a plain cast.
         """
+        if promise.dtype is not None:
+            return cls(promise.dtype, saturate=False, scaled=False)
         return cls(
             element=f"{'u' if promise.signed is False else ''}int{promise.bits or 8}",
             symmetric=promise.symmetric is not False,

@@ -32,15 +32,6 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    if config.getoption("weighbridge_bench") and config.getoption("numprocesses", None):
-        raise pytest.UsageError(
-            "--bench cannot go with -n: cases that run side by side slow each other down, and a speedup "
-            "measured so means nothing. Leave out -n, or run the two one after the other."
-        )
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--hypothesis-profile", None):
         from weighbridge.numerics.hunt import register_profiles

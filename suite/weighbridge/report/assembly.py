@@ -19,6 +19,7 @@ PACKAGES = (
     "torch",
     "onnx",
     "onnxruntime",
+    "openvino",
     "onnxscript",
     "numpy",
     "scipy",

@@ -15,7 +15,7 @@ from weighbridge.core.results import Artifact, ArtifactRecord, FileRecord
 from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.run.chain import Chain
 from weighbridge.run.keys import extension_code, make_key, reference_code
-from weighbridge.run.store import file_digest
+from weighbridge.run.store import file_digest, shown
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def ship(chain: Chain, folder: Path | None, root: Path, engine: str) -> Shipped:
     if folder is not None and not chain.finished:
         artifact = _lay_out(artifact, folder)
     paths = [artifact.path, *(path for path in artifact.files if path != artifact.path)]
-    files = tuple(FileRecord(_shown(path, root), path.stat().st_size, file_digest(path)) for path in paths)
+    files = tuple(FileRecord(shown(path, root), path.stat().st_size, file_digest(path)) for path in paths)
     runtime = ", ".join(f"{package} {version_of(package)}" for package in ENGINES.get(engine).packages)
     record = ArtifactRecord(artifact.format, files, _code(artifact, engine, root), runtime)
     return Shipped(artifact, record, chain.key)
@@ -95,7 +95,3 @@ def _lies_there(files: Sequence[Path], moved: Sequence[Path], folder: Path) -> b
         return there == {*moved} and all(map(os.path.samefile, files, moved))
     except OSError:
         return False
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -43,7 +43,7 @@ def contents(case: Case, root: Path) -> Contents:
     Raises `UsageError` where the case names a file outside of `root`.
     """
     root = root.resolve()
-    named = {path.resolve() for path in (case.path, *_named(case))}
+    named = {path.resolve() for path in (case.path, *named_files(case))}
     for path in sorted(named):
         if not path.is_relative_to(root):
             raise UsageError(
@@ -51,7 +51,7 @@ def contents(case: Case, root: Path) -> Contents:
                 "folder above both, or copy the file into the project"
             )
     opened, trouble = _read_once(case, root)
-    code = code_files([*named, *_conftests(case, root)], root)
+    code = code_files([*named, *conftests(case, root)], root)
     loaded = {
         Path(file).resolve()
         for module in [*sys.modules.values()]
@@ -64,7 +64,7 @@ def contents(case: Case, root: Path) -> Contents:
     return Contents(tuple(sorted(path.relative_to(root) for path in taken)), tuple(left), trouble)
 
 
-def _named(case: Case) -> Iterator[Path]:
+def named_files(case: Case) -> Iterator[Path]:
     """The files that a case names: models, weights, data, and the code behind every `file.py:callable`."""
     options = [step.options.model_dump(mode="json") for step in case.recipe]
     models = [(ref.reference, ref.weights) for ref in (case.model, case.candidate) if ref]
@@ -88,7 +88,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-def _conftests(case: Case, root: Path) -> list[Path]:
+def conftests(case: Case, root: Path) -> list[Path]:
     folder = case.folder.resolve()
     return [place / "conftest.py" for place in (folder, *folder.parents) if place.is_relative_to(root)]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from weighbridge.run.keys import (
     surroundings,
 )
 from weighbridge.run.plan import Stage, converter_key
-from weighbridge.run.store import Entry, Store, file_digest
+from weighbridge.run.store import Entry, Store, file_digest, shown
 from weighbridge.run.zero_groups import check_made
 
 WORTH_KEEPING_S = 0.05
@@ -50,6 +51,8 @@ class Loaded:
     model: Model
     file: Artifact | None
     key: str
+    read: Mapping[str, str]
+    """SHA-256 of the files that it is made of, code apart, by their paths in the project."""
 
 
 @dataclass
@@ -62,6 +65,8 @@ class Workshop:
     workdir: Path
     enter: Enter
     say: Callable[[str], None]
+    timing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Inside what it gives, this case alone has the machine."""
     models: dict[str, Model] = field(default_factory=dict)
     censuses: dict[str, Census] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
@@ -93,6 +98,7 @@ class Workshop:
 
     def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
         case, data = self.case, self.data.restricted(tuple(splits))
+        self.workdir.mkdir(exist_ok=True)
         if not aims:
             return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
         # What holds it to an earlier run is no aim for a step that compares with the original.
@@ -110,7 +116,7 @@ class Chain:
     """One model carried through stages. `models` and `artifact` are made on demand; `key` names the last of them."""
 
     def __init__(self, shop: Workshop, ref: ModelRef, stages: Sequence[Stage]) -> None:
-        self._shop, self._stages = shop, tuple(stages)
+        self._shop, self._ref, self._stages = shop, ref, tuple(stages)
         loaded = shop.load(ref)
         self._own_file = loaded.file
         self._keys, self._seeds = [loaded.key], [shop.case.seed]
@@ -133,6 +139,11 @@ class Chain:
     def keys(self) -> tuple[str, ...]:
         """What the original and the model after each stage are called in the store."""
         return tuple(self._keys)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of the original and of each stage."""
+        return tuple(self._seeds)
 
     @property
     def format(self) -> str:
@@ -297,7 +308,7 @@ class Chain:
         """The artifact in `entry`; where the user's code lies is this case's affair, not the entry's."""
         facts, source = entry.facts, dict(entry.facts["source"])
         if "folder" in source:
-            source["folder"] = str(self._shop.case.folder)
+            source |= {"folder": str(self._shop.case.folder), "reference": self._ref.reference}
         files = tuple(entry.folder / name for name in facts["files"])
         return Artifact(facts["format"], entry.folder / facts["path"], files, source)
 
@@ -341,9 +352,10 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
         keep_opened(own_file, model)
-        return Loaded(model, own_file, file_key(own_file.files))
-    code = reference_code(ref.reference, folder, root)
-    return Loaded(model, None, model_key(model, code, _project_files(opened, root)))
+        read = {shown(path.resolve(), root): file_digest(path) for path in own_file.files}
+        return Loaded(model, own_file, file_key(own_file.files), read)
+    code, read = reference_code(ref.reference, folder, root), _project_files(opened, root)
+    return Loaded(model, None, model_key(model, code, read), read)
 
 
 def _project_files(opened: set[str], root: Path) -> dict[str, str]:

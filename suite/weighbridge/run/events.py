@@ -32,10 +32,17 @@ class Timed:
     seconds: tuple[float, ...]
 
 
-Event: TypeAlias = StageEntered | Said | Timed
+@dataclass(frozen=True)
+class Waiting:
+    """The case stands still while another is timed, or goes on (`begins` is False); its limit of time does not count that."""
+
+    begins: bool
+
+
+Event: TypeAlias = StageEntered | Said | Timed | Waiting
 Listener: TypeAlias = Callable[[Event], None]
 
-_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (StageEntered, Said, Timed)}
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (StageEntered, Said, Timed, Waiting)}
 
 
 def event_to_json(event: Event) -> dict[str, Any]:

@@ -6,11 +6,14 @@ in a worker. An exception becomes a result that names its stage; it never takes 
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS
+from weighbridge.core.code import unchanging_code
 from weighbridge.core.errors import StageError, Unavailable, WeighbridgeError
 from weighbridge.core.layer_errors import LayerErrors
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
@@ -25,12 +28,14 @@ from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
+from weighbridge.run.manifest import write_manifest
 from weighbridge.run.plan import Stage
 from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
 from weighbridge.run.since import Since
 from weighbridge.run.store import Store
+from weighbridge.run.turns import Turns
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
 from weighbridge.run.zero_groups import check_shipped
@@ -47,10 +52,11 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
     if (absent := missing(*job.plan.requirements)) is not None:
         return _absent(job, absent)
     where = _Where(listen, case.line)
-    forget_other_data(case, job.options.root)
     try:
-        with trusting(case.trust):
-            result = _run(job, where)
+        turns = Turns(job.options.store, where.tell) if job.options.bench else None
+        with trusting(case.trust), unchanging_code(), turns.working() if turns else nullcontext():
+            forget_other_data(case, job.options.root)
+            result = _run(job, where, turns.timing if turns else nullcontext)
     except (Exception, SystemExit) as error:  # whatever is raised belongs to this case and to no other
         if isinstance(error, Unavailable):
             return replace(_absent(job, str(error)), seconds=time.monotonic() - started)
@@ -106,17 +112,20 @@ class _Where:
         self._listen(event)
 
 
-def _run(job: Job, where: _Where) -> CaseResult:
+def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
     store = Store(options.store, where.notes.append, options.before)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
-        shop = Workshop(case, store, options.root, workdir, where.enter, where.say)
+        shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)
         for ref, text in undecidable(case, job.thresholds, shop.data):
             where.say(f"{ref.name}: {text}")
         chain = Chain(shop, case.candidate or case.model, plan.stages)
         records = chain.records()
         folder = options.artifacts and case_folder(options.artifacts, job.case)
         candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
+        if folder and not chain.finished:
+            write_manifest(job, shop, chain, candidate, folder)
         check_shipped(shop, chain, candidate, case.recipe)
         baseline = None
         if case.recipe or case.candidate:

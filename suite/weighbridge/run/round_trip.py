@@ -128,6 +128,7 @@ def _left_on_purpose(coverage: Coverage) -> set[str]:
 
 def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt) -> Iterator[str]:
     """The properties of the scheme, on drawn tensors and on the model's weights, in the arithmetic of the engine."""
+    from weighbridge.numerics.elements import ELEMENTS
     from weighbridge.numerics.hunt import check_weights
     from weighbridge.numerics.schemes import Scheme
     from weighbridge.numerics.violation import Violation
@@ -136,7 +137,8 @@ def _check_properties(step: Step, promise: Promise, result: ReadBack, hunt: Hunt
     for weight in result.weights:
         if weight.scheme is not None and weight.original is not None:
             weights.setdefault(weight.scheme, {})[weight.layer] = _sample(weight.original, weight.scheme)
-    schemes = list(weights) or ([Scheme.promised(promise)] if promise.bits is not None else [])
+    named = promise.bits is not None or promise.dtype in ELEMENTS
+    schemes = list(weights) or ([Scheme.promised(promise)] if named else [])
     tested = {
         quantizer: variants
         for quantizer in _quantizers(step)
@@ -186,7 +188,10 @@ def _supported(quantizer: Quantizer, scheme: Scheme) -> Scheme | None:
 
     Some leave the lowest code of symmetric weights unused, some round ties away from zero.
     """
-    narrow = [replace(scheme, narrow=True)] if scheme.symmetric and scheme.type.signed else []
+    from weighbridge.numerics.elements import Integer
+
+    signed = isinstance(scheme.type, Integer) and scheme.type.signed
+    narrow = [replace(scheme, narrow=True)] if scheme.symmetric and signed else []
     variants = [scheme, *narrow]
     variants += [replace(each, rounding="half_away") for each in variants]
     return next((each for each in variants if quantizer.supports(each)), None)

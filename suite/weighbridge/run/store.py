@@ -49,6 +49,8 @@ class Store:
         self, folder: Path, say: Callable[[str], None] = lambda text: None, before: float = 0.0
     ) -> None:
         self.folder = folder
+        self.compiled = folder.absolute() / "inductor"
+        """What torch's compiler keeps: it looks after that by itself, and only its size is our affair."""
         self._say = say
         self._before = before
         self._verified: set[tuple[str, int, int]] = set()
@@ -127,9 +129,9 @@ class Store:
 
     @contextlib.contextmanager
     def workdir(self) -> Iterator[Path]:
-        """A folder for what is needed only for a while; cleared by a later run where this process is killed."""
+        """A folder for what is needed only for a while, made by the first who needs it; cleared by a later run where this
+        process is killed."""
         folder = self._aside()
-        folder.mkdir()
         try:
             yield folder
         finally:
@@ -162,7 +164,8 @@ class Store:
     def prune(self, limit: float = SIZE_LIMIT) -> tuple[int, int]:
         """Remove what was not used for longest until `limit` bytes are left; gives entries and bytes removed.
 
-        What a killed process left and nobody went on with for `GIVEN_UP_S` goes too.
+        What torch compiled goes first, all of it: making it again takes a compiler, and no training. What a killed process left
+        and nobody went on with for `GIVEN_UP_S` goes too.
         """
         for folder in (self.folder / "progress").iterdir():
             with contextlib.suppress(OSError):
@@ -170,6 +173,8 @@ class Store:
                     self._remove(folder)
         entries = sorted(self.entries(), key=lambda entry: entry[2])
         total, count, freed = sum(size for _, size, _ in entries), 0, 0
+        if total + self.compiled_bytes() > limit:
+            shutil.rmtree(self.compiled, ignore_errors=True)
         for key, size, used in entries:
             if total - freed <= limit or time.time() - used < IN_USE_S:
                 break
@@ -196,7 +201,11 @@ class Store:
         keys = [key for key, _, _ in self.entries()]
         for key in keys:
             self._remove(self._place(key))
+        shutil.rmtree(self.compiled, ignore_errors=True)
         return len(keys)
+
+    def compiled_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.compiled.rglob("*") if path.is_file())
 
     def _place(self, key: str) -> Path:
         return self.folder / "store" / key
@@ -242,6 +251,11 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shown(path: Path, root: Path) -> str:
+    """A file as the project calls it; of one that lies elsewhere, its name alone."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _text_digest(value: Any) -> str:

@@ -89,7 +89,8 @@ class Scales:
         )
         if measure.bench:
             self._let_go()  # what is timed has the memory to itself
-            return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name), held=None))
+            with self._shop.timing():
+                return measure.run(replace(self.weighing, limits=limits, keep=self._keeper(name), held=None))
         if "metric" in measure.needs:  # keeps what it learned of each model alone
             return measure.run(replace(self.weighing, limits=limits, kept=_Kept(self, name)))
         key = make_key("measurement", name, *self._measurement_key(measure.needs, name))

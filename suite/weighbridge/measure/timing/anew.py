@@ -29,6 +29,9 @@ LOST = 0.02
 """Of the samples: a few may stand on the edge of a decision that the model makes inside."""
 SHARE = 1 / 20
 """Of the budget, the longest that a trial should take."""
+FEWEST, PAUSE_S = 8, 0.02
+"""Calls of a trial where they are short, and seconds: a neighbour takes the core for milliseconds, and must not have each of the
+new ones by chance."""
 
 
 def check_batch(name: str, session: Session, batch: Inputs) -> None:
@@ -95,9 +98,10 @@ def check_answers_anew(name: str, session: Session, batches: Sequence[Inputs], b
     longest_s = SHARE * budget_s
     warm = session.bind(batches[0])
     call_s = _seconds(warm)
-    if call_s < longest_s:  # what a library prepares at its first call is no part of the next
-        call_s = _seconds(warm)
-    several = max(1, min(len(batches), int(longest_s / (2 * call_s))))
+    if call_s < max(longest_s, PAUSE_S):  # what a library prepares at its first call is no part of the next
+        call_s = min(call_s, _seconds(warm))
+    in_time = min(len(batches), int(longest_s / (2 * call_s)))
+    several = max(1, in_time, min(FEWEST, int(PAUSE_S / call_s)))
     faster = []
     for trial in range(TRIALS):
         try:
@@ -145,4 +149,5 @@ def _mixed(batches: Sequence[Inputs], several: int, seed: int) -> list[Inputs]:
         return rebuilt(one, elements)
 
     others = [take(batch, turned) for batch in batches]
-    return [mix(batches[index], others[(index + 1) % len(batches)]) for index in range(several)]
+    pairs = ((index % len(batches), (index + 1) % len(batches)) for index in range(several))
+    return [mix(batches[one], others[other]) for one, other in pairs]

@@ -18,7 +18,7 @@ class MlDtypesCast:
     """`array.astype(ml_dtypes.…)`; numpy's own float16."""
 
     name = "ml_dtypes_cast"
-    engines: tuple[str, ...] = ()
+    engines = ("quantize:float16@onnxruntime", "quantize:bfloat16@onnxruntime")
     requires = (Requirement("package", "ml_dtypes", "pip install ml_dtypes"),)
     nan: Literal["refused", "kept"] = "kept"
     bit_exact: Quotient | None = "exact"

@@ -26,7 +26,7 @@ from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.results import CaseResult, Status, read_result
 from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.core.units import show
-from weighbridge.run.events import Listener, StageEntered, event_from_json
+from weighbridge.run.events import Listener, StageEntered, Waiting, event_from_json
 from weighbridge.run.executors.base import EXECUTORS
 from weighbridge.run.executors.worker import READY, REFUSED, RESULT
 from weighbridge.run.job import Job, job_to_json, unjudged
@@ -58,9 +58,9 @@ class Process:
                 self._worker = _Worker()
             worker = self._worker
             worker.send(job)
-            limits, began = job.limits, time.monotonic()
+            limits, clock = job.limits, _Clock(job.limits.time)
             while True:
-                answer = worker.receive(None if limits.time is None else began + limits.time, limits.memory)
+                answer = worker.receive(clock.deadline, limits.memory)
                 if answer["event"] == RESULT:
                     self._release(answer)
                     return read_result(answer["row"])
@@ -68,6 +68,8 @@ class Process:
                     self._release(answer)
                     return unjudged(job, Status.ERROR, "plan", answer["message"])
                 event = event_from_json(answer)
+                if isinstance(event, Waiting):
+                    clock.stand_still(event.begins)
                 where = event if isinstance(event, StageEntered) else where
                 listen(event)
         except _Lost as lost:
@@ -100,6 +102,25 @@ def _is_file(job: Job) -> bool:
     case = job.plan.case
     ref = case.candidate or case.model
     return not case.recipe and ":" not in ref.reference and FORMATS.get(ref.format).whole_file
+
+
+class _Clock:
+    """What a case has left of its seconds, `limit`, which it does not lose while it waits."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._end = None if limit is None else time.monotonic() + limit
+        self._since: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """A time of `time.monotonic`; None where there is none now."""
+        return None if self._since is not None else self._end
+
+    def stand_still(self, begins: bool) -> None:
+        now = time.monotonic()
+        if self._since is not None and self._end is not None:
+            self._end += now - self._since
+        self._since = now if begins else None
 
 
 class _Lost(WeighbridgeError):

@@ -6,17 +6,15 @@ Where a width cannot be followed it stays. The smaller graph is held against the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
+from weighbridge.steps.onnx_answers import give_the_same
 from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
-from weighbridge.steps.prune.alike import same_answers
 from weighbridge.steps.prune.onnx_channels import follow
 from weighbridge.steps.prune.onnx_groups import Group, Touch
 from weighbridge.steps.prune.options import WidthOptions
@@ -25,8 +23,6 @@ from weighbridge.steps.selection import Layer, select
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-SAMPLES = 8
-"""That the smaller graph is checked on."""
 _LISTED = 6
 
 
@@ -201,11 +197,11 @@ def _unread(proto: Any, removed: Removed) -> Any:
 
 def _check(proto: Any, made: Any, removed: Removed, context: Context) -> None:
     """Raise `StageError` naming the layer whose channels were cut otherwise than the graph reads them."""
-    if _same(_unread(proto, removed), made, context):
+    if give_the_same(_unread(proto, removed), made, context):
         return
     for group, gone in removed.items():
         alone = {group: gone}
-        if not _same(_unread(proto, alone), _without(proto, alone), context):
+        if not give_the_same(_unread(proto, alone), _without(proto, alone), context):
             raise StageError(
                 "prune",
                 f"without channels of {_label(group)} the graph computes something else than the original in which nobody "
@@ -214,35 +210,6 @@ def _check(proto: Any, made: Any, removed: Removed, context: Context) -> None:
     raise StageError(
         "prune", "the smaller graph computes something else than the original without these channels"
     )
-
-
-def _same(one: Any, other: Any, context: Context) -> bool:
-    """Whether both give the same answers; False where `other` does not run."""
-    import numpy as np
-
-    wanted = _answers(one, context)
-    try:
-        given = _answers(other, context)
-    except Exception:  # ONNX Runtime's own share no base
-        return False
-    return same_answers(
-        [
-            (a, b, float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else None)
-            for a, b in zip(wanted, given, strict=True)
-        ]
-    )
-
-
-def _answers(proto: Any, context: Context) -> tuple[Array, ...]:
-    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-    from weighbridge.engines.sequences import stepped
-    from weighbridge.formats.onnx_file import write_onnx
-
-    with TemporaryDirectory(dir=context.workdir) as name:
-        path = Path(name) / "model.onnx"
-        write_onnx(proto, path)
-        session = stepped(OnnxRuntimeSession(str(path)), context.data.layout.sequence)
-        return session.run(context.data.sample(SAMPLES))
 
 
 def _stored(proto: Any, touch: Touch) -> Array:

@@ -49,22 +49,22 @@ def _keep(weight: Any, kept: Array) -> None:
 
 
 def chosen_layers(
-    module: torch.nn.Module, options: LayerOptions
+    module: torch.nn.Module, options: LayerOptions, stage: str = "prune"
 ) -> tuple[list[WeightLayer], tuple[str, ...]]:
-    """The layers to prune, each weight once, and what is to be said of weights that are shared or not taken.
+    """The layers to change, each weight once, and what is to be said of weights that are shared or not taken.
 
     Raises `StageError` where the options leave none.
     """
     found = weight_layers(module)
     what, every = "no layer with weights", [each.layer for each in found]
-    names = {layer.name for layer in select("prune", what, every, options.layers, options.exclude)}
-    excluded = {layer.name for layer in matching("prune", "exclude", what, every, options.exclude)}
+    names = {layer.name for layer in select(stage, what, every, options.layers, options.exclude)}
+    excluded = {layer.name for layer in matching(stage, "exclude", what, every, options.exclude)}
     prunable = [each for each in found if _prunable(each) and each.names[0] in names]
     if not prunable:
         there = ", ".join(f"{each.label} ({each.kind})" for each in found if each.names[0] in names)
         raise StageError(
-            "prune",
-            f"this step prunes Linear and convolution layers, and finds {there or 'no weights at all'}",
+            stage,
+            f"this step takes Linear and convolution layers, and finds {there or 'no weights at all'}",
         )
     layers: dict[int, WeightLayer] = {}
     notes: list[str] = []
@@ -83,13 +83,13 @@ def chosen_layers(
         others = [other.label for other in sharing if other is not each]
         if others:
             notes.append(
-                f"{each.label} shares its weight with {', '.join(others)}, which is pruned along with it"
+                f"{each.label} shares its weight with {', '.join(others)}, which changes along with it"
             )
     if not layers:
         raise StageError(
-            "prune", f"every chosen layer shares its weight with an excluded one ({'; '.join(notes)})"
+            stage, f"every chosen layer shares its weight with an excluded one ({'; '.join(notes)})"
         )
-    return list(layers.values()), (*notes, *_untouched(found, list(layers.values())))
+    return list(layers.values()), (*notes, *_untouched(found, list(layers.values()), stage))
 
 
 def _prunable(layer: WeightLayer) -> bool:
@@ -99,7 +99,7 @@ def _prunable(layer: WeightLayer) -> bool:
     return isinstance(layer.module, kinds) and "weight" in layer.weights
 
 
-def _untouched(found: Sequence[WeightLayer], layers: Sequence[WeightLayer]) -> list[str]:
+def _untouched(found: Sequence[WeightLayer], layers: Sequence[WeightLayer], stage: str) -> list[str]:
     """The matrices that these methods have no say in: attention, recurrent layers, embeddings, own parameters."""
     weights = {weight.data_ptr(): weight for layer in found for weight in layer.weights.values()}
     pruned = {layer.module.weight.data_ptr() for layer in layers}
@@ -112,6 +112,6 @@ def _untouched(found: Sequence[WeightLayer], layers: Sequence[WeightLayer]) -> l
         return []
     share = sum(weights[key].numel() for key in other) / sum(weight.numel() for weight in weights.values())
     return [
-        f"not pruned, since prune steps take Linear and convolution layers: {', '.join(other.values())}; they hold "
+        f"left as they are, since {stage} steps take Linear and convolution layers: {', '.join(other.values())}; they hold "
         f"{share:.1%} of the model's weights"
     ]

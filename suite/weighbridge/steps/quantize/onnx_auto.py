@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Session, Step
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.units import show
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import stepped
 from weighbridge.formats.onnx_file import write_onnx
@@ -60,6 +61,8 @@ class _Tried:
     loss: float
     in_float: float
     """Share of the weights."""
+    size: int
+    """Bytes."""
 
 
 def auto(model: Model, options: AutoOptions, context: Context) -> Model:
@@ -83,7 +86,8 @@ class _Search:
         self._model, self._context, self._prepared, self._folder = model, context, prepared, folder
         own = options.model_dump(exclude={"accuracy_drop"}, exclude_unset=True)
         self._options = StaticOptions.model_validate({**own, "reduce_range": options.reduce_range})
-        self._judge = Judge(context, self._session(model.value, "float"), options.accuracy_drop)
+        session, self._before = self._session(model.value, "float")
+        self._judge = Judge(context, session, options.accuracy_drop)
         self._tried, self._spread = 0, Spread()
 
     def best(self) -> _Tried:
@@ -106,6 +110,7 @@ class _Search:
             said += (
                 f"; none with at most {MOST_IN_FLOAT:.0%} of the weights in float holds {self._judge.limit}"
             )
+        said += "".join(f"; {text}" for text in self._too_large(best.size))
         stated = best.options.model_dump(exclude_unset=True)
         pasted = {
             name: value
@@ -113,6 +118,19 @@ class _Search:
             if value != StaticOptions.model_fields[name].get_default(call_default_factory=True)
         }
         return f"{said}; the same by hand: {{quantize: static{_as_yaml(pasted)}}}"
+
+    def _too_large(self, size: int) -> Iterator[str]:
+        """The case's limits on bytes that the artifact misses, and by how much. Fewer layers in float would lose too much."""
+        limits = self._context.limits
+        most = limits["size"].max if "size" in limits else None
+        if most is not None and size > most:
+            yield f"it has {show(size, 'bytes')}, and `size` allows {show(most, 'bytes')}"
+        least = limits["size_ratio"].min if "size_ratio" in limits else None
+        if least is not None and self._before < least * size:
+            yield (
+                f"it is {show(self._before / size, 'ratio')} smaller than what the step was given, and `size_ratio` asks for "
+                f"{show(least, 'ratio')}"
+            )
 
     def _fewest(self, start: _Tried, ranked: Sequence[tuple[OnnxLayer, int]]) -> _Tried:
         """Twice as many layers in float each time until the limit holds, then halfway back."""
@@ -154,7 +172,8 @@ class _Search:
             self._own(),
         )
         found = replace(found, coverage=_told(found.coverage, left))
-        return _Tried(options, found, self._judge.loss(self._session(found.graph, "tried")), in_float)
+        session, size = self._session(found.graph, "tried")
+        return _Tried(options, found, self._judge.loss(session), in_float, size)
 
     def _ranked(self, options: StaticOptions) -> list[tuple[OnnxLayer, int]]:
         """The quantized layers with their number of weights, from the most noise for each weight on."""
@@ -168,7 +187,7 @@ class _Search:
             quantizer = self._quantizer(options.model_copy(update={"bias_correction": False}))
             graph, *_ = written(self._copy(), choice.layers, nodes, quantizer, self._own())
             weights = sum(sizes[name] for name in each.weights)
-            noise = self._judge.noise(self._session(graph, "layer"))
+            noise = self._judge.noise(self._session(graph, "layer")[0])
             noises.append((noise / weights, each, weights))
         return [(each, weights) for _, each, weights in sorted(noises, key=lambda found: -found[0])]
 
@@ -190,10 +209,11 @@ class _Search:
         folder.mkdir()
         return folder
 
-    def _session(self, graph: Any, name: str) -> Session:
-        path = self._folder / f"{name}.onnx"
-        write_onnx(graph, path)
-        return stepped(OnnxRuntimeSession(str(path)), self._context.data.layout.sequence)
+    def _session(self, graph: Any, name: str) -> tuple[Session, int]:
+        """What runs the graph, and the bytes of its files."""
+        files = write_onnx(graph, self._folder / f"{name}.onnx")
+        session = stepped(OnnxRuntimeSession(str(files[0])), self._context.data.layout.sequence)
+        return session, sum(path.stat().st_size for path in files)
 
 
 def _told(coverage: Coverage, left: Sequence[OnnxLayer]) -> Coverage:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from weighbridge.contracts import Array, Context, Inputs, Metric, Session
+from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
 from weighbridge.core.batches import count, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.signal_to_noise import SignalToNoise
@@ -19,7 +19,7 @@ JUDGED, RANKED = 256, 8
 """Samples that an artifact is judged on, and that layers are ranked on."""
 ROOM = 2**29
 """Bytes that the judged samples may take with the original's outputs; then they are fewer."""
-_DROP, _RELATIVE, _FIDELITY = "accuracy_drop", "relative_accuracy_drop", "fidelity"
+_DROP, _RELATIVE, _FLOOR, _FIDELITY = "accuracy_drop", "relative_accuracy_drop", "accuracy", "fidelity"
 _MARGIN_DB = 1.0
 """Above the case's `fidelity`, since its samples are others."""
 
@@ -45,8 +45,10 @@ class Judge:
         most = {name: context.limits[name].max for name in (_DROP, _RELATIVE) if name in context.limits}
         least = context.limits[_FIDELITY].min if _FIDELITY in context.limits else None
         labelled = all(batch.targets is not None for batch in self._batches)
-        by_outputs = least is not None and not most
-        self._lacking = ", which have no targets:" if most and not labelled else ""
+        floor = context.limits.get(_FLOOR)
+        by_outputs = least is not None and not most and floor is None
+        self._lacking = ", which have no targets:" if (most or floor) and not labelled else ""
+        self._short = ""
         self._metric = context.metric if labelled and not by_outputs else None
         if self._metric is None:
             self._limit = 10 * math.log10(drop) if least is None else -(least + _MARGIN_DB)
@@ -59,7 +61,20 @@ class Judge:
             for name, limit in most.items()
             if limit is not None
         ]
+        if floor is not None:
+            stated += self._above(self._metric, floor)
         self._limit = min(stated, default=drop * scale)
+
+    def _above(self, metric: Metric, floor: Limit) -> list[float]:
+        """Half of what the original has to lose down to the case's `accuracy`; nothing where it is beyond that itself."""
+        bound = floor.min if metric.higher_is_better else floor.max
+        if bound is None:
+            return []
+        room = (self._value - bound) * (1 if metric.higher_is_better else -1)
+        if room < 0:
+            self._short = f"; the float model itself misses `{_FLOOR}` {bound:.4g} there"
+            return []
+        return [room / 2]
 
     def _refuse_chance(self, metric: Metric) -> None:
         """A model that guesses loses nothing: raises `StageError` where the original itself has no answer right by more."""
@@ -94,7 +109,7 @@ class Judge:
             if self._metric.binary and self._limit * n < 1
             else ""
         )
-        return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after{few}"
+        return f"{self._metric.name} on {samples} {self._value:.4g} before and {after:.4g} after{few}{self._short}"
 
     def loss(self, session: Session) -> float:
         """Infinity where outputs have other shapes, or the metric has no value."""

@@ -67,14 +67,13 @@ def first_that_works(
     Returns its result and, where it was not the first way, a note which one it was and what was wrong with those
     before. `StageError`s of `quantize` pass. Raises `StageError` with the reason of each way where none works.
     """
-    basis, notes = _basis(proto)
     failures: list[tuple[Way, str]] = []
     for number, way in enumerate(ways):
         own = folder / str(number)
         own.mkdir()
         try:
             with quiet():
-                prepared = _prepared(basis, own, way)
+                prepared, notes = _prepared(proto, own, way)
                 result = quantize(prepared, own)
         except StageError:
             raise
@@ -153,31 +152,42 @@ def _basis(proto: Any) -> tuple[Prepared, tuple[str, ...]]:
 
 def _modern(proto: Any) -> tuple[Any, tuple[str, ...]]:
     """The model in an opset that has per-channel DequantizeLinear; as it is, with a note, where it cannot be converted."""
-    import onnx
-
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
-    if opset >= _OPSET:
-        return proto, ()
     try:
-        with quiet():
-            return onnx.version_converter.convert_version(proto, _OPSET), ()
+        return raised(proto, _OPSET), ()
     except (
         Exception
     ) as error:  # the converter lacks operators; it raises RuntimeError, or what a pass of it raises
         return proto, (
-            f"the model stays in opset {opset}, which has no per-channel scales, since onnx cannot convert it: "
+            f"the model stays in opset {_opset(proto)}, which has no per-channel scales, since onnx cannot convert it: "
             f"{_first_line(error)}",
         )
 
 
-def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
+def raised(proto: Any, least: int) -> Any:
+    """The model, or a copy of it in opset `least` where its own is lower. Raises what onnx's converter raises."""
+    import onnx
+
+    if _opset(proto) >= least:
+        return proto
+    with quiet():
+        return onnx.version_converter.convert_version(proto, least)
+
+
+def _opset(proto: Any) -> int:
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), _OPSET)
+
+
+def _prepared(proto: Any, folder: Path, way: Way) -> tuple[Prepared, tuple[str, ...]]:
+    """The model prepared in this way, and what is to be said of it.
+
+    What all ways begin with is made anew for each: held until the quantizer is done, it would be one more copy of the model.
+    """
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    basis, notes = _basis(proto)
     if not way.infer:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(basis.model)
-        return Prepared(copy, dict(basis.origins))
+        return basis, notes
     folder = folder.resolve()
     raw, prepared = folder / "float.onnx", folder / "prepared.onnx"
     weights = [] if way.optimize else _write_without_weights(basis.model, raw)
@@ -197,7 +207,7 @@ def _prepared(basis: Prepared, folder: Path, way: Way) -> Prepared:
     remove(model.graph.input, lambda value: value.name in names)
     model.graph.initializer.extend(weights)
     name_nodes(model)  # optimization makes nodes without names
-    return Prepared(model, dict(basis.origins))
+    return Prepared(model, basis.origins), notes
 
 
 def _write_without_weights(model: Any, path: Path) -> list[Any]:

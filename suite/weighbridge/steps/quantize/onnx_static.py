@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
@@ -37,6 +37,11 @@ class StaticOptions(WeightOptions):
         "the magnitudes, or what has the least mean squared error.",
     )
     samples: int = Field(512, ge=1, description="At most so many samples of the calibration split.")
+    form: Literal["qdq", "qoperator"] = Field(
+        "qdq",
+        description="qdq: float operators between QuantizeLinear and DequantizeLinear, which ONNX Runtime fuses as it opens the "
+        "file. qoperator: integer operators in the file itself, for what does not fuse.",
+    )
     symmetric_activations: bool = Field(False, description="Ranges around zero, for int8 activations.")
     bias_correction: bool = Field(
         True,
@@ -49,6 +54,12 @@ class StaticOptions(WeightOptions):
         description="With `operators: auto`, the lightest layers stay in float while they hold at most this share of the "
         "weights: they cost the most accuracy and gain nothing.",
     )
+
+    @model_validator(mode="after")
+    def _there_is_such_a_kernel(self) -> StaticOptions:
+        if self.form == "qoperator" and self.activations.endswith("16"):
+            raise ValueError("`form: qoperator` has no operators for 16-bit activations; use `form: qdq`")
+        return self
 
 
 @dataclass(frozen=True)
@@ -87,20 +98,23 @@ class Static:
                 symmetric=options.symmetric_activations,
                 spread=self.spread,
             )
-        self._quantize(source, target, nodes, ranges)
-        if options.bias_correction and correct_biases(
-            source, target, self.spread.samples, self.context.data.layout.sequence
-        ):
-            self._quantize(source, target, nodes, ranges)
+        again = options.form != "qdq"
+        if options.bias_correction:  # by the form in which a layer's twin can be told
+            self._quantize(source, target, nodes, ranges, "qdq")
+            again |= bool(
+                correct_biases(source, target, self.spread.samples, self.context.data.layout.sequence)
+            )
+        if again or not options.bias_correction:
+            self._quantize(source, target, nodes, ranges, options.form)
 
-    def _quantize(self, source: Path, target: Path, nodes: Sequence[str], ranges: Path) -> None:
+    def _quantize(self, source: Path, target: Path, nodes: Sequence[str], ranges: Path, form: str) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         options = self.options
         quantize_static(
             source,
             target,
-            quant_format=QuantFormat.QDQ,
+            quant_format=QuantFormat.QDQ if form == "qdq" else QuantFormat.QOperator,
             per_channel=options.per_channel is not False,
             reduce_range=options.reduce_range,
             activation_type=QuantType[TYPES[options.activations]],
@@ -115,8 +129,9 @@ class Static:
 def static_mode(options: StaticOptions) -> Mode:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    known = frozenset({*QDQRegistry, *QLinearOpsRegistry})
-    return Mode("static", STATIC_WAYS, known, STATIC, options.float_share)
+    known = frozenset({*QLinearOpsRegistry, *(QDQRegistry if options.form == "qdq" else ())})
+    kinds = tuple(kind for kind in STATIC if kind in known)
+    return Mode("static", STATIC_WAYS, known, kinds, options.float_share)
 
 
 def static(model: Model, options: StaticOptions, context: Context) -> Model:

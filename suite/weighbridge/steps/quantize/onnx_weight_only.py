@@ -31,7 +31,7 @@ class WeightOnlyOptions(LayerOptions):
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     options: WeightOnlyOptions
 
     def fit(self, prepared: Prepared) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _call_as_others_do(model: Any, bits: int) -> None:
 def weight_only(model: Model, options: WeightOnlyOptions, context: Context) -> Model:
     """Weights of 4 or 8 bits in blocks, activations in float. Raises `StageError`, see `onnx_steps.quantized`."""
     mode = Mode("weight_only", DYNAMIC_WAYS, frozenset(KINDS), KINDS)
-    return quantized(mode, model, options, context, _Blocks(options))
+    return quantized(mode, model, options, context, Blocks(options))
 
 
 def scheme(options: WeightOnlyOptions) -> Promise:

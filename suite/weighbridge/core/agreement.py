@@ -1,4 +1,4 @@
-"""Whether a converted model computes what the model it came from computes."""
+"""Whether a converted or compiled model computes what the model it came from computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weighbridge.core.errors import StageError
 
 if TYPE_CHECKING:
-    from weighbridge.contracts import Array
+    from weighbridge.core.arrays import Array
 
 TOLERANCE = 1e-3
 """Of an output's largest number: float32 sums in another order differ by about 1e-6 of it, a wrong layout by about 1."""

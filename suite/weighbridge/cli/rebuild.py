@@ -1,0 +1,100 @@
+"""`weighbridge rebuild`: an artifact made again from its manifest, and held against it byte for byte."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.cli.verbs import add_executor, add_verb, case_of, say
+
+if TYPE_CHECKING:
+    from weighbridge.core.results import CaseResult
+    from weighbridge.run.job import RunOptions
+
+_EXAMPLES = """example: weighbridge rebuild reports/artifacts/cases/net.yaml/int8/manifest.json
+exit codes: 0 the same, byte for byte; 1 another artifact; 2 wrong use; 3 it could not be made here"""
+SAME, OTHER, NOT_MADE = 0, 1, 3
+
+
+def register(verbs: Any) -> None:
+    text = "make an artifact again from its manifest, by the case in this project, and compare byte for byte"
+    verb = add_verb(
+        verbs, "rebuild", run, text, _EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verb.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.json beside the artifact")
+    verb.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="keep what was made, in a new folder"
+    )
+    add_executor(verb)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from weighbridge.core.errors import UsageError
+    from weighbridge.report.escape import terminal
+    from weighbridge.run.artifacts import case_folder
+    from weighbridge.run.job import RunOptions
+    from weighbridge.run.manifest import NAME, differences, is_same, read_manifest
+
+    if arguments.output and arguments.output.exists():
+        raise UsageError(f"{arguments.output} is there already; name another folder with -o")
+    stated = read_manifest(arguments.manifest)
+    with tempfile.TemporaryDirectory(prefix="weighbridge-") as name:
+        artifacts = Path(name) / "artifacts"
+        options = RunOptions(root=Path.cwd(), store=Path(name), artifacts=artifacts, bench=False)
+        result = _make(stated, options, arguments.executor)
+        say("")
+        folder = case_folder(artifacts, stated["case"])
+        if not (folder / NAME).is_file():
+            print(terminal(f"it could not be made here: {result.message or 'the case makes no artifact'}"))
+            return NOT_MADE
+        made = read_manifest(folder / NAME)
+        if arguments.output:
+            arguments.output.mkdir(parents=True)
+            shutil.copytree(folder / "candidate", arguments.output / "candidate")
+            shutil.copy(folder / NAME, arguments.output)
+    if is_same(stated, made):
+        print(
+            f"the same, byte for byte: {len(made['artifact']['files'])} file(s) of {terminal(stated['case'])}"
+        )
+        return SAME
+    print("another artifact than that of the manifest, which has:")
+    for line in differences(stated, made):
+        print(terminal(f"    {line}"))
+    return OTHER
+
+
+def _make(stated: Mapping[str, Any], options: RunOptions, executor: str) -> CaseResult:
+    """The case of the manifest, carried out as far as its artifact, in a store of its own."""
+    from weighbridge.core.registry import origins
+    from weighbridge.run.events import Event, Said, StageEntered
+    from weighbridge.run.executors.base import EXECUTORS
+    from weighbridge.run.job import Job
+    from weighbridge.run.plan import make_plan
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageEntered | Said):
+            say(event.text)
+
+    path = _case_file(stated["case"], options.root)
+    case = replace(case_of(stated["case"]), repeat=1)
+    plan = replace(make_plan(case, wanted=(), bench=False), measures=())
+    carries_out = EXECUTORS.get(executor)()
+    try:
+        return carries_out.run(Job(stated["case"], path, plan, options, origins()), listen)
+    finally:
+        carries_out.close()
+
+
+def _case_file(case: str, root: Path) -> str:
+    """The case file that a manifest names; raises `UsageError` for one that lies outside of this project."""
+    from weighbridge.core.errors import UsageError
+
+    path = case.partition("::")[0]
+    if Path(path).is_absolute() or not (root / path).resolve().is_relative_to(root):
+        raise UsageError(f"the manifest names {path}, which lies outside of {root}: run where pytest was run")
+    return path

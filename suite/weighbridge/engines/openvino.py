@@ -1,0 +1,83 @@
+"""OpenVINO on the CPU: serves ONNX files, float and with the QuantizeLinear pairs of static quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from weighbridge.contracts import ENGINES, Array, EngineOptions
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact
+from weighbridge.engines.base import EngineBase
+from weighbridge.engines.named import Declared, NamedSession
+from weighbridge.environment.extras import OPENVINO, load
+from weighbridge.environment.quiet import quiet
+
+
+class OpenVinoOptions(EngineOptions):
+    precision: Literal["f32", "bf16"] = Field(
+        "f32",
+        description="What floats are computed in. OpenVINO's own default is bf16 where the processor has it, and float32 "
+        "elsewhere: two machines, two models.",
+    )
+
+
+class OpenVinoSession(NamedSession):
+    """A file as OpenVINO has compiled it. Raises `StageError` for one that it cannot read or run."""
+
+    engine = "OpenVINO"
+
+    def __init__(self, artifact: Artifact, options: OpenVinoOptions, profiled: bool = False) -> None:
+        openvino: Any = load(OPENVINO)
+        settings = {
+            "INFERENCE_NUM_THREADS": options.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": options.precision,
+            "ENABLE_CPU_PINNING": False,  # what is timed goes to the core that has no neighbour
+            "PERF_COUNT": profiled,
+        }
+        try:
+            with quiet():
+                core = openvino.Core()
+                compiled = core.compile_model(core.read_model(artifact.path), "CPU", settings)
+        except Exception as error:  # OpenVINO raises RuntimeError, and its text begins with its own source
+            raise StageError("open", f"OpenVINO cannot load the model: {_reason(error)}") from error
+        self.request = compiled.create_infer_request()
+        self.inputs = {port.get_any_name(): _declared(port) for port in compiled.inputs}
+        self.outputs = [port.get_any_name() if port.get_names() else "" for port in compiled.outputs]
+
+    def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
+        """Copies of the outputs: the next call writes over OpenVINO's own."""
+        return [*self.request.infer(dict(feed), share_inputs=True).to_tuple()]
+
+
+def _declared(port: Any) -> Declared:
+    shape = port.get_partial_shape()
+    sizes = [] if shape.rank.is_dynamic else [None if one.is_dynamic else one.get_length() for one in shape]
+    kind = port.get_element_type()
+    return Declared(sizes, kind.to_dtype().name, kind.get_type_name())
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong stands last, below where in OpenVINO's source it did; of operators, each in a summary."""
+    said = str(error).rpartition("Summary:")
+    lines = [line.strip("- \n") for line in said[2].splitlines() if line.strip()]
+    return "; ".join(lines if said[1] else lines[-1:]) or type(error).__name__
+
+
+class OpenVino(EngineBase):
+    name = "openvino"
+    formats = ("onnx",)
+    options: type[EngineOptions] = OpenVinoOptions
+    requires = (OPENVINO,)
+    packages = ("openvino",)
+    sums_int8_in_pairs = True
+
+    def open(self, artifact: Artifact, options: Any) -> OpenVinoSession:
+        return OpenVinoSession(artifact, options)
+
+
+ENGINES.add(OpenVino.name, OpenVino())

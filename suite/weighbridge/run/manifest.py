@@ -1,0 +1,171 @@
+"""The manifest beside an artifact: what it was made of and how, so that it can be made again and held against it.
+
+Plain data. It names a case of the project, and whoever makes the artifact again reads that case from the project's own file;
+nothing in a manifest is ever run. The same case gives the same bytes: no times, and no folders of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from weighbridge.contracts import STEPS
+from weighbridge.core.code import code_files, version_of
+from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError, UsageError
+from weighbridge.core.files import read_regular
+from weighbridge.core.results import to_json
+from weighbridge.environment import machine
+from weighbridge.environment.revision import Revision, revision
+from weighbridge.run.artifacts import Shipped
+from weighbridge.run.bundle import conftests, named_files
+from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.job import Job
+from weighbridge.run.keys import PACKAGES
+from weighbridge.run.plan import Stage
+from weighbridge.run.store import file_digest, shown
+
+NAME = "manifest.json"
+VERSION = 1
+MOST_BYTES = 16 << 20
+"""Of a manifest; one with thousands of files has one."""
+
+
+def write_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, folder: Path) -> None:
+    """Write `folder/manifest.json` on the candidate that is laid out under `folder`."""
+    stated = make_manifest(job, shop, chain, candidate, folder)
+    text = json.dumps(to_json(stated), indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    (folder / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def make_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, folder: Path) -> dict[str, Any]:
+    """What stands in it: the recipe, every seed, the hashes of all that went in and came out, versions, machine."""
+    plan, case, root = job.plan, job.plan.case, job.options.root
+    model = case.candidate or case.model
+    splits = {name for ref in case.recipe for name in STEPS.get(ref.key).splits}
+    at = _revision(root)
+    artifact, record = candidate.artifact, candidate.record
+    return {
+        "manifest": VERSION,
+        "case": job.case,
+        "model": {"format": model.format, "reference": model.reference, "weights": model.weights},
+        "seed": case.seed,
+        "stages": [_stage(*one) for one in zip(plan.stages, chain.seeds[1:], strict=True)],
+        "files": _files(shop, root) | dict(shop.load(model).read),
+        "data": {name: _digest(shop.data, name) for name in sorted(splits)},
+        "artifact": {
+            "format": record.format,
+            "engine": plan.engine,
+            "key": candidate.key,
+            "code": record.code,
+            "files": [
+                {"path": path.relative_to(folder).as_posix(), "bytes": one.bytes, "sha256": one.sha256}
+                for path, one in zip(_in_order(artifact.path, artifact.files), record.files, strict=True)
+            ],
+        },
+        "versions": _versions(),
+        "commit": at.commit,
+        "dirty": at.dirty,
+        "isa": machine.instruction_sets(),
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in `path`; raises `UsageError` for what is none."""
+    try:
+        stated = json.loads(read_regular(path, MOST_BYTES))
+        known = isinstance(stated, dict) and stated.get("manifest") == VERSION
+        if known and isinstance(stated["case"], str) and held(stated):
+            return dict(stated)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read as a manifest: {error}") from error
+    except (LookupError, TypeError, AttributeError):
+        pass
+    raise UsageError(
+        f"{path} is no manifest of version {VERSION}: a run writes {NAME} beside the artifact of each case"
+    )
+
+
+def held(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the artifact's files hold, by name."""
+    return {str(one["path"]): str(one["sha256"]) for one in manifest["artifact"]["files"]}
+
+
+def is_same(stated: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Whether two manifests are of the same artifact, byte for byte."""
+    return held(stated) == held(made)
+
+
+def differences(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """A line for each part in which two manifests differ, what the artifact is made of first."""
+    lines = [
+        f"{name}: {_told(old)}, here {_told(new)}" for name, old, new in _apart("", dict(stated), dict(made))
+    ]
+    return sorted(lines, key=lambda line: line.startswith("artifact."))
+
+
+def _apart(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where two pieces of JSON differ, by their place in it."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = dict(enumerate(old, 1)), dict(enumerate(new, 1))
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _apart(f"{name}.{key}" if name else str(key), old.get(key), new.get(key))
+    elif old != new:
+        yield name, old, new
+
+
+def _told(value: Any) -> str:
+    """Short: a hash is known by its first digits."""
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _stage(stage: Stage, seed: int) -> dict[str, Any]:
+    """A step with its options, as the case states them and as they were used; or a conversion."""
+    if stage.step is None:
+        return {"stage": str(stage), "seed": seed}
+    options = stage.step.options
+    return {
+        "stage": str(stage),
+        "step": stage.step.key,
+        "stated": options.model_dump(mode="json", exclude_unset=True),
+        "options": options.model_dump(mode="json"),
+        "seed": seed,
+    }
+
+
+def _files(shop: Workshop, root: Path) -> dict[str, str]:
+    """The files that the case names, and the project's code behind them."""
+    named = {path.resolve() for path in named_files(shop.case)}
+    code = {path for path in named if path.suffix == ".py"} | set(conftests(shop.case, root))
+    found = sorted((named - code) | code_files([*code], root))
+    return {shown(path, root): file_digest(path) for path in found if path.is_file()}
+
+
+def _digest(data: Data, split: str) -> str | None:
+    """None of a split that the data does not have, which a step may do without."""
+    try:
+        return data.digest([split])
+    except StageError:
+        return None
+
+
+def _in_order(path: Path, files: Sequence[Path]) -> list[Path]:
+    """As a record has them: the file that an engine opens first."""
+    return [path, *(one for one in files if one != path)]
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version_of(name) for name in ("weighbridge", *PACKAGES)}
+    return {"python": platform.python_version(), **{name: one for name, one in found.items() if one}}
+
+
+@cache
+def _revision(root: Path) -> Revision:
+    """What is checked out when the first case of a process asks: git takes longer than many a case."""
+    return revision(root)

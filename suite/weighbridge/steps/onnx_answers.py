@@ -1,0 +1,76 @@
+"""What an ONNX graph answers to samples: whether an edited one gives the same, and what goes on inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.calibration import Calibration
+from weighbridge.steps.prune.alike import same_answers
+
+if TYPE_CHECKING:
+    from weighbridge.contracts import Array, Context
+
+SAMPLES = 8
+"""That two graphs are compared on."""
+
+
+def give_the_same(one: Any, other: Any, context: Context) -> bool:
+    """Whether both give the same answers, but for rounding; False where `other` does not run."""
+    import numpy as np
+
+    wanted = _answers(one, context)
+    try:
+        given = _answers(other, context)
+    except Exception:  # ONNX Runtime's own share no base
+        return False
+    return same_answers(
+        [
+            (a, b, float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else None)
+            for a, b in zip(wanted, given, strict=True)
+        ]
+    )
+
+
+def heard(proto: Any, names: Sequence[str], context: Context, samples: int) -> Iterator[dict[str, Array]]:
+    """The values called `names` in each call, for up to `samples` samples of the calibration split.
+
+    Raises `StageError` where the samples do not go through the model.
+    """
+    import onnx
+
+    from weighbridge.engines.sequences import stepped
+
+    listened = onnx.ModelProto()
+    listened.CopyFrom(proto)
+    there = {value.name for value in (*proto.graph.output, *proto.graph.input)}
+    inside = [name for name in names if name not in there]
+    listened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
+    given = [name for name in names if name not in {value.name for value in proto.graph.input}]
+    # The model as it is tells what to feed: a sequence's state is in its last outputs, and here further ones follow.
+    plain = _session(proto, context)
+    watched = _session(listened, context)
+    session = stepped(plain, context.data.layout.sequence)
+    for batch in Calibration(context, samples, plain.fixed_batch(context.data.layout.axes)):
+        for feed in session.feeds(batch):
+            values = dict(zip(given, watched.session.run(given, feed), strict=True)) if given else {}
+            yield values | {name: feed[name] for name in names if name in feed}
+
+
+def _answers(proto: Any, context: Context) -> tuple[Array, ...]:
+    from weighbridge.engines.sequences import stepped
+
+    session = stepped(_session(proto, context), context.data.layout.sequence)
+    return session.run(context.data.sample(SAMPLES))
+
+
+def _session(proto: Any, context: Context) -> Any:
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+
+    with TemporaryDirectory(dir=context.workdir) as name:
+        path = Path(name) / "model.onnx"
+        write_onnx(proto, path)
+        return OnnxRuntimeSession(str(path))

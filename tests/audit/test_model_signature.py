@@ -1,0 +1,135 @@
+"""`weighbridge sign`: what passed is signed so that OpenSSF's own verifier takes it, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.projects import CASE
+
+from weighbridge.cli.main import main
+from weighbridge.environment.extras import MODEL_SIGNING
+from weighbridge.environment.requirements import missing
+
+Project = Callable[..., Path]
+FOLDER = Path("reports/artifacts/cases/net.yaml/net")
+signs = pytest.mark.skipif(missing(MODEL_SIGNING) is not None, reason=missing(MODEL_SIGNING) or "")
+
+
+@pytest.fixture
+def passed(project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of a case that passed and one that did not, and a pair of keys."""
+    from cryptography.hazmat.primitives import serialization as to
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    project(net=CASE, bad=CASE.replace("size_ratio: 0.9", "size_ratio: 5"))
+    pytester.runpytest_inprocess().assert_outcomes(passed=3, failed=1)
+    monkeypatch.chdir(pytester.path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    Path("key.pem").write_bytes(key.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption()))
+    Path("key.pub").write_bytes(
+        key.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return pytester.path
+
+
+def sign(case: str = "cases/net.yaml::net", key: str = "key.pem") -> int:
+    return main(["sign", case, "--key", key])
+
+
+def verify(folder: Path) -> None:
+    """As the `model_signing` command does; raises `ValueError`."""
+    from model_signing import verifying
+
+    verifying.Config().use_elliptic_key_verifier(public_key="key.pub").verify(folder, folder / "model.sig")
+
+
+def shipped() -> Path:
+    """The file of the candidate, no longer a link to what the store keeps."""
+    (file,) = (FOLDER / "candidate").iterdir()
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    return file
+
+
+@signs
+def test_what_passed_is_signed_and_what_is_altered_afterwards_is_found(passed: Path) -> None:
+    assert sign() == 0
+    verify(FOLDER)
+    for path in (shipped(), FOLDER / "manifest.json"):
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        with pytest.raises(ValueError, match="Hash mismatch"):
+            verify(FOLDER)
+        path.write_bytes(content)
+    (FOLDER / "candidate/more.bin").write_bytes(b"more")
+    with pytest.raises(ValueError, match="Extra files"):
+        verify(FOLDER)
+
+
+@signs
+def test_the_signature_is_good_of_the_candidate_without_the_baseline(passed: Path) -> None:
+    import shutil
+
+    assert sign() == 0
+    shutil.rmtree(FOLDER / "baseline")
+    assert sign() == 0
+    verify(FOLDER)
+
+
+@signs
+def test_what_did_not_pass_is_refused(passed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sign("bad") == 1
+    assert (
+        "refused: cases/bad.yaml::bad: fail; only what passed its gate is signed" in capsys.readouterr().err
+    )
+    assert not list(passed.rglob("model.sig"))
+
+
+@signs
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda: shipped().write_bytes(b"another"), "is not the file that was judged"),
+        (lambda: (FOLDER / "candidate/more.bin").write_bytes(b"more"), "more.bin belongs to no artifact"),
+        (lambda: of_another_artifact(), "is the manifest of another artifact"),
+    ],
+)
+def test_what_is_not_what_was_judged_is_refused(
+    spoil: Callable[[], Any], told: str, passed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil()
+    assert sign() == 1
+    assert told in capsys.readouterr().err
+    assert not list(passed.rglob("model.sig"))
+
+
+def of_another_artifact() -> None:
+    path = FOLDER / "manifest.json"
+    stated = json.loads(path.read_text())
+    stated["artifact"]["files"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(stated))
+
+
+@signs
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("none.pem", "No such file"), ("key.pub", "openssl genpkey"), ("cases", "cannot be read")],
+)
+def test_a_key_that_is_none_is_told(
+    key: str, told: str, passed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sign(key=key) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_without_the_package_it_says_what_to_install(
+    passed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    assert sign() == 2
+    assert "pip install 'weighbridge[model-signing]'" in capsys.readouterr().err

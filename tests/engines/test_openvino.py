@@ -1,0 +1,146 @@
+"""The engine `openvino`: it answers as ONNX Runtime does, float and int8, and says what it cannot load."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load
+from tests.projects import as_onnx, report_of, statuses, trained
+
+from weighbridge.contracts import ENGINES
+from weighbridge.core.errors import StageError
+from weighbridge.core.results import Artifact
+from weighbridge.environment.extras import OPENVINO
+from weighbridge.environment.requirements import missing
+
+Project = Callable[..., Path]
+runs = pytest.mark.skipif(missing(OPENVINO) is not None, reason=missing(OPENVINO) or "")
+CASE = """
+model: {onnx: net.onnx}
+data: model.py:splits
+engine: openvino
+"""
+INT8 = f"""{CASE}
+recipe:
+  - quantize: static
+    engine: onnxruntime
+thresholds: {{accuracy_drop: 0.02, fidelity: 20, size_ratio: 2, speedup: {{min: 0.01, budget: 1}}}}
+"""
+
+
+def written(folder: Path, batch: int | str = "n") -> Artifact:
+    """A convolution of `batch` images [2, 6, 6], and two outputs: one of them has the batch on its second axis."""
+    random = np.random.default_rng(0)
+    weight = numpy_helper.from_array(random.standard_normal((4, 2, 3, 3)).astype(np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["y"]),
+        helper.make_node("ReduceMean", ["y"], ["m"], axes=[2, 3], keepdims=0),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 4, 6, 6]),
+        helper.make_tensor_value_info("m", TensorProto.FLOAT, [batch, 4]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 2, 6, 6])]
+    graph = helper.make_graph(nodes, "net", inputs, outputs, [weight])
+    path = folder / f"{batch}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return Artifact("onnx", path, (path,))
+
+
+def answers(artifact: Artifact, x: Any, name: str = "openvino", **options: Any) -> Any:
+    engine = ENGINES.get(name)
+    return engine.open(artifact, engine.options(**options)).run((x,))
+
+
+@runs
+@pytest.mark.parametrize("batch", ["n", 4])
+def test_it_answers_as_onnx_runtime_does_for_free_and_for_fixed_batches(
+    tmp_path: Path, batch: int | str
+) -> None:
+    net = written(tmp_path, batch)
+    for n in (1, 4, 6):
+        x = np.random.default_rng(n).standard_normal((n, 2, 6, 6)).astype(np.float32)
+        for ours, theirs in zip(answers(net, x), answers(net, x, "onnxruntime"), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@runs
+def test_an_answer_stays_when_the_next_is_asked_for(tmp_path: Path) -> None:
+    engine = ENGINES.get("openvino")
+    session = engine.open(written(tmp_path), engine.options())
+    x = np.ones((1, 2, 6, 6), np.float32)
+    first = session.run((x,))[0]
+    before = first.copy()
+    session.run((-x,))
+    np.testing.assert_array_equal(first, before)
+
+
+@runs
+def test_what_it_cannot_load_or_feed_is_told(tmp_path: Path) -> None:
+    net = written(tmp_path)
+    with pytest.raises(StageError, match=r"input 'x' float32 \[\?, 2, 6, 6\] does not take"):
+        answers(net, np.ones((1, 3, 6, 6), np.float32))
+    proto = onnx.load(net.path)
+    proto.graph.node[1].op_type, proto.graph.node[1].domain = "Strange", "nobody"
+    proto.opset_import.append(helper.make_opsetid("nobody", 1))
+    onnx.save(proto, net.path)
+    with pytest.raises(StageError, match=r"OpenVINO cannot load the model: .*Strange"):
+        answers(net, np.ones((1, 2, 6, 6), np.float32))
+
+
+@runs
+def test_an_int8_case_is_gated_and_a_wrong_scale_is_caught(
+    project: Project, pytester: pytest.Pytester
+) -> None:
+    cases = project(net=INT8)
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess("--bench").assert_outcomes(passed=5)
+    (row,) = report_of(pytester.path)["rows"]
+    assert row["engine"] == row["measurements"]["speed"]["details"]["against"] == "openvino"
+    assert row["artifacts"]["candidate"]["runtime"].startswith("openvino 20")
+    (made,) = pytester.path.glob("reports/artifacts/cases/net.yaml/net/candidate/*.onnx")
+    for name, factor, status in (("right", 1.0, "pass"), ("wrong", 3.0, "fail")):
+        proto = onnx.load(made)
+        scale = next(
+            one for one in proto.graph.initializer if one.name.endswith("_scale") and "weight" in one.name
+        )
+        scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(factor), scale.name))
+        onnx.save(proto, cases / f"{name}.onnx")
+        text = f"{CASE}candidate: {{onnx: {name}.onnx}}\nthresholds: {{fidelity: 20}}\n"
+        (cases / f"{name}.yaml").write_text(text)
+        pytester.runpytest_inprocess(f"cases/{name}.yaml")
+        assert statuses(pytester.path) == {f"{name}::fidelity": status}
+
+
+@runs
+def test_the_profile_tells_operators_with_their_types(project: Project, pytester: pytest.Pytester) -> None:
+    text = INT8.replace("min: 0.01", "min: 1000")
+    cases = project(net=text)
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess("--bench", "-k", "speedup").assert_outcomes(failed=1, deselected=4)
+    (row,) = report_of(pytester.path)["rows"]
+    why = row["measurements"]["speed"]["details"]["why_slow"]
+    assert any(name.startswith("FullyConnected") and name.endswith(" f32") for name, *_ in why["baseline"])
+    assert any(name.startswith("FullyConnected") and name.endswith(" i8") for name, *_ in why["candidate"])
+
+
+def test_without_the_package_it_is_skipped_with_what_to_install(
+    project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    find = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "openvino" else find(name, *rest)
+    )
+    cases = project(net=INT8)
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess("-rs").stdout.fnmatch_lines(["*pip install 'weighbridge?openvino?'*"])
+    assert set(statuses(pytester.path).values()) == {"skip"}

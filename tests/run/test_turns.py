@@ -1,0 +1,58 @@
+"""With several workers, one case at a time is timed, and those that wait lose none of their time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import pytest
+from tests.projects import CASE, report_of, statuses, write_project
+
+pytest.importorskip("xdist")
+STAMPING = """
+import json, time
+from pathlib import Path
+from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold
+from weighbridge.core.results import Measurement, Reading
+
+HERE = Path(__file__).parent
+
+def run(weighing):
+    began = time.monotonic()
+    time.sleep(SECONDS)
+    with (HERE / "stamps.txt").open("a") as file:
+        file.write(json.dumps([began, time.monotonic()]) + "\\n")
+    return Measurement("stamp", "count", 1.0, None, {})
+
+if "stamp" not in MEASURES.names():
+    MEASURES.add("stamp", Measure("stamp", run, bench=True))
+    THRESHOLDS.add("stamp", Threshold("stamp", "stamp", "max", "count", lambda measured, limit: Reading(1.0), "Stamps."))
+"""
+
+
+def timed(pytester: pytest.Pytester, seconds: float, names: Sequence[str], extra: str = "") -> None:
+    cases = write_project(pytester.path)
+    pytester.makeconftest(STAMPING.replace("SECONDS", str(seconds)))
+    for name in names:
+        (cases / f"{name}.yaml").write_text(
+            CASE.partition("thresholds:")[0] + f"{extra}thresholds: {{stamp: 2}}\n"
+        )
+    pytester.runpytest_subprocess("--bench", "-n", "2", "-p", "no:cacheprovider")
+
+
+@pytest.mark.worker
+def test_one_at_a_time_has_the_clock(pytester: pytest.Pytester) -> None:
+    timed(pytester, 0.5, ("one", "two", "three", "four"))
+    assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)
+    spans = sorted(map(json.loads, (pytester.path / "stamps.txt").read_text().splitlines()))
+    assert len(spans) == 4
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+
+
+@pytest.mark.worker
+@pytest.mark.slow
+def test_waiting_is_no_part_of_a_limit_of_time(pytester: pytest.Pytester) -> None:
+    """Each takes 10 s of its 18, and one of the two waits for another 10."""
+    timed(pytester, 10, ("one", "two"), "limits: {time: 18s}\n")
+    assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)

@@ -1,0 +1,186 @@
+"""The manifest beside an artifact, and `weighbridge rebuild`: the artifact again, or what has changed since."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load
+from tests.projects import as_onnx, trained
+
+from weighbridge.cli.main import main
+from weighbridge.run.manifest import _revision
+
+Project = Callable[..., Path]
+TRAINED = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: model.py:splits
+recipe:
+  - prune: l1_unstructured
+    amount: 0.5
+  - finetune: supervised
+    epochs: 1
+thresholds:
+  size_ratio: 0.9
+"""
+STATIC = """
+model: {onnx: net.onnx}
+data: model.py:splits
+recipe:
+  - quantize: static
+thresholds:
+  size_ratio: 2
+"""
+PLACE = "reports/artifacts/cases/net.yaml/net"
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    stated: dict[str, Any] = json.loads((folder / PLACE / "manifest.json").read_text(encoding="utf-8"))
+    return stated
+
+
+@pytest.fixture
+def made(project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose case was pruned and trained on."""
+    project(net=TRAINED)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    monkeypatch.chdir(pytester.path)
+    return pytester.path
+
+
+def rebuild(*words: str) -> int:
+    return main(["rebuild", f"{PLACE}/manifest.json", "--executor", "inline", *words])
+
+
+def test_a_manifest_says_what_went_in_and_what_came_out(made: Path) -> None:
+    stated = manifest_of(made)
+    stages = stated["stages"]
+    assert [one["stage"] for one in stages] == ["prune: l1_unstructured", "finetune: supervised"]
+    assert stages[1]["stated"] == {"epochs": 1}
+    assert stages[1]["options"]["epochs"] == 1
+    assert stages[1]["options"].keys() > stages[1]["stated"].keys()
+    assert stages[0]["seed"] != stages[1]["seed"]
+    assert {"cases/model.py", "cases/net.safetensors"} <= set(stated["files"])
+    assert set(stated["data"]) == {"train"}
+    (file,) = stated["artifact"]["files"]
+    assert (made / PLACE / file["path"]).stat().st_size == file["bytes"]
+    assert {"python", "weighbridge", "torch", "onnxruntime"} <= set(stated["versions"])
+    assert str(made) not in json.dumps(stated)
+
+
+def test_the_same_case_has_the_same_manifest_from_the_store_and_anew(
+    made: Path, pytester: pytest.Pytester
+) -> None:
+    path = made / PLACE / "manifest.json"
+    first = path.read_bytes()
+    path.unlink()
+    pytester.runpytest_inprocess()
+    assert path.read_bytes() == first
+    pytester.runpytest_inprocess("--fresh")
+    assert path.read_bytes() == first
+
+
+def test_an_artifact_is_made_again_byte_for_byte(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rebuild("-o", "again") == 0
+    assert "the same, byte for byte" in capsys.readouterr().out
+    (file,) = manifest_of(made)["artifact"]["files"]
+    assert (made / "again" / file["path"]).read_bytes() == (made / PLACE / file["path"]).read_bytes()
+    assert (made / "again/manifest.json").read_bytes() == (made / PLACE / "manifest.json").read_bytes()
+    assert rebuild("-o", "again") == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("cases/net.yaml", "amount: 0.5", "amount: 0.6", "stages.1.stated.amount: 0.5, here 0.6"),
+        ("cases/net.yaml", "data:", "seed: 1\ndata:", "seed: 0, here 1"),
+        ("cases/model.py", "nn.ReLU()", "nn.Tanh()", "files.cases/model.py: "),
+        ("cases/model.py", 'part("train")', 'part("test")', "data.train: "),
+        ("cases/net.yaml", "  - finetune: supervised\n    epochs: 1\n", "", "stages: "),
+    ],
+)
+def test_what_was_changed_since_is_named(
+    file: str, old: str, new: str, told: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made / file).write_text((made / file).read_text().replace(old, new))
+    assert rebuild() == 1
+    assert f"    {told}" in capsys.readouterr().out
+
+
+def test_a_change_that_makes_no_other_artifact_is_none(made: Path) -> None:
+    path = made / "cases/net.yaml"
+    path.write_text(path.read_text().replace("size_ratio: 0.9", "size_ratio: 1.5  # more") + "repeat: 3\n")
+    assert rebuild() == 0
+
+
+def test_a_case_that_cannot_be_carried_out_is_told(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "cases/net.safetensors").unlink()
+    assert rebuild() == 3
+    assert "it could not be made here: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "case", ["../other/net.yaml::net", "/etc/net.yaml::net", "cases/../../net.yaml::net"]
+)
+def test_a_manifest_that_leads_out_of_the_project_runs_nothing(
+    case: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made / PLACE / "manifest.json"
+    path.write_text(json.dumps({**manifest_of(made), "case": case}))
+    calls = (made / "cases/calls.txt").read_bytes()
+    assert rebuild() == 2
+    assert "lies outside of" in capsys.readouterr().err
+    assert (made / "cases/calls.txt").read_bytes() == calls
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no JSON",
+        "[]",
+        "{}",
+        '{"manifest": 2, "case": "a"}',
+        '{"manifest": 1, "case": "a", "artifact": {"files": 3}}',
+    ],
+)
+def test_what_is_no_manifest_is_told(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.json").write_text(text)
+    assert main(["rebuild", "m.json"]) == 2
+    assert "m.json" in capsys.readouterr().err
+
+
+def test_a_quantized_file_is_made_again_by_a_worker(project: Project, pytester: pytest.Pytester) -> None:
+    cases = project(net=STATIC)
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    assert "cases/net.onnx" in manifest_of(pytester.path)["files"]
+    done = pytester.run(sys.executable, "-m", "weighbridge", "rebuild", f"{PLACE}/manifest.json")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(["the same, byte for byte: 1 file(s) of cases/net.yaml::net"])
+
+
+def test_a_finished_file_has_no_manifest(
+    project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = project(net="model: {onnx: net.onnx}\ninputs: random\nthresholds: {size: 1 MB}\n")
+    (cases / "net.onnx").write_bytes(as_onnx(load(trained())))
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    assert not list(pytester.path.glob("reports/artifacts/**/manifest.json"))
+
+
+def test_the_commit_is_the_projects(made: Path, pytester: pytest.Pytester) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
+    pytester.run("git", "init", "-q")
+    pytester.run("git", "add", "cases")
+    pytester.run(*git, "commit", "-qm", "one")
+    _revision.cache_clear()
+    pytester.runpytest_inprocess()
+    head = pytester.run("git", "rev-parse", "HEAD").outlines[0]
+    assert (manifest_of(made)["commit"], manifest_of(made)["dirty"]) == (head, True)
