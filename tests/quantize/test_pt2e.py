@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -29,12 +30,19 @@ pytest.importorskip("torchao", reason="pip install 'weighbridge[torchao]'")
 STEP, FORMAT = STEPS.get("quantize:pt2e@torch"), FORMATS.get("exported")
 
 
+class Own(nn.Sequential):
+    """Its forward stands in this file."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for part in self:
+            x = part(x)
+        return x
+
+
 def network(kind: str) -> tuple[nn.Module, tuple[int, ...]]:
     torch.manual_seed(0)
     if kind == "dense":
-        return nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)), (
-            12,
-        )
+        return Own(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)), (12,)
     body = [nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()]
     if kind == "normalized":
         normalization = nn.BatchNorm2d(8)
@@ -130,6 +138,31 @@ def test_no_sample_and_no_place_in_the_users_code_ships(tmp_path: Path) -> None:
     content = path.read_bytes()
     assert x[0].tobytes() not in content
     assert __file__.encode() not in content
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+@pytest.mark.parametrize("value", ["gone", None, 7, "0.bias"])
+def test_a_graph_that_no_quantizer_wrote_is_counted_as_it_is(place: int, value: Any) -> None:
+    """A stranger's program may call the operators as it likes: its integers are then no codes, and nothing breaks."""
+    program = copy.deepcopy(made("dense").value)
+    calls = [node for node in program.graph.nodes if "dequantize_per_channel" in str(node.target)]
+    for node in calls:
+        arguments = list(node.args)
+        if value == "gone":
+            del arguments[place:]
+        elif value == "0.bias":
+            arguments[place] = next(one for one in program.graph.nodes if "0_bias" in one.name)
+        else:
+            arguments[place] = value
+        node.args = tuple(arguments)
+    tensors = list(FORMAT.tensors(Model("exported", program)))
+    matrices = [each for each in tensors if each.is_matrix]
+    assert {each.dtype for each in matrices} == {"int8"}
+    if (place, value) not in (
+        (4, 7),
+        (1, "0.bias"),
+    ):  # fewer codes, and another vector of floats, say something
+        assert all(each.quantization is None for each in matrices)
 
 
 def test_what_is_excluded_stays_float() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,34 +27,51 @@ class Codes:
 def codes_of(program: Any) -> dict[str, Codes]:
     """By the name of a tensor of the program: those that are dequantized as they are stored."""
     names = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.target}
-    held = {**program.state_dict, **program.constants}
+    held = {
+        name: one
+        for name, one in {**program.state_dict, **program.constants}.items()
+        if hasattr(one, "detach")
+    }
+    found = {}
+    for node in program.graph.nodes:
+        if str(node.target).startswith(_OPERATORS) and node.args:
+            name = names.get(str(node.args[0]))
+            if name in held and (codes := _codes(node, held[name], names, held)) is not None:
+                found[str(name)] = codes
+    return found
+
+
+def _codes(node: Any, tensor: Any, names: Mapping[str, str], held: Mapping[str, Any]) -> Codes | None:
+    """None for a call that no quantizer of torch's writes, whose numbers are then what they are."""
 
     def numbers(argument: Any) -> Array:
         name = names.get(str(argument))
-        stored: Array = np.asarray(argument) if name is None else held[name].numpy()
+        stored: Array = np.asarray(argument) if name is None else held[name].detach().numpy()
         return stored
 
-    found = {}
-    for node in program.graph.nodes:
-        name = names.get(str(node.args[0])) if str(node.target).startswith(_OPERATORS) else None
-        if name not in held:
-            continue
-        per_channel = str(node.target).startswith(f"{_OPERATORS}channel")
+    per_channel = str(node.target).startswith(f"{_OPERATORS}channel")
+    try:
         axis, (lowest, highest) = (node.args[3], node.args[4:6]) if per_channel else (None, node.args[3:5])
         scale, zero_point = node.args[1:3]
         quantization = Quantization(
             (highest - lowest).bit_length(), numbers(scale), numbers(zero_point), axis
         )
-        parameters = tuple(names[str(one)] for one in (scale, zero_point) if str(one) in names)
-        found[str(name)] = Codes(quantization, *_reader(node, held[name].dim()), parameters)
-    return found
+        wanted = () if axis is None else (tensor.shape[axis],)
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+    if (quantization.scale.shape, quantization.zero_point.shape) != (wanted, wanted):
+        return None
+    if quantization.scale.dtype.kind != "f" or quantization.zero_point.dtype.kind != "i":
+        return None
+    parameters = tuple(names[str(one)] for one in (scale, zero_point) if str(one) in names)
+    return Codes(quantization, *_reader(node, tensor.dim()), parameters)
 
 
 def _reader(node: Any, rank: int) -> tuple[str, Use]:
     """The module that reads the numbers, and what they are to it."""
     for user in node.users:
         stack = [path for path, _ in (user.meta.get("nn_module_stack") or {}).values()]
-        product = str(user.target).startswith(_PRODUCTS) and user.args[1] is node
+        product = str(user.target).startswith(_PRODUCTS) and len(user.args) > 1 and user.args[1] is node
         layout = "oi" + "".join(map(str, range(rank - 2))) if product else ""
         return (stack[-1] if stack else ""), Use(layout=layout)
     return "", Use()
