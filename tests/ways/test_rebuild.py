@@ -98,7 +98,7 @@ def test_an_artifact_is_made_again_byte_for_byte(made: Path, capsys: pytest.Capt
     [
         ("cases/net.yaml", "amount: 0.5", "amount: 0.6", "stages.1.stated.amount: 0.5, here 0.6"),
         ("cases/net.yaml", "data:", "seed: 1\ndata:", "seed: 0, here 1"),
-        ("cases/model.py", "nn.ReLU()", "nn.Tanh()", "files.cases/model.py: "),
+        ("cases/model.py", "nn.ReLU()", "nn.Sigmoid()", "files.cases/model.py: "),
         ("cases/model.py", 'part("train")', 'part("test")', "data.train: "),
         ("cases/net.yaml", "  - finetune: supervised\n    epochs: 1\n", "", "stages: "),
     ],
