@@ -1,4 +1,4 @@
-"""torchao's static int8 through torch.export, as Inductor's kernels for x86 take it: what `torch_compile` makes fast."""
+"""torchao's static int8 through torch.export, with the quantizer that is made for Inductor on x86."""
 
 from __future__ import annotations
 
