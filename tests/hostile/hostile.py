@@ -309,6 +309,20 @@ def opaque(entries: dict[str, bytes]) -> None:
     entries[name.replace("model_constants_config.json", "opaque_obj_0")] = pickle.dumps(Runs())
 
 
+def compiled(path: Path) -> None:
+    """A library beside the program, which torch would load to run the program with; written by torch's own writer."""
+    import torch
+
+    entries = {name.partition("/")[2]: content for name, content in exported().items()}
+    entries["data/aotinductor/model/code.wrapper.so"] = b"\x7fELF"
+    entries["data/aotinductor/model/code.wrapper_metadata.json"] = b'{"AOTI_DEVICE_KEY": "cpu"}'
+    writer = torch._C.PyTorchFileWriter(str(path))
+    for name, content in entries.items():
+        if name not in ("version", "byteorder") and not name.startswith(".data/"):  # it writes these itself
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+
+
 QUOTED = json.dumps(CODE)[1:-1]
 PT2: dict[str, tuple[Make, str]] = {
     "empty": (lambda path: path.touch(), "no archive"),
@@ -328,6 +342,7 @@ PT2: dict[str, tuple[Make, str]] = {
     "deep_graph": (entry_of(GRAPH, b"[" * 100_000), "no JSON"),
     "graph_of_nothing": (entry_of(GRAPH, b"{}"), "cannot be read"),
     "out_of_the_archive": (also("../../evil", b""), "leads out of the archive"),
+    "a_compiled_library": (compiled, "torch may load it as compiled code"),
     "at_root": (also("/etc/evil", b""), "leads out of the archive"),
     "name_twice": (
         program(lambda entries: entries.update({found(entries, GRAPH).upper(): b"{}"})),

@@ -9,6 +9,7 @@ else is refused.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -54,13 +55,25 @@ _ARITHMETIC = (
     ast.expr_context,
 )
 _DEEP = 60
+_DATA = frozenset(("weights", "constants", "sample_inputs"))
+"""What a program has under `data/`. Of other places torch loads more than a program: what lies in `data/aotinductor` is a
+compiled library, which runs as it is loaded."""
 
 
 def check_program(path: Path) -> None:
     """Raises `StageError` where the archive holds what could be executed; nothing in it is unpickled or evaluated."""
     for name in members(path):
+        check_place(name, path)
         if name.lower().endswith(".json"):
             check_text(content(path, name), name, path)
+
+
+def check_place(name: str, path: Path) -> None:
+    """Raises `StageError` where the entry `name` lies where torch looks for code."""
+    places = name.replace("\\", "/").split("/")
+    under = [after for place, after in itertools.pairwise(places) if place.lower() == "data"]
+    if any(place not in _DATA for place in under):
+        raise refusal(path, f"{name} is no part of a program, and torch may load it as compiled code")
 
 
 def check_text(text: bytes, name: str, path: Path) -> None:

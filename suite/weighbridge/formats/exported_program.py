@@ -17,7 +17,7 @@ from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.archive import content, members
 from weighbridge.formats.base import FormatBase
-from weighbridge.formats.exported_archive import check_program, check_text
+from weighbridge.formats.exported_archive import check_place, check_program, check_text
 from weighbridge.formats.exported_codes import codes_of
 
 
@@ -135,13 +135,12 @@ def _check_as_torch_reads(path: Path) -> None:
 
     try:
         archive = torch._C.PyTorchFileReader(str(path))
-        texts = {
-            name: archive.get_record(name)
-            for name in archive.get_all_records()
-            if name.lower().endswith(".json")
-        }
+        names = archive.get_all_records()
+        texts = {name: archive.get_record(name) for name in names if name.lower().endswith(".json")}
     except RuntimeError:
         return  # torch's older format is read by Python's reader
+    for name in names:
+        check_place(name, path)
     for name, text in texts.items():
         check_text(text, name, path)
 
