@@ -147,6 +147,16 @@ def test_inputs_and_outputs_are_called_what_the_file_calls_them(tmp_path: Path) 
 
 
 @runs
+def test_an_input_that_only_a_dropout_reads_is_fed_by_its_place(tmp_path: Path) -> None:
+    """Of such a one OpenVINO keeps the node's name alone."""
+    path = tmp_path / "net.onnx"
+    nodes = [node("Dropout", "x", "a", "drop"), node("MatMul", "a w", "y")]
+    onnx.save(model(nodes, {"w": weight(4, 4)}, ["n", 4]).value, path)
+    net, x = Artifact("onnx", path, (path,)), np.eye(4, dtype=np.float32)
+    np.testing.assert_allclose(answers(net, x)[0], answers(net, x, "onnxruntime")[0], atol=1e-5)
+
+
+@runs
 @pytest.mark.parametrize("batch", ["n", 3])
 def test_sequences_are_fed_step_by_step(tmp_path: Path, batch: Any) -> None:
     path = tmp_path / "cell.onnx"

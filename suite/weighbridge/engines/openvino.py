@@ -62,7 +62,7 @@ class OpenVinoSession(NamedSession):
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""
-        return [*self.request.infer(dict(feed), share_inputs=True).to_tuple()]
+        return [*self.request.infer([feed[name] for name in self.inputs], share_inputs=True).to_tuple()]
 
 
 def _name(port: Any) -> str:
