@@ -12,11 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load
+from tests.found.onnx_graphs import model, node, weight
+from tests.found.test_axes import AXES, X, cell, sequence
 from tests.projects import as_onnx, report_of, statuses, trained
 
 from weighbridge.contracts import ENGINES
+from weighbridge.core.batches import NamedInputs
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
+from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.environment.extras import OPENVINO
 from weighbridge.environment.requirements import missing
 
@@ -94,6 +98,89 @@ def test_what_it_cannot_load_or_feed_is_told(tmp_path: Path) -> None:
     onnx.save(proto, net.path)
     with pytest.raises(StageError, match=r"OpenVINO cannot load the model: .*Strange"):
         answers(net, np.ones((1, 2, 6, 6), np.float32))
+
+
+def cast(folder: Path, source: int, target: int) -> Artifact:
+    ends = [
+        helper.make_tensor_value_info(name, kind, ["n", 4]) for name, kind in (("x", source), ("y", target))
+    ]
+    graph = helper.make_graph([helper.make_node("Cast", ["x"], ["y"], to=target)], "cast", ends[:1], ends[1:])
+    path = folder / "cast.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    return Artifact("onnx", path, (path,))
+
+
+@runs
+@pytest.mark.parametrize(("kind", "called"), [(TensorProto.BFLOAT16, "bf16"), (TensorProto.INT4, "i4")])
+def test_numbers_of_a_type_that_numpy_has_not_are_refused_at_both_ends(
+    tmp_path: Path, kind: int, called: str
+) -> None:
+    for end, ends in (("x", (kind, TensorProto.FLOAT)), ("y", (TensorProto.FLOAT, kind))):
+        with pytest.raises(StageError, match=f"'{end}' is {called}, which numpy has not"):
+            answers(cast(tmp_path, *ends), np.ones((1, 4), np.float32))
+
+
+@runs
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT16, TensorProto.DOUBLE]
+)
+def test_numbers_of_numpys_types_go_in_and_come_out(tmp_path: Path, kind: int) -> None:
+    x = np.float32([[1, 2, 3, 4]])
+    for ends in ((kind, TensorProto.FLOAT), (TensorProto.FLOAT, kind)):
+        (y,) = answers(cast(tmp_path, *ends), x.astype(helper.tensor_dtype_to_np_dtype(ends[0])))
+        assert y.dtype == helper.tensor_dtype_to_np_dtype(ends[1])
+        assert (y == x).all()
+
+
+@runs
+def test_inputs_and_outputs_are_called_what_the_file_calls_them(tmp_path: Path) -> None:
+    """Where a value only passes through, OpenVINO has its names too. `y` has no batch, so it is not put together."""
+    nodes = [node("Identity", "x", "a"), node("MatMul", "a w", "z"), node("Identity", "z", "y")]
+    path = tmp_path / "net.onnx"
+    onnx.save(model(nodes, {"w": weight(4, 4)}, [4, 4]).value, path)
+    net = Artifact("onnx", path, (path,))
+    session: Any = ENGINES.get("openvino").open(net, ENGINES.get("openvino").options())
+    assert (list(session.inputs), session.outputs) == (["x"], ["y"])
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    (y,) = session.run(NamedInputs({"x": x}, {"y": None}))
+    np.testing.assert_allclose(y, answers(net, x[:4], "onnxruntime")[0], atol=1e-5)
+
+
+@runs
+def test_an_input_that_only_a_dropout_reads_is_fed_by_its_place(tmp_path: Path) -> None:
+    """Of such a one OpenVINO keeps the node's name alone."""
+    path = tmp_path / "net.onnx"
+    nodes = [node("Dropout", "x", "a", "drop"), node("MatMul", "a w", "y")]
+    onnx.save(model(nodes, {"w": weight(4, 4)}, ["n", 4]).value, path)
+    net, x = Artifact("onnx", path, (path,)), np.eye(4, dtype=np.float32)
+    np.testing.assert_allclose(answers(net, x)[0], answers(net, x, "onnxruntime")[0], atol=1e-5)
+
+
+@runs
+@pytest.mark.parametrize("batch", ["n", 3])
+def test_sequences_are_fed_step_by_step(tmp_path: Path, batch: Any) -> None:
+    path = tmp_path / "cell.onnx"
+    onnx.save(cell(batch), path)
+    engine = SteppedEngine(ENGINES.get("openvino"))
+    session: Any = engine.open(Artifact("onnx", path, (path,)), engine.options())
+    inputs = NamedInputs({"x": X[:7], "gain": np.asarray(2, np.float32)}, AXES)
+    (y,) = session.run(inputs)
+    np.testing.assert_allclose(y, sequence(X[:7]), atol=1e-4)
+    step = session.bind(inputs)()
+    np.testing.assert_allclose(step[0], sequence(X[: len(step[0])])[:, 0], atol=1e-4)
+
+
+def test_an_engine_that_takes_no_sequences_is_told_with_those_that_do(tmp_path: Path) -> None:
+    class Other:
+        name = "other"
+
+        def open(self, artifact: Artifact, options: Any) -> object:
+            return object()
+
+    engine: Any = SteppedEngine(Other())  # type: ignore[arg-type]
+    path = tmp_path / "net.other"
+    with pytest.raises(StageError, match=r"`engine: onnxruntime` or `openvino`; net\.other is strange"):
+        engine.open(Artifact("strange", path, (path,)), None)
 
 
 @runs

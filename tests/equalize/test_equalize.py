@@ -251,6 +251,67 @@ def test_what_is_excluded_keeps_its_numbers(tmp_path: Path, way: str) -> None:
         equalize(tmp_path, before, way, exclude=["two"])
 
 
+@WAYS
+def test_layers_that_are_passed_over_are_named_with_the_reason(tmp_path: Path, way: str) -> None:
+    after = equalize(tmp_path, mlp(), way, exclude=["three"])
+    assert any("three reads what it did: `exclude` names it" in note for note in after.notes)
+    for before, layer, why in (
+        (attention(), "query, key, value, up", "LayerNormalization makes its input, which is no product"),
+        (convolutions(), "k2", "it is a Conv, and outliers go into MatMul and Gemm alone"),
+    ):
+        notes = equalize(tmp_path, before, way).notes
+        assert any(f"{layer} reads what it did: {why}" in note for note in notes) == (
+            (way == "cross_layer") == (layer != "k2")
+        )
+
+
+def convolutions() -> Model:
+    nodes = [
+        node("Conv", "x k1", "a", "one"),
+        node("Relu", "a", "b"),
+        node("Conv", "b k2", "c", "two"),
+        node("Relu", "c", "d"),
+        node("GlobalAveragePool", "d", "e"),
+        node("Flatten", "e", "f"),
+        node("MatMul", "f w", "y", "last"),
+    ]
+    weights = {"k1": weight(6, 3, 1, 1), "k2": weight(5, 6, 1, 1), "w": weight(5, 4)}
+    return model(nodes, weights, ["n", 3, 4, 4])
+
+
+@WAYS
+def test_one_channel_that_a_bias_spreads_is_left_and_named(tmp_path: Path, way: str) -> None:
+    nodes = [
+        node("MatMul", "x wide", "a", "narrow"),
+        node("Add", "a bias", "b", "spread"),
+        node("Relu", "b", "c"),
+        node("MatMul", "c two", "d", "second"),
+        node("Relu", "d", "e"),
+        node("MatMul", "e three", "y", "third"),
+    ]
+    weights = {"wide": weight(16, 1), "bias": weight(8), "two": weight(8, 6), "three": weight(6, 4)}
+    before = model(nodes, weights, ["n", 16])
+    after = equalize(tmp_path, before, way)
+    assert moved(after) == "scales moved: two → three"
+    assert any("two reads what it did: one channel that 'narrow' makes" in note for note in after.notes)
+
+
+def test_scales_of_all_sweeps_together_are_not_extreme(tmp_path: Path) -> None:
+    """The second pair takes what the first gave, sweep by sweep."""
+    first, last = weight(12, 12), weight(12, 6)
+    last[:, :] *= np.float32(1e-25)
+    nodes = [
+        node("MatMul", "x one", "a", "first"), node("Relu", "a", "b"), node("MatMul", "b two", "c", "second"),
+        node("Relu", "c", "d"), node("MatMul", "d three", "y", "third"),
+    ]  # fmt: skip
+    before = model(nodes, {"one": first, "two": weight(12, 12), "three": last}, ["n", 12])
+    after = equalize(tmp_path, before, "cross_layer")
+    for name in ("one", "three"):
+        ratio = np.abs(arrays(after)[name] / arrays(before)[name])
+        assert ratio.min() > 0.99e-5
+        assert ratio.max() < 1.01e5
+
+
 def test_grouped_and_transposed_filters_are_scaled_by_their_own_channels(tmp_path: Path) -> None:
     nodes = [
         node("Conv", "x k1 b1", "a", "plain", pads=[1] * 4),

@@ -15,6 +15,7 @@ from tests.found.onnx_graphs import answers, decibel, model, node, quantized, sa
 from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.numerics.round_trip import read_back
 from weighbridge.run.census import take_census
@@ -285,6 +286,83 @@ def test_a_mask_beyond_the_range_is_cut_and_told(tmp_path: Path) -> None:
     wanted, got = (answers(each, samples(before, 8)) for each in (before, after))
     assert np.abs(wanted - got)[1:].max() < 1e-3
     assert got[0].sum() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("way", ["Identity", "Reshape", "Transpose", "Cast", "Gather"])
+@pytest.mark.parametrize("why", ["overflow", "excluded"])
+def test_a_weight_that_is_left_is_multiplied_in_float32_behind_what_moves_it(
+    tmp_path: Path, way: str, why: str
+) -> None:
+    wide = weight(8, 8)
+    wide[3, 4] = 70000 if why == "overflow" else 1
+    attributes: dict[str, Any] = {"to": TensorProto.FLOAT} if way == "Cast" else {}
+    more = {"Reshape": " shape", "Gather": " rows"}.get(way, "")
+    nodes = [
+        node(way, f"w{more}", "moved", **attributes),
+        node("MatMul", "x moved", "a", "one"),
+        node("MatMul", "a v", "y", "two"),
+    ]
+    weights = {"w": wide, "v": weight(8, 8), "shape": np.array([8, 8]), "rows": np.arange(8)}
+    before = model(nodes, weights, ["n", 8])
+    after = quantize(tmp_path, before, **GRAPH, exclude=["w"] if why == "excluded" else [])
+    assert decibel(before, after) > 60
+    read = {each.name: each.input[1] for each in after.value.graph.node if each.op_type == "MatMul"}
+    assert (read["one"], read["two"]) == ("moved", "v_quantized")
+
+
+def normalization(epsilon: Any) -> Model:
+    nodes = [
+        node("MatMul", "x w", "h", "in"),
+        *([helper.make_node("Constant", [], ["eps"], value_float=1e-12)] if epsilon is None else []),
+        node("ReduceMean", "h", "mean", axes=[-1]),
+        node("Sub", "h mean", "centred"),
+        node("Mul", "centred centred", "squared"),
+        node("ReduceMean", "squared", "variance", axes=[-1]),
+        node("Add", "variance eps", "positive"),
+        node("Sqrt", "positive", "deviation"),
+        node("Div", "centred deviation", "normal"),
+        node("MatMul", "normal v", "y", "out"),
+    ]  # fmt: skip
+    stored = {} if epsilon is None else {"eps": np.float32(epsilon)}
+    return model(nodes, {"w": weight(16, 16), "v": weight(16, 8), **stored}, ["n", 16])
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, None], ids=["initializer", "constant"])
+def test_a_number_that_float16_rounds_to_zero_is_read_in_float32(tmp_path: Path, epsilon: Any) -> None:
+    """Of a sample without variance, 0 / 0 came: the small number is there against that."""
+    before = normalization(epsilon)
+    after = quantize(tmp_path, before, **GRAPH)
+    assert any("read in float32, since float16 rounds them to 0: eps" in each for each in after.notes)
+    assert answers(after, np.zeros((2, 16), np.float32)) == pytest.approx(0)
+    assert decibel(before, after) > 50
+    types = {each.name: each.data_type for each in after.value.graph.initializer}
+    assert (types["w_quantized"], types["v_quantized"]) == (TensorProto.FLOAT16, TensorProto.FLOAT16)
+
+
+def test_a_number_that_float16_holds_is_read_in_float16(tmp_path: Path) -> None:
+    after = quantize(tmp_path, normalization(1e-3), **GRAPH)
+    assert not any("rounds them to 0" in each for each in after.notes)
+    assert kinds(after)["Cast"] == 2
+
+
+def test_an_input_or_a_weight_may_be_an_output_too(tmp_path: Path) -> None:
+    before = model([node("Mul", "x w", "y", "one"), node("MatMul", "y v", "z", "two")],
+                   {"w": weight(8), "v": weight(8, 8)}, ["n", 8], ("z", "x", "w"))  # fmt: skip
+    x = samples(before, 4)
+    for keep, dtype in ((True, np.float32), (False, np.float16)):
+        after = quantize(tmp_path, before, **GRAPH, keep_io=keep)
+        z, passed, w = OnnxRuntimeSession(after.value.SerializeToString()).run((x,))
+        assert (z.dtype, passed.dtype, w.dtype) == (dtype, dtype, np.float32)
+        assert passed == pytest.approx(x.astype(dtype))
+        assert z == pytest.approx(answers(before, x), abs=5e-3)
+
+
+def test_a_graph_that_declares_a_wrong_shape_is_converted_all_the_same(tmp_path: Path) -> None:
+    before = network()
+    before.value.graph.value_info.append(helper.make_tensor_value_info("fc.bias", TensorProto.FLOAT, [1, 32]))
+    after = quantize(tmp_path, before, **GRAPH)
+    assert kinds(after)["Cast"] == 2
+    assert decibel(before, after) > 50
 
 
 def test_old_files_and_shared_names_open(tmp_path: Path) -> None:

@@ -15,6 +15,14 @@ from weighbridge.engines.named import Declared, NamedSession
 from weighbridge.environment.extras import OPENVINO, load
 from weighbridge.environment.quiet import quiet
 
+_NUMPY = {
+    "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64",
+    **{f"{sign}{bits}": f"{kind}{bits}" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+"""Of OpenVINO's types those that numpy has; for the others its `to_dtype` names one of other numbers."""
+_SINK = "/sink_port_0"
+"""What OpenVINO puts behind the name of an output."""
+
 
 class OpenVinoOptions(EngineOptions):
     precision: Literal["f32", "bf16"] = Field(
@@ -46,19 +54,37 @@ class OpenVinoSession(NamedSession):
         except Exception as error:  # OpenVINO raises RuntimeError, and its text begins with its own source
             raise StageError("open", f"OpenVINO cannot load the model: {_reason(error)}") from error
         self.request = compiled.create_infer_request()
-        self.inputs = {port.get_any_name(): _declared(port) for port in compiled.inputs}
-        self.outputs = [port.get_any_name() if port.get_names() else "" for port in compiled.outputs]
+        # Once compiled, a port has the names of all values that are the same, in no order; its node keeps the file's name.
+        self.inputs = {_name(port): _declared(port) for port in compiled.inputs}
+        self.outputs = [_name(port) for port in compiled.outputs]
+        for port in compiled.outputs:
+            _dtype(port)
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""
-        return [*self.request.infer(dict(feed), share_inputs=True).to_tuple()]
+        return [*self.request.infer([feed[name] for name in self.inputs], share_inputs=True).to_tuple()]
+
+
+def _name(port: Any) -> str:
+    return str(port.get_node().get_friendly_name()).removesuffix(_SINK)
+
+
+def _dtype(port: Any) -> str:
+    """As numpy calls it. Raises `StageError` for a type that numpy has not."""
+    kind = port.get_element_type().get_type_name()
+    if kind not in _NUMPY:
+        raise StageError(
+            "open",
+            f"'{_name(port)}' is {kind}, which numpy has not, and its bits would be taken for other numbers; "
+            "let the model Cast it",
+        )
+    return _NUMPY[kind]
 
 
 def _declared(port: Any) -> Declared:
     shape = port.get_partial_shape()
     sizes = [] if shape.rank.is_dynamic else [None if one.is_dynamic else one.get_length() for one in shape]
-    kind = port.get_element_type()
-    return Declared(sizes, kind.to_dtype().name, kind.get_type_name())
+    return Declared(sizes, _dtype(port), port.get_element_type().get_type_name())
 
 
 def _reason(error: Exception) -> str:

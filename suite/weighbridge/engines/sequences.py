@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.contracts import Array, Engine, EngineOptions, Inputs, Mixed, Requirement
 from weighbridge.core.batches import NamedInputs, axes_of, count, describe, items, take
 from weighbridge.core.errors import StageError
-from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+from weighbridge.engines.named import NamedSession
 
 if TYPE_CHECKING:
     from weighbridge.core.results import Artifact
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SteppedSession:
     """Sequences of shape [N, T, ...] through a model that takes one step, [N, ...]; answers have shape [N, T, ...]."""
 
-    def __init__(self, step: OnnxRuntimeSession) -> None:
+    def __init__(self, step: NamedSession) -> None:
         self._step = step
 
     def run(self, inputs: Inputs) -> tuple[Array, ...]:
@@ -37,8 +37,8 @@ class SteppedSession:
     def bind(self, inputs: Inputs) -> Callable[[], object]:
         """One step, with the state at zero: what a service runs at each call."""
         feed, _ = next(self._steps(next(self._groups(inputs))))
-        run = self._step.session.run
-        return lambda: run(None, feed)
+        run = self._step.infer
+        return lambda: run(feed)
 
     def feeds(self, inputs: Inputs) -> Iterator[dict[str, Array]]:
         """The named arrays of each step, the state as it was then: what a quantizer calibrates with."""
@@ -113,7 +113,7 @@ def _at(array: Array, axis: int | None, step: int) -> Array:
     return array[:, step] if axis == 0 else array[step]
 
 
-def stepped(session: OnnxRuntimeSession, sequence: bool) -> OnnxRuntimeSession | SteppedSession:
+def stepped(session: NamedSession, sequence: bool) -> NamedSession | SteppedSession:
     """The session as the data is fed: of a sequence, step by step."""
     return SteppedSession(session) if sequence else session
 
@@ -158,14 +158,16 @@ class SteppedEngine:
     def open(self, artifact: Artifact, options: Any) -> SteppedSession:
         """Raises `StageError` for an engine that does not name its inputs, from which the state is told."""
         session = self.engine.open(artifact, options)
-        if not isinstance(session, OnnxRuntimeSession):
+        if not isinstance(session, NamedSession):
             raise StageError(
-                "open", f"`sequence: true` feeds ONNX models; {artifact.path.name} is {artifact.format}"
+                "open",
+                f"`sequence: true` feeds ONNX models, with `engine: onnxruntime` or `openvino`; {artifact.path.name} is "
+                f"{artifact.format}, and its engine {self.name}",
             )
         return SteppedSession(session)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """As the engine has it, each session taking whole sequences."""
         for one in self.engine.mixed(original, candidate, options):
-            if isinstance(one.session, OnnxRuntimeSession):
+            if isinstance(one.session, NamedSession):
                 yield replace(one, session=SteppedSession(one.session))

@@ -26,7 +26,7 @@ def constants_to_initializers(model: Any) -> None:
     graph = model.graph
     kept = []
     for node in graph.node:
-        tensor = _constant(node) if node.op_type == "Constant" else None
+        tensor = constant_tensor(node) if node.op_type == "Constant" else None
         if tensor is None:
             kept.append(node)
             continue
@@ -38,7 +38,7 @@ def constants_to_initializers(model: Any) -> None:
     remove(graph.input, lambda value: value.name in stored)  # up to IR version 3 each had to be listed there
 
 
-def _constant(node: Any) -> Any:
+def constant_tensor(node: Any) -> Any:
     """The tensor of a Constant node; None where it holds strings, or a sparse tensor."""
     import numpy as np
     import onnx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -13,7 +14,10 @@ _SMALL = 1024
 
 
 def inferred(proto: Any) -> Any:
-    """A copy without its large numbers, in which every value that onnx understands has its type and shape."""
+    """A copy without its large numbers, in which every value that onnx understands has its type and shape.
+
+    Where what the file declares contradicts itself, onnx is asked without that; failing that too, what is declared is all.
+    """
     import onnx
 
     copy = onnx.ModelProto()
@@ -23,5 +27,13 @@ def inferred(proto: Any) -> Any:
             if math.prod(tensor.dims) > _SMALL:
                 tensor.ClearField("raw_data")
                 tensor.ClearField("float_data")
-    with quiet():
-        return onnx.shape_inference.infer_shapes(copy)
+    open_ = onnx.ModelProto()
+    open_.CopyFrom(copy)
+    for graph in (open_.graph, *bodies(open_)):
+        del graph.value_info[:]
+        for value in graph.output:
+            value.type.tensor_type.ClearField("shape")
+    for each in (copy, open_):  # what a file declares may be wrong, and engines run it all the same
+        with contextlib.suppress(onnx.shape_inference.InferenceError), quiet():
+            return onnx.shape_inference.infer_shapes(each)
+    return copy

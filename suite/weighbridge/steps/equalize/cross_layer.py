@@ -38,7 +38,8 @@ def cross_layer(model: Model, options: EqualizeOptions, context: Context) -> Mod
             for pair in pairs:
                 made = reach(trial[pair.makers[0].tensor], pair.makers[0])
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    scale = usable(np.sqrt(made / reads(trial, pair)))
+                    # all sweeps together are not extreme either
+                    scale = usable(total[pair] * np.sqrt(made / reads(trial, pair))) / total[pair]
                 move(trial, pair, scale)
                 total[pair] *= scale
                 moved = max(moved, float(np.abs(np.log(scale)).max()))
@@ -46,10 +47,10 @@ def cross_layer(model: Model, options: EqualizeOptions, context: Context) -> Mod
                 break
         return total
 
-    def between_products(pair: Pair) -> bool:
-        return pair.made_by in _MAKERS
+    def unfit(pair: Pair) -> str:
+        return "" if pair.made_by in _MAKERS else f"{pair.made_by} makes its input, which is no product"
 
-    return equalized("cross_layer", model, options, context, between_products, scales)
+    return equalized("cross_layer", model, options, context, unfit, scales)
 
 
 STEPS.add(

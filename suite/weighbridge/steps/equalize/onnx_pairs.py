@@ -55,8 +55,12 @@ class Pair:
 
     @property
     def label(self) -> str:
-        owners = [_owner(touch.tensor) for touch in (self.makers[0], *self.readers)]
-        return f"{owners[0]} → {', '.join(dict.fromkeys(owners[1:]))}"
+        return f"{_owner(self.makers[0].tensor)} → {', '.join(self.reading)}"
+
+    @property
+    def reading(self) -> list[str]:
+        """The layers that read the channels."""
+        return list(dict.fromkeys(_owner(touch.tensor) for touch in self.readers))
 
 
 def _owner(tensor: str) -> str:
@@ -193,8 +197,11 @@ class _Graph:
         if kind in _PRODUCTS and self.weight(node):
             if axis != (1 if kind.startswith("Conv") else rank - 1):
                 raise NotHere(f"{kind} '{node.name}' makes its input along another axis")
+            product = self._output_side(node)
+            if self._width(product) != width:
+                raise NotHere(f"one channel that '{node.name}' makes is spread over all that it reads")
             biases = [self._vector(name, width) for name in node.input[2:3] if name]
-            return [self._output_side(node), *biases], [node]
+            return [product, *biases], [node]
         if kind in ("Mul", "Add") and sum(name in self.stored for name in node.input) == 1:
             position = 0 if node.input[0] in self.stored else 1
             shape, other = self.stored[node.input[position]], node.input[1 - position]

@@ -39,10 +39,10 @@ def equalized(
     model: Model,
     options: EqualizeOptions,
     context: Context,
-    fits: Callable[[Pair], bool],
+    unfit: Callable[[Pair], str],
     scales: Scales,
 ) -> Model:
-    """A copy with scales moved between the layers of the pairs that fit, which computes the same.
+    """A copy with scales moved between the layers of pairs, which computes the same. `unfit` says why a pair is left alone.
 
     Raises `StageError` where there is no pair, and where answers differ by more than rounding.
     """
@@ -56,7 +56,12 @@ def equalized(
     name_nodes(before)
     copies = _set_apart(before)
     pairs, left = find_pairs(before)
-    chosen = [pair for pair in _spared(pairs, options.exclude) if fits(pair)]
+    spared = _spared(pairs, options.exclude)
+    why_not = {
+        pair: unfit(pair) if pair in spared else "`exclude` names it, or what it reads" for pair in pairs
+    }
+    chosen = [pair for pair in pairs if not why_not[pair]]
+    left |= {name: why for pair, why in why_not.items() if why for name in pair.reading}
     reasons = [f"{', '.join(names)} reads what it did: {why}" for why, names in _by_reason(left).items()]
     if not chosen:
         raise StageError(

@@ -47,10 +47,15 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
                 for pair in pairs
             }
 
-    def of_matrices(pair: Pair) -> bool:
-        return pair.nodes[-1].op_type in ("MatMul", "Gemm")
+    def unfit(pair: Pair) -> str:
+        kind = pair.nodes[-1].op_type
+        return (
+            ""
+            if kind in ("MatMul", "Gemm")
+            else f"it is a {kind}, and outliers go into MatMul and Gemm alone"
+        )
 
-    return equalized("smooth_quant", model, options, context, of_matrices, scales)
+    return equalized("smooth_quant", model, options, context, unfit, scales)
 
 
 def _reach_of_activations(

@@ -15,12 +15,21 @@ from typing import Any
 
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.onnx_edits import bodies, free_name, readers, remove, set_nodes
+from weighbridge.steps.onnx_fold import constant_tensor
 from weighbridge.steps.onnx_types import inferred
+from weighbridge.steps.quantize.onnx_half_ports import cast_to, halve_ports, names_in
 
 _LARGEST = 65504.0
+_VANISHING = 2.0**-25
+"""The largest number that float16 rounds to 0."""
 _STANDARD = ("", "ai.onnx")
 _KEPT = ("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 """What has a type of its own to say, or scales, of which every digit counts."""
+_CARRIES = (
+    "Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Gather", "Slice",
+    "Split", "Concat", "Dropout", "Abs", "Sqrt", "Pow", "Reciprocal",
+)  # fmt: skip
+"""What passes numbers on, or makes a root or an inverse of them: what float16 cannot hold, it may not hold behind it."""
 _NAMED = 6
 
 
@@ -29,11 +38,12 @@ def compute_in_float16(
 ) -> tuple[str, ...]:
     """Edit the graph in place; what is in float16 already is read so.
 
-    Operators that `exclude` names, or that read one of the weights `left`, stay in float32. Returns what there is to say,
-    a sentence each: operators that have no float16, and constants that were cut to its largest number.
+    Operators that `exclude` names, or that read one of the weights `left` or a constant that float16 rounds to 0, stay in
+    float32. Returns what there is to say, a sentence each: operators that have no float16, such constants, and those that
+    were cut to its largest number.
     """
     if not keep_io:
-        _halve_ports(proto.graph)
+        halve_ports(proto.graph)
     work = _Conversion(proto, exclude, left)
     work.convert(proto.graph, inferred(proto).graph, None)
     for graph in (proto.graph, *bodies(proto)):
@@ -62,8 +72,8 @@ class _Scope:
 class _Conversion:
     def __init__(self, proto: Any, exclude: Sequence[str], left: Collection[str]) -> None:
         self._opset = next(each.version for each in proto.opset_import if each.domain in _STANDARD)
-        self._exclude, self._left = exclude, left
-        self._taken = {name for graph in (proto.graph, *bodies(proto)) for name in _names(graph)}
+        self._exclude, self._left = exclude, {*left}
+        self._taken = {name for graph in (proto.graph, *bodies(proto)) for name in names_in(graph)}
         # ONNX Runtime's optimizer (MatmulTransposeFusion, seen in 1.31) moves the Cast that it puts between a Transpose of
         # float16 and a MatMul, and may end the process.
         self._multiplied = {
@@ -76,6 +86,7 @@ class _Conversion:
         self._turned = 0
         self._in_float: Counter[str] = Counter()
         self._cut: list[str] = []
+        self._tiny: list[str] = []
 
     def notes(self) -> Iterator[str]:
         if self._in_float:
@@ -86,11 +97,10 @@ class _Conversion:
             )
         if self._turned:
             yield f"{self._turned} Transpose in front of a MatMul in float32, since ONNX Runtime may not open them in float16"
+        if self._tiny:
+            yield f"read in float32, since float16 rounds them to 0: {_few(self._tiny)}"
         if self._cut:
-            more = len(self._cut) - _NAMED
-            yield f"constants beyond {_LARGEST:g} were cut to it: {', '.join(self._cut[:_NAMED])}" + (
-                f" and {more} more" if more > 0 else ""
-            )
+            yield f"constants beyond {_LARGEST:g} were cut to it: {_few(self._cut)}"
 
     def convert(self, graph: Any, typed: Any, around: _Scope | None) -> None:
         import onnx
@@ -105,9 +115,12 @@ class _Conversion:
             for attribute, other in zip(node.attribute, twin.attribute, strict=True):
                 if attribute.HasField("g"):
                     self.convert(attribute.g, other.g, scope)
-                if node.op_type == "Constant" and _is_float(attribute.t):
-                    scope.stored[node.output[0]] = attribute.t
+            if node.op_type == "Constant":
+                tensor = constant_tensor(node)
+                if tensor is not None and _is_float(tensor):
+                    scope.stored[node.output[0]] = tensor
             if node.op_type == "Cast" and node.domain in _STANDARD:
+                self._must_stay(node, scope)
                 nodes.append(_shorter(node, scope))
                 continue
             inputs, outputs = self._halvable(node, scope)
@@ -117,7 +130,7 @@ class _Conversion:
             for position in outputs:
                 name = node.output[position]
                 node.output[position] = scope.halves[name] = free_name(f"{name}_half", self._taken)
-                nodes.append(_cast(scope.halves[name], name, onnx.TensorProto.FLOAT))
+                nodes.append(cast_to(scope.halves[name], name, onnx.TensorProto.FLOAT))
         set_nodes(graph, nodes)
 
     def _half(self, name: str, scope: _Scope, graph: Any, nodes: list[Any]) -> str:
@@ -131,7 +144,7 @@ class _Conversion:
         half = free_name(f"{name}_half" if tensor is None else f"{name}_quantized", self._taken)
         scope.halves[name] = half
         if tensor is None:
-            nodes.append(_cast(name, half, onnx.TensorProto.FLOAT16))
+            nodes.append(cast_to(name, half, onnx.TensorProto.FLOAT16))
         else:
             graph.initializer.append(self._rounded(tensor, name, half))
         return half
@@ -156,7 +169,7 @@ class _Conversion:
         given = [scope.find("types", name) if name else None for name in node.output]
         if float32 not in types or float32 not in given or node.op_type in _KEPT:
             return [], []
-        if self._stays(node):
+        if self._must_stay(node, scope) or self._is_wanted(node):
             return [], []
         if node.op_type == "Transpose" and node.output[0] in self._multiplied:
             self._turned += 1
@@ -167,11 +180,19 @@ class _Conversion:
             return [], []
         return found
 
-    def _stays(self, node: Any) -> bool:
-        """Whether somebody wants it in float32, or a weight of it is."""
+    def _is_wanted(self, node: Any) -> bool:
+        """Whether somebody wants it in float32, or it is converted by its bodies."""
         named = any(fnmatchcase(node.name, pattern) or node.op_type == pattern for pattern in self._exclude)
-        bodied = any(attribute.HasField("g") for attribute in node.attribute)  # they are converted themselves
-        return named or bodied or any(name in self._left for name in node.input)
+        return named or any(attribute.HasField("g") for attribute in node.attribute)
+
+    def _must_stay(self, node: Any, scope: _Scope) -> bool:
+        """Whether it reads what float16 cannot hold; then whoever reads what it passes on must stay too."""
+        tiny = [name for name in node.input if _vanishes(scope.find("stored", name), node)]
+        self._tiny += [name for name in tiny if name not in self._tiny]
+        stays = bool(tiny) or any(name in self._left for name in node.input)
+        if tiny or (stays and node.op_type in _CARRIES):
+            self._left.update(filter(None, node.output))
+        return stays
 
     def _by_definition(
         self, node: Any, types: list[int | None], given: list[int | None]
@@ -213,16 +234,27 @@ def _formal(parameters: Sequence[Any], position: int) -> str:
     return str(parameters[min(position, len(parameters) - 1)].type_str)
 
 
+def _vanishes(tensor: Any, reader: Any) -> bool:
+    """Whether float16 makes zeros of all its numbers that are none, or of one that others are divided by."""
+    import numpy as np
+    import onnx
+
+    if tensor is None:
+        return False
+    numbers = onnx.numpy_helper.to_array(tensor)
+    gone = np.abs(numbers[numbers != 0]) <= _VANISHING
+    return bool(gone.any() and (gone.all() or reader.op_type == "Div"))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _is_float(tensor: Any) -> bool:
     import onnx
 
     return bool(tensor.data_type == onnx.TensorProto.FLOAT)
-
-
-def _cast(source: str, target: str, to: int) -> Any:
-    import onnx
-
-    return onnx.helper.make_node("Cast", [source], [target], name=f"{target}_cast", to=to)
 
 
 def _shorter(cast: Any, scope: _Scope) -> Any:
@@ -238,46 +270,6 @@ def _shorter(cast: Any, scope: _Scope) -> Any:
     if to == half and there is not None:
         return onnx.helper.make_node("Identity", [there], [target], name=cast.name)
     return cast
-
-
-def _halve_ports(graph: Any) -> None:
-    """Inputs and outputs become float16, with a Cast behind and in front of them."""
-    import onnx
-
-    half, float32 = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
-    stored = {tensor.name for tensor in graph.initializer}
-    taken = set(_names(graph))
-    nodes = list(graph.node)
-    for value in graph.input:
-        if value.name not in stored and value.type.tensor_type.elem_type == float32:
-            inner = free_name(f"{value.name}_float", taken)
-            _rename(graph, value.name, inner, made=False)
-            nodes.insert(0, _cast(value.name, inner, float32))
-            value.type.tensor_type.elem_type = half
-    for value in graph.output:
-        if value.type.tensor_type.elem_type == float32:
-            inner = free_name(f"{value.name}_float", taken)
-            _rename(graph, value.name, inner, made=True)
-            nodes.append(_cast(inner, value.name, half))
-            value.type.tensor_type.elem_type = half
-    set_nodes(graph, nodes)
-
-
-def _rename(graph: Any, name: str, other: str, made: bool) -> None:
-    """Whoever reads `name` reads `other`; with `made`, whoever makes it makes that."""
-    for node in graph.node:
-        for field_ in (node.input, node.output) if made else (node.input,):
-            for position, each in enumerate(field_):
-                if each == name:
-                    field_[position] = other
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, name, other, made=False)
-
-
-def _names(graph: Any) -> Iterator[str]:
-    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
-    yield from (name for node in graph.node for name in (*node.input, *node.output))
 
 
 def _drop_unread(proto: Any) -> None:
