@@ -96,7 +96,11 @@ def test_what_did_not_pass_is_refused(passed: Path, capsys: pytest.CaptureFixtur
     [
         (lambda: shipped().write_bytes(b"another"), "is not the file that was judged"),
         (lambda: (FOLDER / "candidate/more.bin").write_bytes(b"more"), "more.bin belongs to no artifact"),
-        (lambda: of_another_artifact(), "is the manifest of another artifact"),
+        (lambda: edited(commit="f" * 40), "is not the manifest that the run wrote"),
+        (lambda: edited(stages=[]), "is not the manifest that the run wrote"),
+        (lambda: (FOLDER / "candidate/link").symlink_to("/etc"), "link is a link"),
+        (lambda: linked(), "is a link"),
+        (lambda: (FOLDER / "model.sig").mkdir(), "is a link or a folder"),
     ],
 )
 def test_what_is_not_what_was_judged_is_refused(
@@ -105,14 +109,54 @@ def test_what_is_not_what_was_judged_is_refused(
     spoil()
     assert sign() == 1
     assert told in capsys.readouterr().err
-    assert not list(passed.rglob("model.sig"))
+    assert not (FOLDER / "model.sig").is_file()
 
 
-def of_another_artifact() -> None:
+def edited(**changes: Any) -> None:
     path = FOLDER / "manifest.json"
-    stated = json.loads(path.read_text())
-    stated["artifact"]["files"][0]["sha256"] = "0" * 64
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def linked() -> None:
+    """The judged file, as a link to a place where it may be exchanged."""
+    shipped().rename("elsewhere.bin")
+    (file,) = {row["path"] for row in report()["rows"][0]["artifacts"]["candidate"]["files"]}
+    Path(file).symlink_to(Path("elsewhere.bin").resolve())
+
+
+def report() -> dict[str, Any]:
+    """Of the case that passed."""
+    told: dict[str, Any] = json.loads(Path("reports/latest.json").read_text())
+    told["rows"] = [row for row in told["rows"] if row["case"] == "cases/net.yaml::net"]
+    return told
+
+
+@signs
+def test_no_signature_is_written_through_a_link(passed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("kept.txt").write_text("kept")
+    (FOLDER / "model.sig").symlink_to(Path("kept.txt").resolve())
+    assert sign() == 1
+    assert "is a link or a folder" in capsys.readouterr().err
+    assert Path("kept.txt").read_text() == "kept"
+
+
+@signs
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda one: one.update(files=[]), "no artifact was laid out"),
+        (lambda one: one["files"][0].update(path=3), "is no report"),
+        (lambda one: one["files"][0].update(path="a" * 5000), "no artifact was laid out"),
+    ],
+)
+def test_a_row_that_somebody_made_is_told(
+    change: Callable[[Any], None], told: str, passed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = report()
+    change(data["rows"][0]["artifacts"]["candidate"])
+    Path("made.json").write_text(json.dumps(data))
+    assert main(["sign", "cases/net.yaml::net", "--key", "key.pem", "--from", "made.json"]) == 2
+    assert told in capsys.readouterr().err
 
 
 @signs

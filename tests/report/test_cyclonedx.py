@@ -76,6 +76,7 @@ def test_a_run_writes_what_ships_and_what_it_came_of(
     (row,) = json.loads((pytester.path / "reports/latest.json").read_text(encoding="utf-8"))["rows"]
     (candidate,), (baseline,) = (row["artifacts"][side]["files"] for side in ("candidate", "baseline"))
     assert model["hashes"] == [{"alg": "SHA-256", "content": candidate["sha256"]}]
+    assert model["pedigree"]["ancestors"][0]["name"] == Path(baseline["path"]).name != model["name"]
     assert model["pedigree"]["ancestors"][0]["hashes"][0]["content"] == baseline["sha256"]
     assert model["pedigree"]["notes"] == 'prune: l1_unstructured {"amount": 0.5}'
     metrics = {one["type"]: one for one in model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]}

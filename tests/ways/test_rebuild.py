@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from safetensors.numpy import load
 from tests.projects import as_onnx, trained
 
 from weighbridge.cli.main import main
+from weighbridge.core.code import module_files
 from weighbridge.run.manifest import _revision
+from weighbridge.run.store import file_digest
 
 Project = Callable[..., Path]
 TRAINED = """
@@ -135,6 +138,156 @@ def test_a_manifest_that_leads_out_of_the_project_runs_nothing(
     assert rebuild() == 2
     assert "lies outside of" in capsys.readouterr().err
     assert (made / "cases/calls.txt").read_bytes() == calls
+
+
+def named(made: Path, case: str, to: str = f"{PLACE}/manifest.json") -> None:
+    """Has the manifest name another case."""
+    text = json.dumps({**manifest_of(made), "case": case})
+    (made / to).parent.mkdir(parents=True, exist_ok=True)
+    (made / to).write_text(text)
+
+
+def planted(folder: Path) -> Path:
+    """A case whose code leaves a mark where it is imported."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / "ran.txt"
+    (folder / "model.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    (folder / "e.yaml").write_text(TRAINED)
+    (folder / "conftest.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    return mark
+
+
+@pytest.mark.parametrize(
+    ("folder", "manifest"),
+    [
+        (PLACE, f"{PLACE}/manifest.json"),
+        ("reports/artifacts", f"{PLACE}/manifest.json"),
+        ("reports", f"{PLACE}/manifest.json"),
+        (".weighbridge/kept", f"{PLACE}/manifest.json"),
+        ("came/artifacts/more", "came/artifacts/cases/net/manifest.json"),
+        ("came/more", "came/manifest.json"),
+    ],
+)
+def test_a_case_that_may_have_come_with_the_manifest_is_not_run(
+    folder: str, manifest: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = planted(made / folder)
+    named(made, f"{folder}/e.yaml::e", to=manifest)
+    assert main(["rebuild", manifest, "--executor", "inline"]) == 2
+    assert "came along with the manifest" in capsys.readouterr().err
+    assert not mark.exists()
+
+
+def test_a_link_in_the_project_leads_to_no_case_that_came_along(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = planted(made / "reports")
+    (made / "linked").symlink_to(made / "reports")
+    named(made, "linked/e.yaml::e")
+    assert rebuild() == 2
+    assert "lies in reports" in capsys.readouterr().err
+    assert not mark.exists()
+
+
+def test_a_manifest_at_the_top_of_the_project_names_its_cases(made: Path) -> None:
+    named(made, "cases/net.yaml::net", to="manifest.json")
+    assert main(["rebuild", "manifest.json", "--executor", "inline"]) == 0
+
+
+def test_in_a_checkout_only_a_tracked_case_is_run(
+    made: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = planted(made / "handed/on")
+    pytester.run("git", "init", "-q")
+    named(made, "handed/on/e.yaml::e")
+    assert rebuild() == 2
+    assert "which git does not track here" in capsys.readouterr().err
+    assert not mark.exists()
+    pytester.run("git", "add", "cases")
+    named(made, "cases/net.yaml::net")
+    assert rebuild() == 0
+
+
+@pytest.mark.parametrize("path", ["cases/a\0.yaml", "a" * 5000, "cases/\ud800.yaml"])
+def test_a_case_that_can_be_no_path_is_told(
+    path: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named(made, f"{path}::net")
+    assert rebuild() == 2
+    assert main(["sensitivity", f"{path}::net"]) == 2
+    assert capsys.readouterr().err.count("case file") == 2
+
+
+FALSE = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda stated: stated["stages"][0].update(stage="quantize: none"), "stages.1.stage: quantize: none"),
+        (
+            lambda stated: stated["files"].update({"cases/model.py": FALSE}),
+            "files.cases/model.py: 000000000000…",
+        ),
+        (lambda stated: stated["data"].update(train=FALSE), "data.train: 000000000000…"),
+        (lambda stated: stated["artifact"]["files"][0].update(bytes=1), "artifact.files.1.bytes: 1, here"),
+    ],
+)
+def test_a_manifest_that_says_of_the_same_bytes_what_is_not_so(
+    change: Callable[[Any], None], told: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stated = manifest_of(made)
+    change(stated)
+    (made / PLACE / "manifest.json").write_text(json.dumps(stated))
+    assert rebuild() == 4
+    said = capsys.readouterr().out
+    assert "the same bytes, but the manifest says otherwise of:" in said
+    assert f"    {told}" in said
+
+
+def test_the_same_bytes_at_a_later_commit_are_the_same(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made / PLACE / "manifest.json").write_text(json.dumps(manifest_of(made) | {"commit": "f" * 40}))
+    assert rebuild() == 0
+    assert "    commit: ffffffffffff" in capsys.readouterr().out
+
+
+def test_a_pattern_longer_than_any_name_is_a_pattern(project: Project, pytester: pytest.Pytester) -> None:
+    pattern = f"[{'0' * 5000}]"
+    project(net=TRAINED.replace("amount: 0.5", f"amount: 0.5\n    exclude: ['{pattern}']"))
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    assert manifest_of(pytester.path)["stages"][0]["stated"]["exclude"] == [pattern]
+
+
+def test_a_module_longer_than_any_name_is_none(tmp_path: Path) -> None:
+    assert module_files("a" * 5000, tmp_path, tmp_path) == []
+
+
+def test_what_lies_elsewhere_stands_by_its_name(
+    project: Project, pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """And two files of one name are two."""
+    cases = project()
+    one, two = (tmp_path_factory.mktemp(name) / "it" for name in ("one", "two"))
+    for folder in (one, two):
+        shutil.copytree(cases, folder)
+    (two / "model.py").write_text((cases / "model.py").read_text() + "# another\n")
+    (two / "loss.py").write_text("from torch.nn.functional import cross_entropy as loss\n")
+    case = TRAINED.replace(
+        "model: {torch: model.py:net, weights: ", f"model: {{torch: {one}/model.py:net, weights: {one}/"
+    )
+    case = case.replace("data: ", f"data: {two}/").replace(
+        "epochs: 1", f"epochs: 1\n    loss: {two}/loss.py:loss"
+    )
+    (cases / "net.yaml").write_text(case)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    stated = manifest_of(pytester.path)
+    assert stated["model"] == {"format": "torch", "reference": "model.py:net", "weights": "net.safetensors"}
+    assert stated["stages"][1]["stated"] == {"epochs": 1, "loss": "loss.py:loss"}
+    found = [digest for name, digest in stated["files"].items() if name.startswith("model.py")]
+    assert sorted(found) == sorted(file_digest(folder / "model.py") for folder in (one, two))
+    assert not any(str(folder.parent) in json.dumps(stated) for folder in (one, two))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from typing import Any
 
 from weighbridge.audit.sign import Refused
 from weighbridge.core.errors import UsageError
+from weighbridge.core.files import is_file
 from weighbridge.environment.extras import MODEL_SIGNING, load
-from weighbridge.run.manifest import NAME, held, read_manifest
+from weighbridge.run.manifest import NAME
 from weighbridge.run.store import file_digest
 
 SIGNATURE = "model.sig"
@@ -41,6 +42,10 @@ def sign_artifact(row: Mapping[str, Any], root: Path, key: Path) -> Path:
             "-pkeyopt ec_paramgen_curve:P-256 -out key.pem"
         ) from error
     path = folder / SIGNATURE
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise Refused(
+            f"{row['case']}: {path} is a link or a folder, and no signature is written there; remove it"
+        )
     config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[SIGNATURE, BASELINE])).sign(
         folder, path
     )
@@ -53,25 +58,27 @@ def _checked(row: Mapping[str, Any], root: Path) -> Path:
     if row["status"] != "pass" or candidate is None:
         raise Refused(f"{case}: {row['status']}; only what passed its gate is signed")
     judged: dict[Path, str] = {root / file["path"]: file["sha256"] for file in candidate["files"]}
-    folder = next((path for path in next(iter(judged)).parents if (path / NAME).is_file()), None)
+    folder = next((place for path in judged for place in path.parents if is_file(place / NAME)), None)
     if folder is None:
         raise UsageError(
             f"{case}: no artifact was laid out with a {NAME}; run the case again, where pytest was run"
         )
     for path, digest in judged.items():
-        if not path.is_file() or file_digest(path) != digest:
+        if not is_file(path) or file_digest(path) != digest:
             raise Refused(f"{case}: {path.name} is not the file that was judged; run the case again")
-    if held(read_manifest(folder / NAME)) != {
-        path.relative_to(folder).as_posix(): digest for path, digest in judged.items()
-    }:
-        raise Refused(f"{case}: {folder / NAME} is the manifest of another artifact; run the case again")
+    if file_digest(folder / NAME) != candidate.get("manifest"):
+        raise Refused(f"{case}: {folder / NAME} is not the manifest that the run wrote; run the case again")
+    if links := sorted(path for path in _signed(folder) if path.is_symlink()):
+        raise Refused(f"{case}: {links[0]} is a link, which no signature speaks of; put the file there")
     if stray := sorted(set(_signed(folder)) - {*judged, folder / NAME}):
         raise Refused(f"{case}: {stray[0]} belongs to no artifact that was judged; remove it")
     return folder
 
 
 def _signed(folder: Path) -> Iterator[Path]:
-    """Every file that a signature of the folder speaks of."""
+    """Every file that a signature of the folder speaks of, and every link that lies there."""
     for path in folder.rglob("*"):
-        if path.relative_to(folder).parts[0] not in (BASELINE, SIGNATURE) and not path.is_dir():
+        if path.relative_to(folder).parts[0] in (BASELINE, SIGNATURE):
+            continue
+        if path.is_symlink() or not path.is_dir():
             yield path

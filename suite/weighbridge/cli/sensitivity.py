@@ -47,12 +47,20 @@ def register(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status: 0; 1 where the case cannot be carried out, or nothing is known of its layers."""
+    """Exit status: 0; 1 where the case cannot be carried out, nothing is known of its layers, or no case was written."""
+    if arguments.output is not None:
+        refuse_existing({arguments.output: ""})
+    status = _run(arguments)
+    if arguments.output is not None and not (arguments.output.exists() and arguments.output.stat().st_size):
+        print(f"{arguments.output} was not written")
+        return 1
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.units import show
     from weighbridge.report.escape import terminal
 
-    if arguments.output is not None:
-        refuse_existing({arguments.output: ""})
     case = case_of(arguments.case)
     result = _carry_out(case, arguments)
     errors = result.layer_errors

@@ -77,10 +77,11 @@ def case_of(name: str, recipe: bool = True) -> Case:
     `UsageError`."""
     from weighbridge.case.load import load_cases
     from weighbridge.core.errors import UsageError, did_you_mean
+    from weighbridge.core.files import is_file
     from weighbridge.run.extensions import load_conftests
 
     path, _, wanted = name.partition("::")
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise UsageError(f"there is no case file {path}")
     load_conftests(Path(path))
     what = "recipe" if recipe else "case"

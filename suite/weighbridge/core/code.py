@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
+from weighbridge.core.files import is_file
+
 Followed: TypeAlias = tuple[dict[Path, str], set[str]]
 """The hash of each file of the project that is imported, and the packages that are."""
 _followed_before: dict[tuple[tuple[Path, ...], Path, tuple[str, ...]], Followed] | None = None
@@ -148,9 +150,9 @@ def _locate(name: str, importer: Path, searched: Sequence[Path], root: Path) -> 
 def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
     for depth in range(len(parts) + 1):
         place = folder.joinpath(*parts[:depth])
-        if depth and place.with_suffix(".py").is_file():
+        if depth and is_file(place.with_suffix(".py")):
             yield place.with_suffix(".py").resolve()
-        if (place / "__init__.py").is_file() and (depth or not parts):
+        if is_file(place / "__init__.py") and (depth or not parts):
             yield (place / "__init__.py").resolve()
 
 

@@ -6,6 +6,14 @@ import errno
 from pathlib import Path
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file: False too of a text that can be no path, such as one longer than any name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """The bytes of a file of at most `most`; raises `OSError` for a folder, a pipe, a device, and for what is longer.
 

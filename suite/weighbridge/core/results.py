@@ -153,6 +153,8 @@ class ArtifactRecord:
     """A hash of the project's code that builds the module which the files fill, or that runs them; empty without such."""
     runtime: str = ""
     """The packages of its engine, `onnxruntime 1.23.2`."""
+    manifest: str = ""
+    """The SHA-256 of the manifest that was written beside it; empty without one."""
 
     @property
     def path(self) -> str:

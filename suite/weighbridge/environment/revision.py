@@ -45,6 +45,13 @@ def revision(root: Path, environment: Mapping[str, str] = os.environ) -> Revisio
     return Revision(commit, branch, None if changed is None else changed != "", committed)
 
 
+def is_untracked(path: Path, root: Path) -> bool:
+    """Whether `root` lies in a checkout whose git does not say that it tracks `path`, a file below `root`."""
+    if not any((place / ".git").exists() for place in (root, *root.parents)):
+        return False
+    return not _git(root, "--literal-pathspecs", "ls-files", "--", str(path.relative_to(root)))
+
+
 def _told(environment: Mapping[str, str], commit: str) -> str | None:
     """The branch or pull request that a CI service says it has checked out."""
     if head := environment.get("GITHUB_HEAD_REF"):  # set for pull requests alone

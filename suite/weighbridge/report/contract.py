@@ -68,6 +68,9 @@ class Artifact(_Part):
         description="A hash of the project's code that builds the module which the files fill, or that runs them.",
     )
     runtime: str = Field("", description="The packages of its engine, with their versions.")
+    manifest: str = Field(
+        "", description="The SHA-256 of the manifest beside the files; empty where none was written."
+    )
 
 
 class Artifacts(_Part):

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from weighbridge.contracts import REPORTS
@@ -70,8 +71,9 @@ def _model(row: Mapping[str, Any]) -> dict[str, Any]:
     steps = "; ".join(
         f"{step['step']} {json.dumps(step['options'], sort_keys=True)}" for step in row["steps"]
     )
+    ancestors = [_files(original, _file_name(original), f"{row['case']}/baseline")] if original else []
     pedigree = {
-        **({"ancestors": [_files(original, row["name"], f"{row['case']}/baseline")]} if original else {}),
+        **({"ancestors": ancestors} if ancestors else {}),
         **({"notes": visible(steps)} if steps else {}),
     }
     return {
@@ -80,6 +82,11 @@ def _model(row: Mapping[str, Any]) -> dict[str, Any]:
         "modelCard": card,
         "properties": [*_properties(said | {"format": row["artifacts"]["candidate"]["format"]})],
     }
+
+
+def _file_name(artifact: Mapping[str, Any]) -> str:
+    """What an engine opens."""
+    return next((PurePosixPath(file["path"]).name for file in artifact["files"]), artifact["format"])
 
 
 def _files(artifact: Mapping[str, Any], name: str, reference: str) -> dict[str, Any]:

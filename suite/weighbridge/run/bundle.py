@@ -17,6 +17,7 @@ from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import FORMATS
 from weighbridge.core.code import code_files, in_project, module_files
 from weighbridge.core.errors import UsageError, WeighbridgeError
+from weighbridge.core.files import is_file
 from weighbridge.core.observed import files_opened
 from weighbridge.formats.finished import finished_file
 from weighbridge.run.inputs import make_data
@@ -70,9 +71,9 @@ def named_files(case: Case) -> Iterator[Path]:
     models = [(ref.reference, ref.weights) for ref in (case.model, case.candidate) if ref]
     for text in _texts([*models, case.data, case.metric, options, dict(case.engine_options)]):
         location, _, name = text.rpartition(":")
-        if (case.folder / text).is_file():
+        if is_file(case.folder / text):
             yield case.folder / text
-        elif name and location.endswith(".py") and (case.folder / location).is_file():
+        elif name and location.endswith(".py") and is_file(case.folder / location):
             yield case.folder / location
         elif name.isidentifier() and location.replace(".", "").isidentifier():
             yield from module_files(location, case.folder, Path.cwd())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from weighbridge.contracts import STEPS
 from weighbridge.core.code import code_files, version_of
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, UsageError
-from weighbridge.core.files import read_regular
+from weighbridge.core.files import is_file, read_regular
 from weighbridge.core.results import to_json
 from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
@@ -31,15 +32,18 @@ from weighbridge.run.store import file_digest, shown
 
 NAME = "manifest.json"
 VERSION = 1
+MADE_OF = ("model", "seed", "stages", "files", "data")
+"""What stands in it of recipe, code and data; versions, commit and machine may differ where the artifact is the same."""
 MOST_BYTES = 16 << 20
 """Of a manifest; one with thousands of files has one."""
 
 
-def write_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, folder: Path) -> None:
-    """Write `folder/manifest.json` on the candidate that is laid out under `folder`."""
+def write_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, folder: Path) -> Shipped:
+    """Write `folder/manifest.json` on the candidate that is laid out under `folder`; the candidate with the hash of it."""
     stated = make_manifest(job, shop, chain, candidate, folder)
     text = json.dumps(to_json(stated), indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True)
     (folder / NAME).write_text(text + "\n", encoding="utf-8")
+    return replace(candidate, record=replace(candidate.record, manifest=file_digest(folder / NAME)))
 
 
 def make_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, folder: Path) -> dict[str, Any]:
@@ -52,10 +56,14 @@ def make_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, fo
     return {
         "manifest": VERSION,
         "case": job.case,
-        "model": {"format": model.format, "reference": model.reference, "weights": model.weights},
+        "model": {
+            "format": model.format,
+            "reference": _without_folder(model.reference, root),
+            "weights": model.weights and _without_folder(model.weights, root),
+        },
         "seed": case.seed,
-        "stages": [_stage(*one) for one in zip(plan.stages, chain.seeds[1:], strict=True)],
-        "files": _files(shop, root) | dict(shop.load(model).read),
+        "stages": [_stage(*one, root) for one in zip(plan.stages, chain.seeds[1:], strict=True)],
+        "files": _by_name([*_files(shop, root), *shop.load(model).read.items()]),
         "data": {name: _digest(shop.data, name) for name in sorted(splits)},
         "artifact": {
             "format": record.format,
@@ -100,6 +108,13 @@ def is_same(stated: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
     return held(stated) == held(made)
 
 
+def contradicts(stated: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Whether what the first says of recipe, code, data or files is not so of the second."""
+    return stated["artifact"]["files"] != made["artifact"]["files"] or any(
+        stated.get(name) != made.get(name) for name in MADE_OF
+    )
+
+
 def differences(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     """A line for each part in which two manifests differ, what the artifact is made of first."""
     lines = [
@@ -125,7 +140,7 @@ def _told(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…"
 
 
-def _stage(stage: Stage, seed: int) -> dict[str, Any]:
+def _stage(stage: Stage, seed: int, root: Path) -> dict[str, Any]:
     """A step with its options, as the case states them and as they were used; or a conversion."""
     if stage.step is None:
         return {"stage": str(stage), "seed": seed}
@@ -133,18 +148,45 @@ def _stage(stage: Stage, seed: int) -> dict[str, Any]:
     return {
         "stage": str(stage),
         "step": stage.step.key,
-        "stated": options.model_dump(mode="json", exclude_unset=True),
-        "options": options.model_dump(mode="json"),
+        "stated": _without_folders(options.model_dump(mode="json", exclude_unset=True), root),
+        "options": _without_folders(options.model_dump(mode="json"), root),
         "seed": seed,
     }
 
 
-def _files(shop: Workshop, root: Path) -> dict[str, str]:
-    """The files that the case names, and the project's code behind them."""
+def _without_folder(path: str, root: Path) -> str:
+    """A path as the project calls it where it is absolute: folders of one machine are of no other."""
+    return shown(Path(path), root) if Path(path).is_absolute() else path
+
+
+def _without_folders(value: Any, root: Path) -> Any:
+    """Options in which every absolute path of a file stands so. A name such as `/model/Conv` is a layer of ONNX."""
+    if isinstance(value, Mapping):
+        return {name: _without_folders(one, root) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(one, root) for one in value]
+    named = isinstance(value, str) and (is_file(Path(value)) or is_file(Path(value.rpartition(":")[0])))
+    return _without_folder(value, root) if named else value
+
+
+def _by_name(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The hash of each file; files that share a name, outside of the project, are told apart by the hash."""
+    hashes: dict[str, set[str]] = {}
+    for name, digest in found:
+        hashes.setdefault(name, set()).add(digest)
+    return {
+        f"{name} ({one[:12]})" if len(ones) > 1 else name: one
+        for name, ones in hashes.items()
+        for one in ones
+    }
+
+
+def _files(shop: Workshop, root: Path) -> list[tuple[str, str]]:
+    """The files that the case names, and the project's code behind them, with their hashes."""
     named = {path.resolve() for path in named_files(shop.case)}
     code = {path for path in named if path.suffix == ".py"} | set(conftests(shop.case, root))
     found = sorted((named - code) | code_files([*code], root))
-    return {shown(path, root): file_digest(path) for path in found if path.is_file()}
+    return [(shown(path, root), file_digest(path)) for path in found if path.is_file()]
 
 
 def _digest(data: Data, split: str) -> str | None:

@@ -125,7 +125,7 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         folder = options.artifacts and case_folder(options.artifacts, job.case)
         candidate = ship(chain, folder and folder / "candidate", options.root, plan.engine)
         if folder and not chain.finished:
-            write_manifest(job, shop, chain, candidate, folder)
+            candidate = write_manifest(job, shop, chain, candidate, folder)
         check_shipped(shop, chain, candidate, case.recipe)
         baseline = None
         if case.recipe or case.candidate:
