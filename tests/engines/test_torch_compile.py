@@ -54,6 +54,21 @@ class Wrong(nn.Linear):
     def forward(self, x):
         return super().forward(x) * (1.01 if torch.compiler.is_compiling() else 1.0)
 
+class Counts(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 3)
+        self.register_buffer("asked", torch.zeros(()))
+    def forward(self, x):
+        self.asked += 1
+        return super().forward(x) + self.asked
+
+class Reads(Counts):
+    def forward(self, x):
+        return nn.Linear.forward(self, x) + self.asked
+
+def counts(): return Counts()
+def reads(): return Reads()
+
 class Right(nn.Linear):
     def forward(self, x):
         return super().forward(x).mul(2) / 2 if torch.compiler.is_compiling() else super().forward(x)
@@ -210,6 +225,18 @@ def test_a_module_that_is_compiled_to_other_answers_is_an_error_and_its_look_ali
     right = artifact(tmp_path, "right")
     np.testing.assert_allclose(answers(right, x)[0], answers(right, x, "torch")[0], atol=1e-5)
     assert len(made) == 3
+
+
+@compiles
+def test_a_module_that_changes_its_own_buffers_is_refused_and_one_that_reads_them_is_not(
+    tmp_path: Path, made: list[Any]
+) -> None:
+    x = (np.ones((4, 8), np.float32),)
+    with pytest.raises(StageError, match=r"forward changes asked, .*`engine: torch` runs it as it is"):
+        answers(artifact(tmp_path, "counts"), x)
+    assert made == []
+    reads = artifact(tmp_path, "reads")
+    np.testing.assert_allclose(answers(reads, x)[0], answers(reads, x, "torch")[0], atol=1e-5)
 
 
 @compiles

@@ -153,6 +153,38 @@ def test_a_loss_that_refuses_a_batch_names_the_way_out(tmp_path: Path) -> None:
         apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (split(100)[0], targets)})
 
 
+@pytest.mark.parametrize("shape", [(400,), (400, 1), (400, 1, 1)])
+@pytest.mark.parametrize("step", ["finetune:supervised", "finetune:qat"])
+def test_a_regression_learns_its_targets_and_not_their_mean(
+    tmp_path: Path, step: str, shape: tuple[int, ...]
+) -> None:
+    x, _ = split(400)
+    y = x @ np.linspace(-1, 1, 12, dtype="f4")
+    train = {"train": (x, y.reshape(shape))}
+    model = apply(step, mlp(12, 1), tmp_path, train, loss="mse", epochs=40, lr=3e-2)
+    with torch.no_grad():
+        found = model.value(torch.from_numpy(x))[:, 0].numpy()
+    assert float(np.square(found - y).mean()) < 0.1 * float(y.var())
+
+
+def test_targets_of_another_shape_are_refused_with_both_shapes(tmp_path: Path) -> None:
+    train = {"train": (split(64)[0], np.zeros((64, 5), "f4"))}
+    with pytest.raises(
+        StageError, match=r"^finetune: .*\[64, 5\] and the first output \[64, 1\].*`loss: mse`"
+    ):
+        apply("finetune:supervised", mlp(12, 1), tmp_path, train, loss="mse")
+
+
+def test_a_model_whose_every_parameter_is_frozen_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"^finetune: there is nothing to train"):
+        apply("finetune:supervised", mlp(12, 3).requires_grad_(False), tmp_path, {"train": split(64)})
+    part = mlp(12, 8, 3)
+    part[0].requires_grad_(False)
+    model = apply("finetune:supervised", part, tmp_path, {"train": split(64)})
+    assert torch.equal(model.value[0].weight, part[0].weight)
+    assert not torch.equal(model.value[2].weight, part[2].weight)
+
+
 # ------------------------------------------------------------------------------------ schedules, early stop
 
 

@@ -174,6 +174,52 @@ def test_what_is_excluded_stays_float() -> None:
     assert "2 (Linear) left in float: `layers` and `exclude` leave it out" in model.notes
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.out = nn.Embedding(12, 12), nn.Linear(12, 12, bias=False)
+        self.again = nn.Linear(12, 12)
+        self.out.weight = self.again.weight = self.table.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        words = self.table((x > 0).long().argmax(1))
+        return self.again(torch.relu(self.out(words)))
+
+
+@pytest.mark.parametrize(("exclude", "left"), [([], ["table"]), (["out"], ["table", "out"])])
+def test_a_tied_weight_that_one_layer_reads_still_makes_way_for_the_codes(
+    tmp_path: Path, exclude: list[str], left: list[str]
+) -> None:
+    net = Tied()
+    model = quantized(net, (12,), exclude=exclude)
+    opened = FORMAT.open(FORMAT.save(model, tmp_path, "artifact"))
+    matrices = {each.layer: each for each in FORMAT.tensors(opened) if each.is_matrix}
+    codes = {name for name, each in matrices.items() if each.quantization is not None}
+    assert codes
+    assert codes == {"out", "again"} - set(left) & matrices.keys()
+    assert [each.name for each in model.coverage.layers if not each.converted] == left
+    x = torch.from_numpy(samples((12,), 7))
+    with torch.inference_mode():
+        error = (opened.value.module()(x) - net(x)).square().mean() / net(x).square().mean()
+    assert float(error) < 0.01
+
+
+def test_layers_of_64_bits_stay_float() -> None:
+    class Fine(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[1](self[0](x).double())
+
+    model = quantized(Fine(nn.Linear(12, 8), nn.Linear(8, 3).double()), (12,))
+    assert {each.layer: each.dtype for each in FORMAT.tensors(model) if each.is_matrix} == {
+        "0": "int8",
+        "1": "float64",
+    }
+    (note,) = model.notes
+    assert note.startswith("1 (Linear) left in float")
+    assert note.endswith("no weights of float64")
+
+
 def test_what_it_cannot_take_is_told() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:

@@ -222,6 +222,44 @@ def test_torchao_leaves_what_it_would_spoil(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("key", "types"), [(TORCH, [torch.float64, torch.bfloat16]), *((key, [torch.float64]) for key in TORCHAO)]
+)
+def test_weights_of_other_types_stay_float_by_name(
+    tmp_path: Path, key: str, types: list[torch.dtype]
+) -> None:
+    step = STEPS.get(key)
+    for dtype in types:
+        module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).to(dtype))
+        model = step.apply(Model("torch", module, {}), step.options(), Context(tmp_path, tmp_path, 0, Data()))
+        assert type(model.value[1]) is nn.Linear
+        assert torch.equal(model.value[1].weight, module[1].weight)
+        (note,) = model.notes
+        assert note.startswith("1 (Linear) left in float")
+        assert note.endswith(f"no weights of {str(dtype).removeprefix('torch.')}")
+
+
+@pytest.mark.parametrize("key", TORCHAO)
+def test_torchao_takes_bfloat16(tmp_path: Path, key: str) -> None:
+    step = STEPS.get(key)
+    module = nn.Sequential(nn.Linear(4, 4, bias=False).bfloat16())
+    model = step.apply(Model("torch", module, {}), step.options(), Context(tmp_path, tmp_path, 0, Data()))
+    assert [each.name for each in FORMAT.tensors(model) if each.quantization is not None] == ["0.weight"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_without_biases_is_left_in_float(tmp_path: Path, kind: Any) -> None:
+    step = STEPS.get(TORCH)
+    module = nn.ModuleList([kind(4, 8, bias=False), kind(4, 8)])
+    model = step.apply(Model("torch", module, {}), step.options(), Context(tmp_path, tmp_path, 0, Data()))
+    assert [type(part) is kind for part in model.value] == [True, False]
+    (note,) = model.notes
+    assert note.startswith("0 (")
+    assert note.endswith("no a recurrent layer without biases")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_recurrent_layer_with_a_projection_is_told(tmp_path: Path) -> None:
     step = STEPS.get(TORCH)
     module = nn.Sequential(nn.LSTM(4, 8, proj_size=2))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.projects import CASE, report_of, statuses, write_project
+
+from weighbridge.run import pipeline
+from weighbridge.run.events import Waiting
 
 pytest.importorskip("xdist")
 STAMPING = """
@@ -56,3 +61,22 @@ def test_waiting_is_no_part_of_a_limit_of_time(pytester: pytest.Pytester) -> Non
     """Each takes 10 s of its 18, and one of the two waits for another 10."""
     timed(pytester, 10, ("one", "two"), "limits: {time: 18s}\n")
     assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)
+
+
+def test_waiting_takes_nothing_from_the_time_for_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    where, job = pipeline._Where(lambda event: None, 1), SimpleNamespace(limits=SimpleNamespace(time=100.0))
+
+    def after(seconds: float, *events: Any) -> float:
+        clock.now += seconds
+        for event in events:
+            where.tell(event)
+        return where.patience(job)  # type: ignore[arg-type]  # of a job, it reads the limits
+
+    assert after(20) == 20
+    after(0, Waiting(True))
+    assert after(50, Waiting(False)) == 20
+    assert after(40) == 10
+    after(0, Waiting(True))
+    assert after(7, Waiting(False)) == 10

@@ -127,6 +127,61 @@ def test_a_checkpoint_that_was_cut_is_never_seen(tmp_path: Path, monkeypatch: py
     assert "goes on after epoch 2" in said[0]
 
 
+class Warming(nn.Linear):
+    """Counts in a buffer that its checkpoint leaves out, which grows, and keeps a state that is no tensor."""
+
+    def __init__(self, extra: Any) -> None:
+        super().__init__(12, 3)
+        self._extra = extra
+        self.register_buffer("seen", torch.zeros(1), persistent=False)
+        self.register_buffer("table", torch.zeros(0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen += 1
+            self.table = torch.cat([self.table, self.seen])
+        return super().forward(x) * (1 + self.seen + self.table.mean())
+
+    def get_extra_state(self) -> Any:
+        return self._extra
+
+    def set_extra_state(self, state: Any) -> None:
+        self._extra = state
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [({"a": [1]}, "goes on after epoch 2"), (Path("own"), "begins anew, since the checkpoint")],
+)
+@pytest.mark.parametrize("options", [{}, {"patience": 4, "hold_out": 0.2, "lr": 1.0}])
+def test_a_module_with_states_of_its_own_goes_on_or_begins_anew(
+    tmp_path: Path, extra: Any, said: str, options: dict[str, Any]
+) -> None:
+    step, told = STEPS.get("finetune:supervised"), list[str]()
+
+    def result(where: Context) -> nn.Module:
+        torch.manual_seed(0)
+        found = step.options.model_validate({"epochs": 4, **options})
+        return step.apply(Model("torch", Warming(extra), {}), found, where).value
+
+    whole, left = result(context(tmp_path)), tmp_path / "left"
+    with pytest.raises(KeyboardInterrupt):
+        result(replace(context(tmp_path, until(3)), progress=left))
+    gone_on = result(replace(context(tmp_path, told.append), progress=left))
+    assert said in told[0]
+    assert torch.equal(gone_on.weight, whole.weight)
+    assert torch.equal(gone_on.seen, whole.seen)
+    assert torch.equal(gone_on.table, whole.table)
+
+
+def test_the_best_epoch_has_its_own_buffers(tmp_path: Path) -> None:
+    step = STEPS.get("finetune:supervised")
+    found = step.options.model_validate({"epochs": 6, "patience": 2, "hold_out": 0.2, "lr": 5.0})
+    model = step.apply(Model("torch", Warming(None), {}), found, context(tmp_path))
+    assert "those of epoch 1 of 3" in model.notes[-1]
+    assert int(model.value.seen) == len(model.value.table) == 4, "batches of one epoch"
+
+
 # ----------------------------------------------------------------------------------------------- the store
 
 

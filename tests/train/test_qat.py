@@ -158,6 +158,74 @@ def test_weights_are_numbers_of_few_codes(tmp_path: Path, bits: int, per_channel
         assert torch.allclose(codes, codes.round(), atol=2e-3)
 
 
+def uneven(part: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        part.weight.copy_(torch.logspace(-1, 1, 8))
+        part.running_var.uniform_(0.5, 2.0)
+    return part
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_what_an_activation_parts_is_not_folded(tmp_path: Path, inplace: bool) -> None:
+    """ReLU in place gives the same object on: no engine folds a normalization over it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 8, 3), nn.ReLU(inplace), uneven(nn.BatchNorm2d(8)), nn.Flatten(), nn.Linear(128, 3)
+    )
+    found = STEP.options.model_validate({"bits": 2, "per_channel": False, "exclude": ["4"]})
+    model = STEP.apply(Model("torch", net.eval(), {}), found, context(tmp_path, (2, 6, 6)))
+    assert len(model.value[0].weight.unique()) == 3, "codes of the weight itself"
+    assert not torch.equal(model.value[2].running_mean, net[2].running_mean), "and its statistics move"
+
+
+def codes(model: Model, options: dict[str, Any], where: Context) -> list[int]:
+    """How many different codes each matrix of the int8 artifact holds."""
+    export = next(one for one in CONVERTERS if (one.source, one.target) == ("torch", "onnx"))
+    found = STATIC.options.model_validate({**options, "float_share": 0})
+    made = STATIC.apply(export.convert(model, where), found, where)
+    held = [each for each in FORMATS.get("onnx").tensors(made) if each.quantization and each.is_matrix]
+    return [len(np.unique(each.array)) for each in held]
+
+
+def test_a_linear_layer_has_its_normalization_folded_in_as_the_export_has_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(12, 8), uneven(nn.BatchNorm1d(8)), nn.ReLU(), nn.Linear(8, 3)).eval()
+    where, scales = context(tmp_path, (12,)), {"per_channel": False}
+    found = STEP.options.model_validate({"bits": 2, **scales})
+    assert codes(STEP.apply(Model("torch", net, {}), found, where), scales, where) == [3, 3]
+
+
+def test_a_linear_layer_of_sequences_keeps_to_itself(tmp_path: Path) -> None:
+    """Of [samples, 8, 8], axis 1 is none that the layer computes: nothing folds there."""
+    net = nn.Sequential(nn.Linear(8, 8), uneven(nn.BatchNorm1d(8)), nn.Flatten(), nn.Linear(64, 3)).eval()
+    found = STEP.options.model_validate({"bits": 2, "per_channel": False, "exclude": ["3"]})
+    model = STEP.apply(Model("torch", net, {}), found, context(tmp_path, (8, 8)))
+    assert len(model.value[0].weight.unique()) == 3
+
+
+def test_layers_that_are_called_by_keyword(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.normalization = nn.Conv1d(2, 8, 3), uneven(nn.BatchNorm1d(8))
+            self.last = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.normalization(input=self.convolution(input=x))
+            return self.last(input=found.mean(2))
+
+    class Placed(Named):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.normalization(self.convolution(x)).mean(2))
+
+    made = []
+    for kind in (Named, Placed):
+        torch.manual_seed(0)
+        made.append(trained(kind().eval(), tmp_path, (2, 6)).value.state_dict())
+    for name, value in made[0].items():
+        assert torch.equal(value, made[1][name]), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("reduce_range", [True, False])

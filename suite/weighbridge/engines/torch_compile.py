@@ -125,7 +125,16 @@ class Program:
         from torch._inductor import aoti_compile_and_package
         from torch._inductor.runtime.cache_dir_utils import temporary_cache_dir
 
-        expected = run_module(self._module(), inputs)
+        module = self._module()
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        expected = run_module(module, inputs)
+        changed = [name for name, buffer in module.named_buffers() if not _alike(buffer, before.get(name))]
+        if changed:
+            raise StageError(
+                "open",
+                f"the module's forward changes {', '.join(changed)}, so what it answers depends on what it was asked before, "
+                "which a compiled model cannot be held against; `engine: torch` runs it as it is",
+            )
         own = nullcontext() if self._options.cache else temporary_cache_dir(str(path.parent))
         clear_abandoned(path.parent)
         aside = unfinished(path.parent)
@@ -190,6 +199,13 @@ class TorchCompile(TorchEager):
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """Not compiled: which layer is to blame does not depend on that."""
         return super().mixed(original, candidate, TorchOptions(threads=options.threads))
+
+
+def _alike(buffer: torch.Tensor, before: torch.Tensor | None) -> bool:
+    """Whether a call left it as it was; NaN too."""
+    if before is None or buffer.shape != before.shape:
+        return False
+    return bool(((buffer == before) | (before != before)).all())
 
 
 def _loaded(path: Path) -> Callable[..., Any]:

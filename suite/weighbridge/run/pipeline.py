@@ -25,7 +25,7 @@ from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors, is_missed
 from weighbridge.run.chain import Chain, Workshop
 from weighbridge.run.draws import Draws
-from weighbridge.run.events import Event, Listener, Said, StageEntered
+from weighbridge.run.events import Event, Listener, Said, StageEntered, Waiting
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.manifest import write_manifest
@@ -93,13 +93,16 @@ class _Where:
         self.stage, self.line = "load", line
         self.notes: list[str] = []
         self._started = time.monotonic()
+        self._waited = 0.0
 
     def patience(self, job: Job) -> float:
-        """Seconds that advice may take: of the time that the case is allowed, a quarter of what is left."""
+        """Seconds that advice may take: of the time that the case is allowed, which waiting does not take from, a quarter of
+        what is left.
+        """
         allowed = job.limits.time
         if allowed is None:
             return PATIENCE_S
-        return min(PATIENCE_S, (allowed - (time.monotonic() - self._started)) / 4)
+        return min(PATIENCE_S, (allowed + self._waited - (time.monotonic() - self._started)) / 4)
 
     def enter(self, stage: str, text: str, line: int | None = None) -> None:
         self.stage, self.line = stage, line or self._default
@@ -109,6 +112,8 @@ class _Where:
         self.tell(Said(text))
 
     def tell(self, event: Event) -> None:
+        if isinstance(event, Waiting):  # the end of it less its beginning
+            self._waited += -time.monotonic() if event.begins else time.monotonic()
         self._listen(event)
 
 

@@ -75,6 +75,16 @@ def choose(module: torch.nn.Module, options: LayerOptions, method: str, takes: s
     return Choice(names, coverage, (*coverage.sentences(), *_ties(found, names)))
 
 
+def of_another_type(layer: WeightLayer, *taken: torch.dtype) -> str:
+    """For `Unfit`: the type of weights that are of none of the types `taken`."""
+    others = {
+        str(weight.dtype).removeprefix("torch.")
+        for weight in layer.weights.values()
+        if weight.dtype not in taken
+    }
+    return f"weights of {' and '.join(sorted(others))}" if others else ""
+
+
 def _ties(found: Sequence[WeightLayer], chosen: Collection[str]) -> list[str]:
     """A quantized layer whose weight another layer shares: from now on there are two copies."""
     owners: dict[int, list[WeightLayer]] = {}

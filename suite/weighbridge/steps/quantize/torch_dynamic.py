@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose
+from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 _KEY = "quantize:dynamic@torch"
@@ -77,9 +77,13 @@ def _unfit(layer: WeightLayer) -> str:
     import torch
 
     kind = type(layer.module)
-    if kind in (torch.nn.LSTM, torch.nn.GRU):
-        return "a recurrent layer with a projection" if layer.module.proj_size else ""
-    return "" if kind is torch.nn.Linear else f"{', '.join(layer.weights)} of a {layer.kind}"
+    if kind not in (torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU):
+        return f"{', '.join(layer.weights)} of a {layer.kind}"
+    if kind is not torch.nn.Linear and layer.module.proj_size:
+        return "a recurrent layer with a projection"
+    if kind is not torch.nn.Linear and not layer.module.bias:
+        return "a recurrent layer without biases"
+    return of_another_type(layer, torch.float32)
 
 
 def scheme(options: DynamicOptions) -> Promise:

@@ -16,10 +16,12 @@ from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.calibration import Calibration
 from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose
+from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
 from weighbridge.steps.torch_layers import WeightLayer, working_copy
 
 _TRACES = ("stack_trace", "from_node", "source_fn_stack", "torch_fn", "custom")
+_KINDS = ("Linear", "Conv1d", "Conv2d")
+"""What the quantizer takes by itself, whatever the type of its weights."""
 _ROOM = "torchao.quantization.pt2e"
 
 
@@ -39,7 +41,11 @@ def pt2e(model: Model, options: Pt2eOptions, context: Context) -> Model:
     """
     module = working_copy(model, "quantize").eval()
     chosen = choose(module, options, "torchao's x86 quantizer", "Linear and convolution layers", _unfit)
-    left = [layer.name for layer in chosen.coverage.layers if not layer.asked]
+    left = [
+        each.name
+        for each in chosen.coverage.layers
+        if not each.asked or (each.kind in _KINDS and not each.converted)
+    ]
     sample = context.data.sample(2)
     with quiet():
         library = load(TORCHAO, f"{_ROOM}.quantize_pt2e")
@@ -47,8 +53,9 @@ def pt2e(model: Model, options: Pt2eOptions, context: Context) -> Model:
     _calibrate(prepared, options, context)
     with quiet():
         converted = library.convert_pt2e(prepared)
-        kept = _without_unread(converted)
+        _remove_unread(converted)
         _name_codes(converted, model.value)
+        kept = {name for name, tensor in _tensors(converted) if tensor.is_floating_point()}
         program = _exported(converted, sample)
     for node in program.graph.nodes:  # where each came from in the user's code: half of a small file
         for name in _TRACES:
@@ -97,14 +104,21 @@ def _calibrate(prepared: Any, options: Pt2eOptions, context: Context) -> None:
             prepared(**args) if isinstance(args, dict) else prepared(*args)
 
 
-def _without_unread(module: Any) -> set[str]:
-    """Remove the float weights whose codes took their place; the names of the tensors that are read still."""
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+def _tensors(module: Any) -> list[tuple[str, Any]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _remove_unread(module: Any) -> None:
+    """Remove the float weights whose codes took their place."""
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in _tensors(module):
         if name not in read:
-            owner, _, attribute = name.rpartition(".")
-            delattr(module.get_submodule(owner), attribute)
-    return read
+            _remove(module, name)
+
+
+def _remove(module: Any, name: str) -> None:
+    owner, _, attribute = name.rpartition(".")
+    delattr(module.get_submodule(owner), attribute)
 
 
 def _name_codes(module: Any, floats: Any) -> None:
@@ -122,12 +136,45 @@ def _name_codes(module: Any, floats: Any) -> None:
         rows = (-1, *[1] * (weight.dim() - 1))
         scale, zero_point = (getattr(module, one.target).reshape(rows) for one in node.args[1:3])
         own = bool((((codes - zero_point) * scale - weight).abs() <= scale).all())
-        attribute = "weight" if own else "folded_weight"
-        owner = _owner(module, layer)
-        owner.register_buffer(attribute, codes)
-        delattr(module, constant.target)
-        constant.target = f"{layer}.{attribute}".lstrip(".")
+        name = f"{layer}.{'weight' if own else 'folded_weight'}".lstrip(".")
+        if _holds(module, name) and not _give_way(module, name, floats):
+            continue
+        _move(module, constant.target, name)
     module.recompile()
+
+
+def _give_way(module: Any, name: str, floats: Any) -> bool:
+    """Call a float weight that tied layers share, and that one of them reads still, by a name that no codes need: torch.export
+    knows it by one of its names. False where there is none.
+    """
+    parameters = dict(floats.named_parameters(remove_duplicate=False))
+    for other, parameter in parameters.items():
+        if parameter is parameters.get(name) and not _holds(module, other):
+            _move(module, name, other)
+            return True
+    return False
+
+
+def _holds(module: Any, name: str) -> bool:
+    return any(name == held for held, _ in _tensors(module))
+
+
+def _move(module: Any, name: str, to: str) -> None:
+    """Give a tensor of the graph another name."""
+    import torch
+
+    owner, _, attribute = name.rpartition(".")
+    tensor = getattr(module.get_submodule(owner), attribute)
+    _remove(module, name)
+    layer, _, attribute = to.rpartition(".")
+    place = _owner(module, layer)
+    if isinstance(tensor, torch.nn.Parameter):
+        place.register_parameter(attribute, tensor)
+    else:
+        place.register_buffer(attribute, tensor)
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target == name:
+            node.target = to
 
 
 def _owner(module: Any, path: str) -> Any:
@@ -157,8 +204,9 @@ def _covered(coverage: Coverage, kept: Collection[str]) -> Coverage:
 def _unfit(layer: WeightLayer) -> str:
     import torch
 
-    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)
-    return "" if type(layer.module) in kinds else f"{', '.join(layer.weights)} of a {layer.kind}"
+    if type(layer.module) not in [getattr(torch.nn, kind) for kind in _KINDS]:
+        return f"{', '.join(layer.weights)} of a {layer.kind}"
+    return of_another_type(layer, torch.float32, torch.float16, torch.bfloat16)
 
 
 def _promise(options: Pt2eOptions) -> Promise:

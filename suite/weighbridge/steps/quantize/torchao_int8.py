@@ -11,7 +11,7 @@ from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose
+from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 
@@ -78,7 +78,9 @@ def _unfit(layer: WeightLayer) -> str:
 
     if type(layer.module) is not torch.nn.Linear:
         return f"{', '.join(layer.weights)} of a {layer.kind}"
-    return "layer of a single input" if layer.module.in_features == 1 else ""
+    if layer.module.in_features == 1:
+        return "layer of a single input"
+    return of_another_type(layer, torch.float32, torch.float16, torch.bfloat16)
 
 
 def _promise(options: Any) -> Promise:

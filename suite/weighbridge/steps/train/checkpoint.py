@@ -65,6 +65,30 @@ class Drawing:
         random.setstate(state["python"])
 
 
+class Unsaved:
+    """A module's buffers that its own `state_dict` leaves out (`persistent=False`)."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
+
+    def state_dict(self) -> dict[str, Any]:
+        saved = self._module.state_dict().keys()
+        return {name: buffer for name, buffer in self._module.named_buffers() if name not in saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        held = dict(self._module.named_buffers())
+        for name, value in state.items():
+            if name in held and held[name].shape == value.shape:
+                held[name].copy_(value)
+            else:  # it came, or grew, while the module was trained
+                layer, _, attribute = name.rpartition(".")
+                self._module.get_submodule(layer).register_buffer(attribute, value, persistent=False)
+
+
+class Unreadable(Exception):
+    """What stands in a checkpoint's place is cut, or holds more than tensors and numbers."""
+
+
 class Checkpoint:
     """The last epoch's state of `parts`, in `folder`; without one, nothing is kept and nothing is found."""
 
@@ -84,13 +108,21 @@ class Checkpoint:
         writing.replace(self._path(self._folder))
 
     def resume(self) -> Passed:
-        """Put back what was kept, and tell how far that was. It is read as tensors and numbers: no code of it is run."""
+        """Put back what was kept, and tell how far that was. It is read as tensors and numbers: no code of it is run.
+
+        Raises `Unreadable` before anything is put back.
+        """
         import torch
 
         if self._folder is None or not self._path(self._folder).is_file():
             return Passed()
         clear_abandoned(self._folder, _PREFIX)
-        kept = torch.load(self._path(self._folder), map_location="cpu", weights_only=True)
+        try:
+            kept = torch.load(self._path(self._folder), map_location="cpu", weights_only=True)
+        except Exception as error:  # torch and pickle raise what they like for bytes that are none of theirs
+            raise Unreadable(
+                f"the checkpoint of a run that was ended cannot be read ({type(error).__name__})"
+            ) from error
         for name, part in self._parts.items():
             part.load_state_dict(kept["states"][name])
         return Passed(**kept["passed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from weighbridge.contracts import Array, Context
 from weighbridge.core.batches import count
 from weighbridge.core.errors import StageError
 from weighbridge.environment.one_thread import one_thread
+from weighbridge.steps.train.checkpoint import Stateful, Unsaved
 from weighbridge.steps.train.training import Objective, TrainingOptions, forward
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class HeldOut:
         order = np.random.default_rng(context.seed).permutation(n)
         self._held, self._trained = np.sort(order[:held]), np.sort(order[held:])
         self._best, self._at, self._epoch = math.inf, 0, 0
+        self._parts: dict[str, Stateful] = {"module": module, "unsaved": Unsaved(module)}
         self._state: dict[str, Any] = {}
 
     def trained(self, n: int) -> Array:
@@ -62,14 +65,15 @@ class HeldOut:
         self._epoch = epoch
         if loss < self._best:
             self._best, self._at = loss, epoch
-            self._state = {name: value.clone() for name, value in self._module.state_dict().items()}
+            self._state = copy.deepcopy({name: part.state_dict() for name, part in self._parts.items()})
         return epoch - self._at >= self._patience
 
     def restore(self) -> str:
         """Put the best epoch's state into the module; a sentence for the row. Raises `StageError` where none had a loss."""
         if not self._state:
             raise StageError("finetune", "the loss on the held-out samples was never finite; lower `lr`")
-        self._module.load_state_dict(self._state)
+        for name, part in self._parts.items():
+            part.load_state_dict(self._state[name])
         return (
             f"the weights are those of epoch {self._at} of {self._epoch}, which had the least loss on {len(self._held)} "
             f"held-out samples: {self._best:.4g}"

@@ -121,27 +121,30 @@ def _kinds() -> tuple[type, ...]:
 def _normalizations(
     module: torch.nn.Module, layers: Sequence[WeightLayer], context: Context
 ) -> dict[int, torch.nn.Module]:
-    """By the id of a convolution, the batch normalization that reads what it gives, as one run shows."""
+    """By the id of a layer, the batch normalization that reads what it gives and would be folded, as one run shows."""
     import torch
 
-    outputs: dict[int, tuple[Any, Any]] = {}
+    outputs: dict[int, tuple[Any, Any, int]] = {}
     found: dict[int, torch.nn.Module] = {}
 
     def gave(layer: Any, inputs: Any, output: Any) -> None:
-        outputs[id(output)] = (layer, output)  # held, so that no other tensor gets its id
+        if not isinstance(layer, torch.nn.Linear) or output.dim() == 2:  # else axis 1 is not what it computes
+            outputs[id(output)] = (
+                layer,
+                output,
+                output._version,
+            )  # held, so that no other tensor gets its id
 
-    def reads(layer: Any, inputs: Any) -> None:
-        if inputs and id(inputs[0]) in outputs:
-            found[id(outputs[id(inputs[0])][0])] = layer
+    def reads(layer: Any, args: Any, kwargs: Any) -> None:
+        given = args[0] if args else kwargs["input"]
+        source, _, version = outputs.get(id(given), (None, None, None))
+        if source is not None and given._version == version:  # an activation in place leaves the same object
+            found[id(source)] = layer
 
-    hooks = [
-        each.module.register_forward_hook(gave)
-        for each in layers
-        if not isinstance(each.module, torch.nn.Linear)
-    ]
+    hooks = [each.module.register_forward_hook(gave) for each in layers]
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.running_var is not None:
-            hooks.append(part.register_forward_pre_hook(reads))
+            hooks.append(part.register_forward_pre_hook(reads, with_kwargs=True))
     try:
         with torch.no_grad():
             forward(module.eval(), context.data.sample(1))
@@ -168,7 +171,7 @@ def _rounded(
             layer, "weight", Grid(options.highest, options.per_channel, normalization), unsafe=True
         )
         layer.add_module(_RANGE, Range(_NEW))
-        hooks.append(layer.register_forward_pre_hook(_round_input))
+        hooks.append(layer.register_forward_pre_hook(_round_input, with_kwargs=True))
         if normalization is not None:
             hooks.append(normalization.register_forward_pre_hook(_stand_still))
     try:
@@ -183,8 +186,11 @@ def _rounded(
                 each.module._parameters[name] = each.module._parameters.pop(name)
 
 
-def _round_input(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (getattr(layer, _RANGE)(inputs[0]), *inputs[1:])
+def _round_input(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    rounded = getattr(layer, _RANGE)
+    if args:
+        return (rounded(args[0]), *args[1:]), kwargs
+    return (), {**kwargs, "input": rounded(kwargs["input"])}
 
 
 def _stand_still(layer: Any, inputs: Any) -> None:

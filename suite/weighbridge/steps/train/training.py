@@ -16,7 +16,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import class_numbers
 from weighbridge.environment.one_thread import one_thread
-from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful
+from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful, Unreadable, Unsaved
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +65,15 @@ def train(
     Batches that the user's own loader makes are taken as they come, anew in each epoch. `objective` is `supervised` unless
     given. `after_batch` is told how many steps are done; the training ends where `after_epoch`, told the number of an epoch
     from 1 on, says so. A killed run is gone on with from the last whole epoch; `parts` are what else has a state by then.
-    Raises `StageError` where the loss is not finite, and where the module or the loss refuses a batch.
+    Raises `StageError` where the loss is not finite, where the module or the loss refuses a batch, and where every
+    parameter is frozen.
     """
     import torch
 
     torch.manual_seed(context.seed)
     module.train()
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise StageError(stage, "there is nothing to train: the model has no parameter with `requires_grad`")
     objective = objective or supervised(module, options, context, stage)
     split = context.data.split("train")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
@@ -84,9 +87,13 @@ def train(
         shuffled: Array = own[torch.randperm(len(own), generator=generator).numpy()]
         return shuffled
 
-    own = {"module": module, "optimizer": optimizer, "order": Drawing(generator)}
+    own = {"module": module, "unsaved": Unsaved(module), "optimizer": optimizer, "order": Drawing(generator)}
     checkpoint = Checkpoint(context.progress, {**own, **(parts or {})})
-    passed = checkpoint.resume()
+    try:
+        passed = checkpoint.resume()
+    except Unreadable as error:
+        context.say(f"{stage}: begins anew, since {error}")
+        passed = Passed()
     if passed.epochs:
         context.say(f"{stage}: goes on after epoch {passed.epochs}, where a run was ended")
     done = passed.batches
@@ -203,9 +210,20 @@ def loss_of(name: str, context: Context, stage: str) -> Callable[[Any, Any], Any
     functional = torch.nn.functional
     known: dict[str, Callable[[Any, Any], Any]] = {
         "cross_entropy": functional.cross_entropy,
-        "mse": functional.mse_loss,
+        "mse": lambda output, targets: functional.mse_loss(output, _as_shaped(targets, output, stage)),
     }
     if name not in known:
         own: Callable[[Any, Any], Any] = resolve(name, context.folder, stage)
         return own
     return lambda outputs, targets: known[name](leaves(outputs)[0], targets)
+
+
+def _as_shaped(targets: torch.Tensor, output: torch.Tensor, stage: str) -> torch.Tensor:
+    """Numbers for the output's numbers: torch would hold [n] against [n, 1] as each target against each output."""
+    if [size for size in targets.shape if size != 1] != [size for size in output.shape if size != 1]:
+        raise StageError(
+            stage,
+            f"the targets of a batch are {list(targets.shape)} and the first output {list(output.shape)}, which `loss: mse` "
+            "cannot hold against each other: give targets of the output's shape, or write `loss: file.py:function`",
+        )
+    return targets.reshape(output.shape)
