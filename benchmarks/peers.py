@@ -11,6 +11,7 @@ MiniLM and a classifier trained on CIFAR, which the comparison was meant to have
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from measured import ROOT, told
-from peers_models import BATCHES, BY_NAME, Subject, middle
+from peers_models import BATCHES, BY_NAME, Subject
 from peers_process import ROUTES
 from peers_scales import Cell, prepare, weighed
 from tabulate import tabulate
@@ -37,7 +38,7 @@ ENVIRONMENTS = {
 }
 """What pip installs into each, one call after the other."""
 ALIKE = 0.97
-"""As fast, for a ratio measured on a machine that others use too."""
+"""As fast: of a time measured on a machine that others use too."""
 OPPONENTS = {
     ours: [route for route in ROUTES if not route.startswith("our") and kind in route]
     for ours, kind in (("our static", "static"), ("our auto", "static"), ("our dynamic", "dynamic"))
@@ -137,9 +138,9 @@ def _shown(cell: Cell, original: Cell) -> list[str]:
     row = [f"{cell['right']} of {cell['of']}"]
     size = f"{cell['bytes'] / 1000:.1f}"
     if cell is original:
-        return [*row, "", "", size, "", *("" for _ in BATCHES), "", ""]
+        return [*row, "", "", size, "", *(_milliseconds(cell, batch) for batch in BATCHES), "", ""]
     lost = (original["right"] - cell["right"]) / cell["of"] * 100
-    speeds = [_ratio(cell["faster"][str(batch)]) for batch in BATCHES]
+    speeds = [_speed(cell, batch) for batch in BATCHES]
     return [
         *row,
         f"{lost:.2f} points",
@@ -152,13 +153,24 @@ def _shown(cell: Cell, original: Cell) -> list[str]:
     ]
 
 
-def _ratio(ratios: Sequence[float]) -> str:
-    ratio, least, most = middle(ratios)
-    return f"{ratio:.2f}x ({least:.2f} to {most:.2f})"
+def _speed(cell: Cell, batch: int) -> str:
+    """Against the float model in the same runtime: eager torch for what only torch runs."""
+    pairs = zip(cell["against"][str(batch)], cell["times"][str(batch)], strict=True)
+    ratios = [before / after for before, after in pairs]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return f"{statistics.median(ratios):.2f}x ({spread}), {_milliseconds(cell, batch)}"
+
+
+def _milliseconds(cell: Cell, batch: int) -> str:
+    return f"{_least(cell, batch) * 1000:.3g} ms"
+
+
+def _least(cell: Cell, batch: int) -> float:
+    return min(cell["times"][str(batch)])
 
 
 def _behind(cells: Mapping[str, Cell]) -> list[str]:
-    """Where a peer's artifact of the same kind has more right answers, or is faster."""
+    """Where a peer's artifact of the same kind has more right answers, or takes less time in whatever runtime."""
     lines = []
     for ours, peers in OPPONENTS.items():
         own = cells.get(ours, {"failed": ""})
@@ -168,14 +180,12 @@ def _behind(cells: Mapping[str, Cell]) -> list[str]:
         best = max(there, key=lambda route: there[route]["right"])
         if there[best]["right"] > own["right"]:
             lines.append(f"{ours} has {own['right']} right, {best} {there[best]['right']}")
-        for batch in map(str, BATCHES):
-            speeds = {route: middle(cell["faster"][batch])[0] for route, cell in there.items()}
-            fastest = max(speeds, key=speeds.__getitem__)
-            if middle(own["faster"][batch])[0] < ALIKE * speeds[fastest]:
-                was = _ratio(own["faster"][batch])
-                lines.append(
-                    f"{ours} is {was} at batch {batch}, {fastest} {_ratio(there[fastest]['faster'][batch])}"
-                )
+        for batch in BATCHES:
+            times = {route: _least(cell, batch) for route, cell in there.items()}
+            fastest = min(times, key=times.__getitem__)
+            if times[fastest] < ALIKE * _least(own, batch):
+                one, other = (_milliseconds(cell, batch) for cell in (own, there[fastest]))
+                lines.append(f"{ours} takes {one} at batch {batch}, {fastest} {other}")
     return lines
 
 

@@ -6,7 +6,6 @@ A peer's environment has neither Weighbridge nor pytest, so this file asks for n
 from __future__ import annotations
 
 import importlib.util
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,13 +77,13 @@ SUBJECTS = (
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
 
 
-def times_faster(
+def least_times(
     opened: Callable[[], Mapping[str, Callable[[Any], object]]], inputs: Any
 ) -> dict[str, dict[str, list[float]]]:
-    """How many times faster than the first one each is, by batch: one figure for each time that all were opened.
+    """Seconds of a call, by name and batch: one figure for each time that all were opened.
 
-    By the least time of each, of calls in turn, whose order is drawn anew each round: a neighbour seldom slows every call of
-    one, and where memory was given is another matter each time.
+    It is the least of calls in turn, whose order is drawn anew each round: a neighbour seldom slows every call of one, and where
+    memory was given is another matter each time.
     """
     random = np.random.default_rng(0)
     found: dict[str, dict[str, list[float]]] = {}
@@ -105,12 +104,6 @@ def times_faster(
                         calls[name](some)
                         least[name] = min(least[name], time.perf_counter() - start)
                 rounds += 1
-            original = least[names[0]]
-            for name in names[1:]:
-                found.setdefault(name, {}).setdefault(str(batch), []).append(original / least[name])
+            for name in names:
+                found.setdefault(name, {}).setdefault(str(batch), []).append(least[name])
     return found
-
-
-def middle(ratios: list[float]) -> tuple[float, float, float]:
-    """The median, the least and the largest."""
-    return statistics.median(ratios), min(ratios), max(ratios)

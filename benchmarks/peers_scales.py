@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from peers_models import Subject, times_faster
+from peers_models import Subject, least_times
 
 from weighbridge.contracts import Context, Model
 from weighbridge.convert.to_onnx import export
@@ -63,9 +63,9 @@ def weighed(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Cell]:
         }
         if not kept_outputs.exists():
             files[route] = cell["file"]
-    faster = times_faster(lambda: {route: _session(file) for route, file in files.items()}, test)
-    for route, ratios in faster.items():
-        found[route]["faster"] = ratios
+    times = least_times(lambda: {route: _session(file) for route, file in files.items()}, test)
+    for route in files:
+        found[route] |= {"times": times[route], "against": times["float"]}
     return found
 
 
