@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,37 @@ def take(folder: Path, *command: str, may_fail: bool = False, **environment: str
         raise SystemExit(done.stdout + done.stderr)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Taken(processor, wall, done.stdout)
+
+
+def told(
+    folder: Path, timeout: float, python: str, script: str, *arguments: str, path: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], str]:
+    """The lines of JSON that a script of this folder printed, and how it ended: it may crash, and is ended after the timeout.
+
+    Whatever quantizers leave lying is left in `folder`; `path` are the folders it imports from.
+    """
+    process = subprocess.Popen(
+        [python, "-W", "ignore", str(ROOT / "benchmarks" / script), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+        said = (err.strip().splitlines() or [""])[-1]
+        code = process.returncode
+        ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}, {said}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, _ = process.communicate()
+        ended = f"no end within {timeout:g} s"
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return [json.loads(line) for line in out.splitlines()], ended
 
 
 def pytest(folder: Path, *arguments: str, may_fail: bool = False, **environment: str) -> Taken:

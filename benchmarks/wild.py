@@ -9,17 +9,13 @@ process, which may crash, and is ended after the timeout. Ctrl-C ends the run wi
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measured import ROOT
+from measured import ROOT, told
 from tabulate import tabulate
 from wild_models import BY_NAME, PHOTOGRAPHS, Wild, install
 from wild_process import ROUTES
@@ -89,29 +85,8 @@ def _cells(wild: Wild, site: Path, asked: argparse.Namespace) -> dict[str, Cell]
 
 
 def _run(folder: Path, timeout: float, *arguments: str) -> tuple[list[Cell], str]:
-    """What the process said, and how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "wild_process.py"), *arguments],
-        cwd=folder,  # quant_pre_process leaves files there
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "suite"), *sys.path[1:]])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=timeout)
-        said = (err.strip().splitlines() or [""])[-1]
-        code = process.returncode
-        ended = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}, {said}"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, _ = process.communicate()
-        ended = f"no end within {timeout:g} s"
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return [json.loads(line) for line in out.splitlines()], ended
+    path = [str(ROOT / "suite"), *sys.path[1:]]
+    return told(folder, timeout, sys.executable, "wild_process.py", *arguments, path=path)
 
 
 def usable(cell: Cell) -> bool:
