@@ -366,6 +366,7 @@ def test_the_documented_cases_are_valid(tmp_path: Path) -> None:
     assert found == [
         ["two-of-four", "blocks", "by-what-comes-in"],
         ["page"],
+        ["page"],
         ["half", "by-the-loss"],
         ["page"],
     ]
