@@ -133,6 +133,7 @@ def images(n: int) -> Inputs:
     return (np.random.default_rng(n).standard_normal((n, 3, 8, 8)).astype(np.float32),)
 
 
+@pytest.mark.slow
 @compiles
 def test_one_compilation_serves_every_batch_and_every_later_process(tmp_path: Path, made: list[Any]) -> None:
     net = artifact(tmp_path, "conv")
@@ -195,6 +196,7 @@ def test_a_module_that_fixes_its_batch_is_compiled_for_that(tmp_path: Path, made
         answers(net, (np.ones((3, 8), np.float32),))
 
 
+@pytest.mark.slow
 @compiles
 def test_a_module_that_looks_at_the_size_of_its_batch_is_compiled_for_each(
     tmp_path: Path, made: list[Any]
@@ -214,6 +216,7 @@ def test_what_cannot_be_traced_is_refused_with_what_to_do(tmp_path: Path) -> Non
         answers(artifact(tmp_path, "branches"), (np.ones((4, 8), np.float32),))
 
 
+@pytest.mark.slow
 @compiles
 def test_a_module_that_is_compiled_to_other_answers_is_an_error_and_its_look_alike_is_none(
     tmp_path: Path, made: list[Any]
@@ -263,6 +266,7 @@ def test_an_exported_program_is_compiled_as_it_is(tmp_path: Path, made: list[Any
     assert len(made) == 2
 
 
+@pytest.mark.slow
 @compiles
 def test_a_case_is_gated_on_compiled_models(
     project: Project, pytester: pytest.Pytester, made: list[Any]
