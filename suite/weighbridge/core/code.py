@@ -20,21 +20,21 @@ from typing import TypeAlias
 
 from weighbridge.core.files import is_file
 
-Followed: TypeAlias = tuple[dict[Path, str], set[str]]
-"""The hash of each file of the project that is imported, and the packages that are."""
-_followed_before: dict[tuple[tuple[Path, ...], Path, tuple[str, ...]], Followed] | None = None
+File: TypeAlias = tuple[str, list[Path], set[str]]
+"""The hash of a file, the files of the project that it imports, and the packages."""
+_known: dict[tuple[Path, Path, tuple[str, ...]], File] | None = None
 """What `unchanging_code` remembers; None outside of it."""
 
 
 @contextlib.contextmanager
 def unchanging_code() -> Iterator[None]:
     """Inside, the imports of a file are followed once: nobody edits the code of a case while the case runs it."""
-    global _followed_before
-    _followed_before = {}
+    global _known
+    _known = {}
     try:
         yield
     finally:
-        _followed_before = None
+        _known = None
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
@@ -64,33 +64,36 @@ def _searched(root: Path) -> list[Path]:
     return [folder for folder in entries if in_project(folder, root)]
 
 
-def _followed(files: Sequence[Path], root: Path) -> Followed:
-    if _followed_before is None:
-        return _follow(files, root)
-    asked = (tuple(files), root, tuple(sys.path))
-    if asked not in _followed_before:
-        _followed_before[asked] = _follow(files, root)
-    return _followed_before[asked]
-
-
-def _follow(files: Sequence[Path], root: Path) -> Followed:
+def _followed(files: Sequence[Path], root: Path) -> tuple[dict[Path, str], set[str]]:
+    """The hash of each file of the project that is imported, and the packages that are."""
     packages = set[str]()
     seen: dict[Path, str] = {}
     pending = [path.resolve() for path in files]
     root = root.resolve()
-    searched = _searched(root)
     while pending:
         path = pending.pop()
-        if path in seen or not path.is_file():
-            continue
-        stat = path.stat()
-        seen[path], names = _read(path, stat.st_mtime_ns, stat.st_size)
-        for name in names:
-            found = list(_locate(name, path, searched, root))
+        if path not in seen and path.is_file():
+            seen[path], found, others = _looked_at(path, root)
             pending += found
-            if not found and not name.startswith("."):
-                packages.add(name.partition(".")[0])
+            packages |= others
     return seen, packages
+
+
+def _looked_at(path: Path, root: Path) -> File:
+    asked = (path, root, tuple(sys.path))
+    if _known is not None and asked in _known:
+        return _known[asked]
+    stat, searched = path.stat(), _searched(root)
+    digest, names = _read(path, stat.st_mtime_ns, stat.st_size)
+    files, packages = list[Path](), set[str]()
+    for name in names:
+        found = list(_locate(name, path, searched, root))
+        files += found
+        if not found and not name.startswith("."):
+            packages.add(name.partition(".")[0])
+    if _known is not None:
+        _known[asked] = digest, files, packages
+    return digest, files, packages
 
 
 @lru_cache(maxsize=4096)
