@@ -93,7 +93,7 @@ def main() -> None:
                 f"{method}, {engine}",
                 against or engine,
                 f"{latency['candidate']:.2f}",
-                f"{speed['candidate']:.2f}x",
+                f"{speed['baseline'] / speed['candidate']:.2f}x",
             ]
         )
     print(
