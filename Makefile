@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow
 TF_READY := $(TF_VENV)/.ready
+SIGNING_VENV ?= .venv-signing
+SIGNING_READY := $(SIGNING_VENV)/.ready
 FLAGS ?=
 FUZZ ?= 100000
 
@@ -27,7 +29,15 @@ $(TF_READY): pyproject.toml constraints-tensorflow.txt
 		-e '.[litert,tensorflow]' pytest-xdist scikit-learn
 	@touch $@
 
-.PHONY: setup docs pictures bench test test-slow torture fuzz test-thorough test-tensorflow lint types check schema clean
+# sigstore, on which model-signing stands, wants other versions of what litert-torch holds back.
+$(SIGNING_READY): pyproject.toml constraints-signing.txt
+	$(PYTHON) -m venv $(SIGNING_VENV)
+	$(SIGNING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-signing.txt torch
+	$(SIGNING_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-signing.txt \
+		-e '.[model-signing]' pytest-xdist
+	@touch $@
+
+.PHONY: setup docs pictures bench test test-slow torture fuzz test-thorough test-tensorflow test-signing lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -50,6 +60,9 @@ test-thorough: $(READY)  ## every quantizer against every property for minutes
 
 test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped cases, in an environment of their own
 	$(TF_VENV)/bin/python -m pytest tests/with_tensorflow tests/litert cases/mobile/keras.yaml cases/sheets/tf_*.yaml -n 2 -q $(FLAGS)
+
+test-signing: $(SIGNING_READY)  ## signatures in OpenSSF's format, in an environment of their own
+	$(SIGNING_VENV)/bin/python -m pytest tests/audit/test_model_signature.py -n 2 -q $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
