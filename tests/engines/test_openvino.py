@@ -35,7 +35,7 @@ INT8 = f"""{CASE}
 recipe:
   - quantize: static
     engine: onnxruntime
-thresholds: {{accuracy_drop: 0.02, fidelity: 20, size_ratio: 2, speedup: {{min: 0.01, budget: 1}}}}
+thresholds: {{accuracy_drop: 0.02, fidelity: 20, size_ratio: 2, speedup: {{min: 0.01, budget: 20}}}}
 """
 
 

@@ -90,7 +90,7 @@ thresholds:
   accuracy_drop: 0.05
   fidelity: 5
   size_ratio: 0.9
-  speedup: {min: 0.01, budget: 2}
+  speedup: {min: 0.01, budget: 20}
 """
 
 

@@ -371,7 +371,7 @@ def test_what_other_samples_might_meet_goes_on(
 
 
 def test_two_goals_are_weighed_together(folder: Path, search: Run) -> None:
-    case("accuracy_drop: 0.02, speedup: {min: 0.01, budget: 1}")
+    case("accuracy_drop: 0.02, speedup: {min: 0.01, budget: 20}")
     status, said = search("--minimize", "latency", "--minimize", "size", "-o", "best.yaml", trials=2)
     assert status in (0, 1), said
     assert all(re.search(r"\d+ (k?)B .*x .*x ", line) for line in trial_lines(said)), "both are measured"
