@@ -49,6 +49,8 @@ class Pair:
     """Those that make and read the channels."""
     made_by: str
     """The operator type that makes them."""
+    read_by: tuple[str, ...]
+    """The operator types of the readers, in their order."""
     value: str
     axis: int
     width: int
@@ -163,7 +165,8 @@ class _Graph:
         found, nodes, value, at = self._reading(root, axis)
         if width != self._width(found[0]):
             raise NotHere("its channels are not those that are made")
-        return Pair(tuple(makers), tuple(found), (*made, *nodes), made[0].op_type, value, at, width)
+        read_by = tuple(node.op_type for node in nodes)
+        return Pair(tuple(makers), tuple(found), (*made, *nodes), made[0].op_type, read_by, value, at, width)
 
     def _reading(self, root: str, axis: int) -> tuple[list[Touch], list[Any], str, int]:
         """Every product that reads the channels, the first one's input, and the axis there."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Array, Context, Model, Options, Promise, Step, StoredTensor
 from weighbridge.core.codes import numpy_dtype
@@ -53,6 +53,14 @@ class Float16Options(HalfOptions):
     keep_io: bool = Field(
         True, description="With `compute: float16`: inputs and outputs stay float32, as callers know them."
     )
+
+    @model_validator(mode="after")
+    def _inputs_change_only_with_the_graph(self) -> Float16Options:
+        if not self.keep_io and self.compute == "float32":
+            raise ValueError(
+                "`keep_io: false` needs `compute: float16`: a graph that computes in float32 keeps its inputs and outputs"
+            )
+        return self
 
 
 @dataclass(frozen=True)
