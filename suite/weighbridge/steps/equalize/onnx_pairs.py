@@ -6,13 +6,14 @@ two stands only what passes a scale on, and nobody else reads the channels on th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.formats.onnx_operators import attributes, integer
 from weighbridge.steps.onnx_edits import readers
-from weighbridge.steps.onnx_types import inferred
+from weighbridge.steps.onnx_types import shapes
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -124,12 +125,7 @@ class _Graph:
             for position, name in enumerate(node.input):
                 self._behind.setdefault(name, []).append((node, position))
         self._reads = readers(proto)
-        typed = inferred(proto).graph
-        self._shapes = {
-            value.name: [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
-            for value in (*typed.input, *typed.output, *typed.value_info)
-            if value.type.tensor_type.HasField("shape")
-        }
+        self._shapes = shapes(proto)
 
     def weight(self, node: Any) -> str | None:
         """The stored matrix or filter of a product, where it stands on the right."""
@@ -297,9 +293,5 @@ def _passes(node: Any) -> bool:
 
 
 def _product(sides: Sequence[int | None]) -> int | None:
-    total = 1
-    for side in sides:
-        if side is None:
-            return None
-        total *= side
-    return total
+    known = [side for side in sides if side is not None]
+    return math.prod(known) if len(known) == len(sides) else None
