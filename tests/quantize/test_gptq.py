@@ -61,14 +61,12 @@ def noise(before: Model, after: Model) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()))
 
 
-@pytest.mark.parametrize(("bits", "gain"), [(4, 3), (8, 3)])
-def test_the_outputs_are_nearer_than_with_every_number_rounded_for_itself(
-    tmp_path: Path, bits: int, gain: float
-) -> None:
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_outputs_are_nearer_than_with_every_number_rounded_for_itself(tmp_path: Path, bits: int) -> None:
     before = network()
     options = {"bits": bits, "accuracy_level": 1}
     plain, after = (quantize(step, tmp_path, before, **options) for step in (NEAREST, GPTQ))
-    assert noise(before, after) > noise(before, plain) + gain
+    assert noise(before, after) > noise(before, plain) + 3
     assert quantized(after) == {"first": True, "second": True, "third": True}
     for name, tensor in stored(after).items():
         other = stored(plain)[name]

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pydantic import ValidationError
 from tests.found.onnx_graphs import answers, decibel, model, node, quantized, samples, stored, weight
 
 from weighbridge.contracts import FORMATS, Context, Model
@@ -219,6 +220,12 @@ def test_inputs_and_outputs_become_float16_where_that_is_asked_for(tmp_path: Pat
     assert kinds(after)["Cast"] == 0
     assert answers(after, samples(before)).dtype == np.float16
     assert decibel(before, after) > 50
+
+
+def test_inputs_in_float16_of_a_graph_that_computes_in_float32_are_a_fault_of_the_file() -> None:
+    with pytest.raises(ValidationError, match="`keep_io: false` needs `compute: float16`"):
+        Float16Options(keep_io=False)
+    assert not Float16Options(compute="float16", keep_io=False).keep_io
 
 
 def test_operators_without_float16_stay_in_float32_and_are_named(tmp_path: Path) -> None:

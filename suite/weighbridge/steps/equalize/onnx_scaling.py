@@ -11,7 +11,7 @@ from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
 from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.selection import Layer, matching
 
@@ -103,9 +103,7 @@ def _set_apart(proto: Any) -> dict[str, str]:
         for tensor in proto.graph.initializer
         if read[tensor.name] > 1 and sum(side > 1 for side in tensor.dims) == 1
     }
-    taken = {tensor.name for tensor in proto.graph.initializer} | {
-        name for node in proto.graph.node for name in (*node.input, *node.output)
-    }
+    taken = names(proto)
     copies = {}
     for node in proto.graph.node:
         for position, name in enumerate(node.input):

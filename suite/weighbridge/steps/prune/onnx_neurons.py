@@ -13,7 +13,7 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.prune.onnx_channels import follow
 from weighbridge.steps.prune.onnx_groups import Group, Touch
@@ -161,9 +161,7 @@ def _without(proto: Any, removed: Removed) -> Any:
             arrays[place] = shape
         for node in group.depthwise:
             next(each for each in nodes[node.name].attribute if each.name == "group").i -= len(gone)
-    taken = {tensor.name for tensor in made.graph.initializer} | {
-        name for node in made.graph.node for name in (*node.input, *node.output)
-    }
+    taken = names(made)
     read = readers(made)
     stored = {tensor.name: tensor for tensor in made.graph.initializer}
     for (name, position), array in arrays.items():

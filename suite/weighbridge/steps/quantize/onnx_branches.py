@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.onnx_edits import bodies, free_name, set_nodes, used
+from weighbridge.steps.onnx_edits import bodies, free_name, names, set_nodes
 
 _PASSED = ("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """The nodes that a DequantizeLinear may be moved behind."""
@@ -20,7 +20,7 @@ def set_branches_apart(model: Any) -> None:
 
     read = {name for body in bodies(model) for node in body.node for name in node.input}
     read |= {value.name for body in bodies(model) for value in body.output}
-    taken = used(model) | {name for node in model.graph.node for name in node.output}
+    taken = names(model)
     moved: set[str] = set()
     apart: dict[str, str] = {}
     nodes = []

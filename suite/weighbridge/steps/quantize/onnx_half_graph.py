@@ -14,10 +14,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from weighbridge.formats.onnx_weights import graphs
-from weighbridge.steps.onnx_edits import bodies, free_name, readers, remove, set_nodes
+from weighbridge.steps.onnx_edits import bodies, drop_unused, free_name, names, readers, set_nodes
 from weighbridge.steps.onnx_fold import constant_tensor
 from weighbridge.steps.onnx_types import inferred
-from weighbridge.steps.quantize.onnx_half_ports import cast_to, halve_ports, names_in
+from weighbridge.steps.quantize.onnx_half_ports import cast_to, halve_ports
 
 _LARGEST = 65504.0
 _VANISHING = 2.0**-25
@@ -43,7 +43,7 @@ def compute_in_float16(
     were cut to its largest number.
     """
     if not keep_io:
-        halve_ports(proto.graph)
+        halve_ports(proto)
     work = _Conversion(proto, exclude, left)
     work.convert(proto.graph, inferred(proto).graph, None)
     for graph in (proto.graph, *bodies(proto)):
@@ -73,7 +73,7 @@ class _Conversion:
     def __init__(self, proto: Any, exclude: Sequence[str], left: Collection[str]) -> None:
         self._opset = next(each.version for each in proto.opset_import if each.domain in _STANDARD)
         self._exclude, self._left = exclude, {*left}
-        self._taken = {name for graph in (proto.graph, *bodies(proto)) for name in names_in(graph)}
+        self._taken = names(proto)
         # ONNX Runtime's optimizer (MatmulTransposeFusion, seen in 1.31) moves the Cast that it puts between a Transpose of
         # float16 and a MatMul, and may end the process.
         self._multiplied = {
@@ -284,6 +284,4 @@ def _drop_unread(proto: Any) -> None:
         ]
         for graph, node in unread:
             graph.node.remove(node)
-    read = readers(proto)
-    for graph in (proto.graph, *bodies(proto)):
-        remove(graph.initializer, lambda tensor: not read[tensor.name])
+    drop_unused(proto)
