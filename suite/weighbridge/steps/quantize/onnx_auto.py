@@ -28,7 +28,7 @@ from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_calibration import Spread
 from weighbridge.steps.quantize.onnx_judge import Judge
 from weighbridge.steps.quantize.onnx_layers import OnnxLayer
-from weighbridge.steps.quantize.onnx_placement import fused_into
+from weighbridge.steps.quantize.onnx_wiring import fused_into
 from weighbridge.steps.quantize.onnx_preparation import (
     STATIC_WAYS,
     Prepared,

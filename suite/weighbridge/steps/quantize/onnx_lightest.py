@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from weighbridge.steps.onnx_types import Shapes
 from weighbridge.steps.quantize.onnx_layers import OnnxLayer
-from weighbridge.steps.quantize.onnx_wiring import Wiring, joined
+from weighbridge.steps.quantize.onnx_wiring import FUSED, Wiring, joined
 
+Shapes = Mapping[str, Sequence[int | None]]
+"""Of each value that is known; an open axis is None."""
 WORK = 0.05
 """Share of the multiplications that may stay in float in the midst of integer operators, where they would gain too."""
 
@@ -45,7 +46,7 @@ def lightest(
         held += sizes[name]
         if held > share * total:
             break
-        if any(wiring.nodes[each].op_type == "MaxPool" for each in wiring.behind(name)):
+        if _before_a_pool(wiring, name, integers - products.keys()):
             continue
         if _in_the_midst(wiring, name, integers):
             done += work[name]
@@ -55,10 +56,16 @@ def lightest(
     return few
 
 
+def _before_a_pool(wiring: Wiring, name: str, integers: Collection[str]) -> bool:
+    """Whether `integers`, which are no layers, lead from a layer to a MaxPool among them."""
+    behind = wiring.behind(name, integers.__contains__)
+    return any(each in integers and wiring.nodes[each].op_type == "MaxPool" for each in behind)
+
+
 def _in_the_midst(wiring: Wiring, name: str, integers: Collection[str]) -> bool:
-    """Whether everything around a layer computes in integers, so that it costs conversions to leave it in float."""
+    """Whether everything around a layer computes in integers, so that leaving it in float costs conversions."""
     before = all(value in wiring.inputs or wiring.made_by(value, integers) for value in wiring.data(name))
-    behind = list(wiring.behind(name))
+    behind = list(wiring.behind(name, lambda reader: wiring.nodes[reader].op_type in FUSED))
     return before and bool(behind) and all(each in integers for each in behind)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 FUSED = ("Relu", "Clip")
@@ -59,14 +59,13 @@ class Wiring:
             for value in self.nodes[name].output
         )
 
-    def behind(self, name: str) -> Iterator[str]:
-        """What reads the node's results, or those of the activation that is fused into it."""
+    def behind(self, name: str, through: Callable[[str], bool]) -> Iterator[str]:
+        """What reads the node's results, and what reads those of the nodes that are gone `through`."""
         for value in self.nodes[name].output:
             for reader in self.readers(value):
-                if self.nodes[reader].op_type in FUSED:
-                    yield from self.behind(reader)
-                else:
-                    yield reader
+                yield reader
+                if through(reader):
+                    yield from self.behind(reader, through)
 
 
 def joined(wiring: Wiring, products: Collection[str], chosen: Collection[str]) -> set[str]:
