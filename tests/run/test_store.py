@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.projects import CASE, report_of, trained, write_project
@@ -93,6 +95,35 @@ def test_the_least_recently_used_goes_first(tmp_path: Path, monkeypatch: pytest.
     assert (removed, freed > 20_000) == (2, True)
     assert [key for key, _, _ in store.entries()] == ["model-0", "model-3"]
     assert store.prune(0)[0] == 1, "what was used within the hour may still be read by somebody"
+
+
+def test_what_torch_compiled_goes_first_and_counts_as_freed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, "model-1", "x" * 1000)
+    kept = sum(size for _, size, _ in store.entries())
+    (store.compiled / "deep").mkdir(parents=True)
+    (store.compiled / "deep" / "package").write_text("x" * 5000)
+    assert store.prune(kept + 5000) == (0, 0)
+    assert store.prune(kept + 4999) == (0, 5000)
+    assert (store.compiled_bytes(), len(list(store.entries()))) == (0, 1)
+
+
+def test_what_another_process_removes_meanwhile_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stat = Store(tmp_path), Path.stat
+    store.compiled.mkdir()
+    for name in "abc":
+        (store.compiled / name).write_text("x" * 5000)
+
+    def raced(path: Path, **options: Any) -> os.stat_result:
+        found = stat(path, **options)
+        if path.parent == store.compiled:
+            shutil.rmtree(store.compiled)
+        return found
+
+    monkeypatch.setattr(Path, "stat", raced)
+    assert store.compiled_bytes() == 5000
 
 
 def test_a_store_can_be_verified_and_cleared(tmp_path: Path) -> None:
