@@ -32,6 +32,22 @@ def test_new_writes_paths_that_hold_from_the_case(files: Path, capsys: pytest.Ca
     assert "nothing is written over" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", [["sensitivity", "net.yaml"], ["search", "net.yaml"], ["try", "model.onnx", "--data", "samples.npz"]]
+)
+def test_long_work_does_not_begin_where_its_result_could_not_be_written(
+    files: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty file is the user's too."""
+    recipe = "" if words[0] == "search" else "recipe: [{quantize: dynamic, engine: onnxruntime}]\n"
+    limit = "thresholds: {accuracy_drop: 0.5}\n"
+    Path("net.yaml").write_text(f"model: {{onnx: model.onnx}}\ndata: samples.npz\n{recipe}{limit}")
+    Path("taken.yaml").touch()
+    assert main([*words, "-o", "taken.yaml"]) == 2
+    assert "taken.yaml: the file is there already, and nothing is written over" in capsys.readouterr().err
+    assert not Path(".weighbridge").exists()
+
+
 @pytest.mark.parametrize("name", ["my model.onnx", "net #1.onnx", "net: it.onnx", "ñandú {1}.onnx"])
 def test_a_path_is_read_as_it_is_called(files: Path, name: str) -> None:
     Path("model.onnx").rename(name)
