@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.engines.torch_eager import float_type, leaves
-from weighbridge.steps.prune.alike import same_answers
+from weighbridge.steps.alike import same_answers
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
