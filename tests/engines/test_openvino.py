@@ -104,7 +104,8 @@ def test_what_it_cannot_load_or_feed_is_told(tmp_path: Path) -> None:
 def test_what_it_cannot_run_is_told_with_its_reason(tmp_path: Path) -> None:
     """Two inputs, each of a fixed batch of its own: no batch fits both."""
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 3]) for name, size in (("x", 4), ("z", 2))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 3])
+        for name, size in (("x", 4), ("z", 2))
     ]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     joined = helper.make_graph([helper.make_node("Concat", ["x", "z"], ["y"], axis=0)], "net", ends, [output])

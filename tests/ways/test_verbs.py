@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def test_new_writes_paths_that_hold_from_the_case(files: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    "words", [["sensitivity", "net.yaml"], ["search", "net.yaml"], ["try", "model.onnx", "--data", "samples.npz"]]
+    "words",
+    [["sensitivity", "net.yaml"], ["search", "net.yaml"], ["try", "model.onnx", "--data", "samples.npz"]],
 )
 def test_long_work_does_not_begin_where_its_result_could_not_be_written(
     files: Path, words: list[str], capsys: pytest.CaptureFixture[str]
@@ -117,6 +119,16 @@ def test_whatever_a_case_names_has_its_options_listed(name: str, capsys: pytest.
     out = capsys.readouterr().out
     assert set(options.model_fields) <= set(out.split())
     assert "anything" not in out
+
+
+@pytest.mark.parametrize("key", STEPS.names())
+def test_the_help_of_a_step_speaks_of_no_other_kind(key: str) -> None:
+    step = STEPS.get(key)
+    others = {each.kind for each in STEPS} - {step.kind}
+    fields = [
+        step.options.model_fields[name] for name in ("layers", "exclude") if name in step.options.model_fields
+    ]
+    assert not others & {word for field in fields for word in re.findall(r"\w+", field.description or "")}
 
 
 def test_a_folder_of_cases_that_do_not_count_is_told(project: Project, pytester: pytest.Pytester) -> None:

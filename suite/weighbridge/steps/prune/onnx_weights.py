@@ -13,9 +13,8 @@ from weighbridge.contracts import Model, StoredTensor
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_operators import integer
 from weighbridge.steps.onnx_edits import free_name
-from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight
-from weighbridge.steps.selection import Layer, select
+from weighbridge.steps.selection import Layer, LayerOptions, select
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Model
 from weighbridge.core.errors import StageError
-from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight
-from weighbridge.steps.selection import matching, select
+from weighbridge.steps.selection import LayerOptions, matching, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
 
 if TYPE_CHECKING:

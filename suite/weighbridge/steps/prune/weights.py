@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weighbridge.contracts import Model
-from weighbridge.steps.prune.options import LayerOptions
+from weighbridge.steps.selection import LayerOptions
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array

@@ -6,27 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from weighbridge.contracts import Options
 from weighbridge.core.coverage import Coverage, LayerCoverage
 from weighbridge.core.errors import StageError
-from weighbridge.steps.selection import select
+from weighbridge.steps.selection import LayerOptions, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers
 
 if TYPE_CHECKING:
     import torch
-
-
-class LayerOptions(Options):
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers to quantize.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers to leave in float."
-    )
 
 
 @dataclass(frozen=True)

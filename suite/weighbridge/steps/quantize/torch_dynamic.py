@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
+from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 _KEY = "quantize:dynamic@torch"

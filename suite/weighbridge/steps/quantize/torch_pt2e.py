@@ -16,7 +16,8 @@ from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.steps.calibration import Calibration
 from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
+from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, working_copy
 
 _TRACES = ("stack_trace", "from_node", "source_fn_stack", "torch_fn", "custom")

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
 from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.selection import select
+from weighbridge.steps.selection import LayerOptions, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers
 from weighbridge.steps.train.finetune import FinetuneOptions, trained
 from weighbridge.steps.train.training import forward, supervised
@@ -32,7 +32,7 @@ _NEW = 0.1
 """What a batch counts in a range of activations."""
 
 
-class QatOptions(FinetuneOptions):
+class QatOptions(FinetuneOptions, LayerOptions):
     tunes: ClassVar = {}
     bits: int = Field(
         8,
@@ -45,14 +45,6 @@ class QatOptions(FinetuneOptions):
         default_factory=overflows_here,
         description="Of weights of 8 bits, leave one unused, as the quantize step after it: by default where this processor "
         "needs it.",
-    )
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers that will be quantized.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers that stay in float."
     )
 
     @model_validator(mode="after")
