@@ -14,8 +14,8 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
+from weighbridge.environment.requirements import overflows_here
 from weighbridge.steps.calibration import Calibration
-from weighbridge.steps.quantize.onnx_steps import overflows_here
 from weighbridge.steps.quantize.torch_choice import choose, of_another_type
 from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, working_copy

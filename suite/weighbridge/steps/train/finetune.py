@@ -41,7 +41,9 @@ class FinetuneOptions(TrainingOptions):
 
 def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
     """Train on the split `train`; see `training.train`, whose errors it raises."""
-    return trained(model, options, context, lambda module: supervised(module, options, context, "finetune"))
+    return trained(
+        model, options, context, lambda module: supervised(module, options.loss, context, "finetune")
+    )
 
 
 def trained(

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
-from weighbridge.steps.quantize.onnx_steps import overflows_here
+from weighbridge.environment.requirements import overflows_here
 from weighbridge.steps.selection import LayerOptions, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers
 from weighbridge.steps.train.finetune import FinetuneOptions, trained
@@ -77,7 +77,7 @@ def qat(model: Model, options: QatOptions, context: Context) -> Model:
             yield
 
     made = trained(
-        model, options, context, lambda module: supervised(module, options, context, "finetune"), within
+        model, options, context, lambda module: supervised(module, options.loss, context, "finetune"), within
     )
     how = "a scale a channel" if options.per_channel else "one scale a matrix"
     note = (
