@@ -253,7 +253,8 @@ def test_the_tutorial_is_what_happens(tmp_path: Path) -> None:
     # The tutorial ends where the pages for the desk and for a red gate begin.
     for page, expected in (("gate", [[1, 0, 0], [0]]), ("desk", [[0]])):
         blocks = re.findall(r"```bash\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(), re.DOTALL)
-        for block, codes in zip(blocks, expected, strict=False):  # signing needs a package that CI has not
+        first = blocks[: len(expected)]  # signing, after them, needs a package that CI has not
+        for block, codes in zip(first, expected, strict=True):
             assert [in_bash(line, tmp_path).returncode for line in block.splitlines()] == codes, page
     assert (tmp_path / "dynamic.zip").is_file()
 

@@ -256,7 +256,7 @@ def test_a_recurrent_layer_without_biases_is_left_in_float(tmp_path: Path, kind:
     assert [type(part) is kind for part in model.value] == [True, False]
     (note,) = model.notes
     assert note.startswith("0 (")
-    assert note.endswith("no a recurrent layer without biases")
+    assert note.endswith("plain Linear, LSTM and GRU layers, no recurrent layer without biases")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -264,7 +264,7 @@ def test_a_recurrent_layer_with_a_projection_is_told(tmp_path: Path) -> None:
     step = STEPS.get(TORCH)
     module = nn.Sequential(nn.LSTM(4, 8, proj_size=2))
     with pytest.raises(
-        StageError, match=r"none among LSTM, Sequential \(a recurrent layer with a projection\)"
+        StageError, match=r"none among LSTM, Sequential \(recurrent layer with a projection\)"
     ):
         step.apply(Model("torch", module, {}), step.options(), Context(tmp_path, tmp_path, 0, Data()))
 

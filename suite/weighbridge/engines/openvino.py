@@ -58,7 +58,7 @@ class OpenVinoSession(NamedSession):
         self.inputs = {_name(port): _declared(port) for port in compiled.inputs}
         self.outputs = [_name(port) for port in compiled.outputs]
         for port in compiled.outputs:
-            _dtype(port)
+            _dtype(port)  # refuses what numpy has not
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""

@@ -65,7 +65,7 @@ class Program:
 
     def __init__(self, artifact: Artifact, options: CompileOptions) -> None:
         self._artifact, self._options = artifact, options
-        self._value: Any = FORMATS.get(artifact.format).open(artifact).value
+        self._value: Any = None
         self.floats = float_type(self._module())
         self._packages: dict[Signature, Path] = {}
         self._own: tempfile.TemporaryDirectory[str] | None = None

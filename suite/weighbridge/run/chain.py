@@ -352,8 +352,9 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
     own_file = finished_file(model, folder / ref.reference)
     if own_file is not None:
         keep_opened(own_file, model)
-        read = {shown(path.resolve(), root): file_digest(path) for path in own_file.files}
-        return Loaded(model, own_file, file_key(own_file.files), read)
+        digests = {path: file_digest(path) for path in own_file.files}
+        read = {shown(path.resolve(), root): digest for path, digest in digests.items()}
+        return Loaded(model, own_file, file_key(digests), read)
     code, read = reference_code(ref.reference, folder, root), _project_files(opened, root)
     return Loaded(model, None, model_key(model, code, read), read)
 
@@ -365,10 +366,10 @@ def _project_files(opened: set[str], root: Path) -> dict[str, str]:
     for path in sorted(Path(name).resolve() for name in data):
         if not path.is_relative_to(root):
             continue
-        shown = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in shown.parts)
+        inside = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in inside.parts)
         if not hidden and path.is_file():
-            found[shown.as_posix()] = file_digest(path)
+            found[inside.as_posix()] = file_digest(path)
     return found
 
 

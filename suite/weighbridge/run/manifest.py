@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -72,7 +72,7 @@ def make_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, fo
             "code": record.code,
             "files": [
                 {"path": path.relative_to(folder).as_posix(), "bytes": one.bytes, "sha256": one.sha256}
-                for path, one in zip(_in_order(artifact.path, artifact.files), record.files, strict=True)
+                for path, one in zip(artifact.in_order, record.files, strict=True)
             ],
         },
         "versions": _versions(),
@@ -195,11 +195,6 @@ def _digest(data: Data, split: str) -> str | None:
         return data.digest([split])
     except StageError:
         return None
-
-
-def _in_order(path: Path, files: Sequence[Path]) -> list[Path]:
-    """As a record has them: the file that an engine opens first."""
-    return [path, *(one for one in files if one != path)]
 
 
 def _versions() -> dict[str, str]:

@@ -81,9 +81,9 @@ def _unfit(layer: WeightLayer) -> str:
     if kind not in (torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU):
         return f"{', '.join(layer.weights)} of a {layer.kind}"
     if kind is not torch.nn.Linear and layer.module.proj_size:
-        return "a recurrent layer with a projection"
+        return "recurrent layer with a projection"
     if kind is not torch.nn.Linear and not layer.module.bias:
-        return "a recurrent layer without biases"
+        return "recurrent layer without biases"
     return of_another_type(layer, torch.float32)
 
 

@@ -98,8 +98,6 @@ def _chosen(module: torch.nn.Module, options: QatOptions) -> list[WeightLayer]:
     names = {
         layer.name for layer in select("finetune", "no such layer", every, options.layers, options.exclude)
     }
-    if not names:
-        raise StageError("finetune", "`layers` and `exclude` leave no layer to train for")
     return [each for each in found if each.names[0] in names]
 
 
