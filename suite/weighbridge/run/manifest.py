@@ -24,11 +24,12 @@ from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.bundle import conftests, named_files
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
 from weighbridge.run.keys import PACKAGES
 from weighbridge.run.plan import Stage
 from weighbridge.run.store import file_digest, shown
+from weighbridge.run.workshop import Workshop
 
 NAME = "manifest.json"
 VERSION = 1
