@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from tests.projects import report_of, statuses
+from tests.shell import in_bash
 
 from weighbridge.case.load import load_cases
+from weighbridge.contracts import ENGINES, THRESHOLDS
 from weighbridge.report.reading import read_report
 
 ROOT = Path(__file__).parent.parent
@@ -208,7 +210,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([*command, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "site/reference.html").read_text(encoding="utf-8")
-    from weighbridge.contracts import ENGINES, THRESHOLDS
 
     shipped = [name for name in (*THRESHOLDS.names(), *ENGINES.names()) if name in weighbridge("list")]
     assert [name for name in shipped if name not in reference] == []
@@ -226,17 +227,6 @@ def carried_out(document: str, folder: Path) -> Iterator[str]:
         done = in_bash(block, folder)
         assert done.returncode == block.startswith("# fails:"), f"{block}{done.stdout}{done.stderr}"
         yield block
-
-
-def in_bash(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
-        ["bash", "-e", "-c", block],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from torch import nn
 from weighbridge.contracts import FORMATS, STEPS, Array, Context, Model, StoredTensor
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.formats import torch_packed
 from weighbridge.numerics.round_trip import read_back
 from weighbridge.run.census import take_census
 
@@ -321,7 +322,6 @@ def test_a_quantizer_that_leaves_the_scales_is_caught(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step's own module is right; what is written is not."""
-    from weighbridge.formats import torch_packed
 
     real = torch_packed._torchao
 

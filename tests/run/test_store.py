@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from tests.projects import CASE, report_of, trained, write_project
 
+from weighbridge.engines import torch_eager
+from weighbridge.run import keys
 from weighbridge.run.store import Store
 
 Project = Callable[..., Path]
@@ -246,8 +248,6 @@ def test_another_instruction_set_is_evaluated_anew(
 ) -> None:
     project()
     pytester.runpytest_inprocess()
-    from weighbridge.engines import torch_eager
-    from weighbridge.run import keys
 
     runs: list[int] = []
     run = torch_eager.TorchSession.run
@@ -301,7 +301,6 @@ def test_another_limit_costs_no_inference(pytester: pytest.Pytester, project: Pr
     folder = project()
     pytester.runpytest_inprocess()
     edit(folder / "net.yaml", "accuracy_drop: 0.02", "accuracy_drop: 0.03")
-    from weighbridge.engines import torch_eager
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_eager.TorchSession, "run", lambda *arguments: pytest.fail("a model was run"))
