@@ -279,7 +279,7 @@ def test_zeros_stay_and_layers_are_chosen(tmp_path: Path) -> None:
 
 
 def test_a_tie_is_kept(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+    net = mlp(6, 6, 6, 3)
     net[2].weight = net[0].weight
     model = trained(net, tmp_path, (6,))
     assert model.value[0].weight is model.value[2].weight
