@@ -100,6 +100,22 @@ def test_what_it_cannot_load_or_feed_is_told(tmp_path: Path) -> None:
         answers(net, np.ones((1, 2, 6, 6), np.float32))
 
 
+@runs
+def test_what_it_cannot_run_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Two inputs, each of a fixed batch of its own: no batch fits both."""
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 3])
+        for name, size in (("x", 4), ("z", 2))
+    ]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    joined = helper.make_graph([helper.make_node("Concat", ["x", "z"], ["y"], axis=0)], "net", ends, [output])
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(joined, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    engine, x = ENGINES.get("openvino"), np.ones((3, 3), np.float32)
+    with pytest.raises(StageError, match=r"OpenVINO says: Can't set the input .*shape=\[4,3\]"):
+        engine.open(Artifact("onnx", path, (path,)), engine.options()).run((x, x))
+
+
 def cast(folder: Path, source: int, target: int) -> Artifact:
     ends = [
         helper.make_tensor_value_info(name, kind, ["n", 4]) for name, kind in (("x", source), ("y", target))

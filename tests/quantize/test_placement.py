@@ -12,7 +12,7 @@ from tests.found.onnx_graphs import decibel, model, node, quantize, quantized, w
 
 from weighbridge.contracts import Model
 from weighbridge.core.errors import StageError
-from weighbridge.steps.quantize import onnx_steps
+from weighbridge.environment import requirements
 from weighbridge.steps.quantize.onnx_saturation import saturating
 from weighbridge.steps.quantize.onnx_static import StaticOptions
 
@@ -218,7 +218,7 @@ def test_nothing_but_convolutions(tmp_path: Path) -> None:
 def test_seven_bits_where_this_processor_needs_them(
     monkeypatch: pytest.MonkeyPatch, flags: set[str], reduced: bool
 ) -> None:
-    monkeypatch.setattr(onnx_steps, "isa", lambda: frozenset(flags))
+    monkeypatch.setattr(requirements, "isa", lambda: frozenset(flags))
     assert StaticOptions().reduce_range is reduced
     assert not StaticOptions(reduce_range=False).reduce_range
 
