@@ -39,8 +39,7 @@ class Chain:
         loaded = shop.load(ref)
         self._own_file = loaded.file
         self._keys, self._seeds = [loaded.key], [shop.case.seed]
-        self._formats = [loaded.model.format]
-        shop.models[loaded.key] = loaded.model
+        self._formats = [loaded.format]
         said: list[Any] = []
         for stage in self._stages:
             said.append(_described(stage, unsaid=False))
@@ -79,7 +78,9 @@ class Chain:
         position %= len(self._keys)
         key = self._keys[position]
         if key not in self._shop.models:
-            self._shop.models[key] = self._stored(position) or self._make(position)
+            self._shop.models[key] = (
+                self._stored(position) or self._make(position) if position else self._shop.original(self._ref)
+            )
         return self._shop.models[key]
 
     def input_of(self, number: int) -> Model:
@@ -172,10 +173,10 @@ class Chain:
         step = STEPS.get(ref.key)
         shop.enter(step.kind, str(ref), ref.line)
         counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
-        seed_everything(self._seeds[position])
         context = shop.context(step.splits, self._seeds[position], step.aims)
         if step.compares:
             context = replace(context, original=_whole(self.model(0)))
+        seed_everything(self._seeds[position])
         try:
             with shop.store.progress(key) as folder:
                 made = step.apply(_whole(before), ref.options, replace(context, progress=folder))

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census
 from weighbridge.formats.finished import finished_file
@@ -20,6 +23,7 @@ from weighbridge.measure.metrics import find_metric
 from weighbridge.run.census import take_census
 from weighbridge.run.inputs import make_data
 from weighbridge.run.keys import file_key, model_key, reference_code
+from weighbridge.run.recent import identity_of
 from weighbridge.run.store import Store, file_digest, shown
 
 Enter = Callable[[str, str, int | None], None]
@@ -28,9 +32,9 @@ Enter = Callable[[str, str, int | None], None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that a case names, the finished file that it is (None where code builds it), and its key."""
+    """What a model that a case names is: its format, the finished file (None where code builds it), and its key."""
 
-    model: Model
+    format: str
     file: Artifact | None
     key: str
     read: Mapping[str, str]
@@ -55,6 +59,7 @@ class Workshop:
     """The keys of the stages that were carried out here."""
     draw: int = 0
     _loaded: dict[ModelRef, Loaded] = field(default_factory=dict)
+    _originals: dict[ModelRef, Model] = field(default_factory=dict)
     _data: Data | None = None
 
     @property
@@ -62,7 +67,7 @@ class Workshop:
         if self._data is None:
             self.enter("data", "data", None)
             seed_everything(self.case.seed)
-            self._data = make_data(self.case, self.root, lambda: self.load(self.case.model).model)
+            self._data = make_data(self.case, self.root, lambda: self.original(self.case.model))
         return self._data
 
     def drawn(self, draw: int) -> Workshop:
@@ -71,12 +76,32 @@ class Workshop:
         return replace(self, case=case, draw=draw, models={}, made=set(), _data=self.data)
 
     def load(self, ref: ModelRef) -> Loaded:
-        """The model that the case names; each is loaded once."""
+        """What the model is that the case names. Where the cases before named it too, it is not built for that."""
         if ref not in self._loaded:
             self.enter("load", "load", ref.line)
-            seed_everything(self.case.seed)
-            self._loaded[ref] = _load(ref, self.case.folder, self.root)
+            build = partial(self._build, ref)
+            of_file = (self.case.folder / ref.reference).is_file()
+            self._loaded[ref] = build() if of_file else identity_of(self._asked(ref), build)
         return self._loaded[ref]
+
+    def original(self, ref: ModelRef) -> Model:
+        """The model itself. Raises `StageError` where its callable gives another one than for the cases before."""
+        if ref not in self._originals and self._build(ref) != self.load(ref):
+            raise StageError("load", f"{ref.reference} gives another model at some calls than at others")
+        return self._originals[ref]
+
+    def _asked(self, ref: ModelRef) -> tuple[Any, ...]:
+        """What a model that code builds depends on, but for the files that Python reads on the way."""
+        folder = self.case.folder
+        weights = (folder / ref.weights).stat() if ref.weights else None  # native code reads it
+        state = weights and (weights.st_mtime_ns, weights.st_size)
+        code = reference_code(ref.reference, folder, self.root)
+        return ref.format, ref.reference, ref.weights, folder, self.case.seed, state, code
+
+    def _build(self, ref: ModelRef) -> Loaded:
+        seed_everything(self.case.seed)
+        loaded, self._originals[ref] = _load(ref, self.case.folder, self.root)
+        return loaded
 
     def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
         case, data = self.case, self.data.restricted(tuple(splits))
@@ -106,7 +131,7 @@ def seed_everything(seed: int) -> None:
             torch.cuda.manual_seed_all(seed)
 
 
-def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
+def _load(ref: ModelRef, folder: Path, root: Path) -> tuple[Loaded, Model]:
     with files_opened() as opened:
         model = FORMATS.get(ref.format).load(
             ref.reference, folder / ref.weights if ref.weights else None, folder
@@ -116,9 +141,9 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
         keep_opened(own_file, model)
         digests = {path: file_digest(path) for path in own_file.files}
         read = {shown(path.resolve(), root): digest for path, digest in digests.items()}
-        return Loaded(model, own_file, file_key(digests), read)
+        return Loaded(model.format, own_file, file_key(digests), read), model
     code, read = reference_code(ref.reference, folder, root), _project_files(opened, root)
-    return Loaded(model, None, model_key(model, code, read), read)
+    return Loaded(model.format, None, model_key(model, code, read), read), model
 
 
 def _project_files(opened: set[str], root: Path) -> dict[str, str]:
