@@ -98,14 +98,12 @@ class Static:
                 symmetric=options.symmetric_activations,
                 spread=self.spread,
             )
-        again = options.form != "qdq"
         if options.bias_correction:  # by the form in which a layer's twin can be told
             self._quantize(source, target, nodes, ranges, "qdq")
-            again |= bool(
-                correct_biases(source, target, self.spread.samples, self.context.data.layout.sequence)
-            )
-        if again or not options.bias_correction:
-            self._quantize(source, target, nodes, ranges, options.form)
+            sequence = self.context.data.layout.sequence
+            if not correct_biases(source, target, self.spread.samples, sequence) and options.form == "qdq":
+                return
+        self._quantize(source, target, nodes, ranges, options.form)
 
     def _quantize(self, source: Path, target: Path, nodes: Sequence[str], ranges: Path, form: str) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
