@@ -88,6 +88,16 @@ def test_what_is_excluded_or_has_few_values_is_left_and_said(tmp_path: Path) -> 
         clustered(tmp_path, layers=["nothing"])
 
 
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_where_no_layer_has_enough_values_nothing_is_clustered_and_that_is_an_error(
+    tmp_path: Path, epochs: int
+) -> None:
+    """Training alone would change the weights too."""
+    module = nn.Sequential(nn.Linear(12, 1), nn.ReLU(), nn.Linear(1, 3))
+    with pytest.raises(StageError, match="no chosen layer has more than 16 values: 0, 2"):
+        clustered(tmp_path, module, clusters=16, epochs=epochs)
+
+
 @given(
     arrays(np.float32, st.integers(3, 200), elements=st.floats(-100, 100, width=16)),
     st.integers(2, 8),

@@ -81,6 +81,22 @@ def test_what_has_no_integer_operator_stays_in_float_and_is_named(tmp_path: Path
     assert not any("ConvTranspose" in note for note in quantize(tmp_path, before, "static", **ALL).notes)
 
 
+def test_unsigned_weights_of_convolutions_are_what_there_is_or_the_layer_stays_in_float(
+    tmp_path: Path,
+) -> None:
+    """With a scale a channel ONNX Runtime makes int8 of them, which is not what was asked for."""
+    before = network()
+    options: dict[str, Any] = {**QOPERATOR, "weights": "uint8"}
+    for per_channel, left in ((True, {"one", "two"}), (False, set())):
+        asked = {**options, "per_channel": per_channel}
+        after = quantize(tmp_path, before, "static", **asked)
+        assert {name for name, converted in quantized(after).items() if not converted} == left
+        assert any("gets int8 weights only" in note for note in after.notes) is per_channel
+        dtypes = {tensor.dtype for tensor in stored(after).values() if tensor.quantization}
+        assert dtypes == {"uint8"}
+        assert decibel(before, after) > 25
+
+
 @pytest.mark.parametrize("activations", ["int16", "uint16"])
 def test_there_are_no_integer_operators_of_sixteen_bits(activations: str) -> None:
     with pytest.raises(ValidationError, match="no operators for 16-bit activations; use `form: qdq`"):

@@ -122,6 +122,24 @@ def test_nothing_to_take_is_an_error(tmp_path: Path) -> None:
         quantize(tmp_path, before)
 
 
+@pytest.mark.parametrize("fault", [None, "another block"])
+def test_only_a_block_of_zeros_may_have_the_scale_zero(fault: str | None, tmp_path: Path) -> None:
+    """As ONNX Runtime gives one, of a pruned matrix say."""
+    pruned = weight(64, 40)
+    pruned[:32, 3:8] = 0
+    before = model([node("MatMul", "x w", "y", "one")], {"w": pruned}, ["n", 64])
+    after = quantize(tmp_path, before)
+    (tensor,) = (each for each in after.value.graph.initializer if each.name == "w_scale")
+    scale = numpy_helper.to_array(tensor).copy()
+    assert (scale == 0).sum() == 5
+    if fault:
+        scale.reshape(-1)[np.flatnonzero(scale)[7]] = 0
+        tensor.CopyFrom(numpy_helper.from_array(scale, "w_scale"))
+    found = " ".join(str(each) for each in findings(before, after, scheme(WeightOnlyOptions())))
+    assert ("a scale is not positive and finite: 0" in found) == (fault is not None), found
+    assert fault or not found
+
+
 @pytest.mark.parametrize("fault", [None, "a scale", "a block", "the order"])
 def test_the_round_trip_finds_a_wrong_file(fault: str | None, tmp_path: Path) -> None:
     before = products(64, 40)

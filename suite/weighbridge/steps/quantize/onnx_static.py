@@ -19,7 +19,7 @@ from weighbridge.steps.quantize.onnx_placement import LIGHT, STATIC
 from weighbridge.steps.quantize.onnx_preparation import STATIC_WAYS, Prepared
 from weighbridge.steps.quantize.onnx_ranges import ENTROPY_IS
 from weighbridge.steps.quantize.onnx_steps import TYPES, Mode, WeightOptions, quantized, scheme
-from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, stacked, watched
+from weighbridge.steps.quantize.onnx_unfit import clipped, infinite, signed, stacked, watched
 
 
 class StaticOptions(WeightOptions):
@@ -82,6 +82,8 @@ class Static:
         if self.options.per_channel is False:
             return unfit
         part_grouped_biases(model)
+        if self.options.form == "qoperator" and self.options.weights == "uint8":
+            unfit = signed(model) | unfit
         return stacked(model) | unfit
 
     def write(self, source: Path, target: Path, nodes: Sequence[str]) -> None:
