@@ -132,11 +132,25 @@ def test_a_file_compresses_better_as_onnx_too(tmp_path: Path) -> None:
     }
 
 
-def test_training_after_it_is_a_fault_of_the_file(pytester: pytest.Pytester) -> None:
-    recipe = "recipe:\n  - cluster: kmeans\n  - finetune: {epochs: 1}\n"
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (
+            "{finetune: supervised, epochs: 1}",
+            "fine-tune first, then cluster: training moves each weight by itself",
+        ),
+        ("{prune: gradual, amount: 0.5}", "prune first, then cluster: training moves each weight by itself"),
+        (
+            "{equalize: cross_layer}",
+            "leave out `equalize` or `cluster`: a scale a channel makes many values of few",
+        ),
+    ],
+)
+def test_what_makes_many_values_of_few_is_a_fault_of_the_file(
+    pytester: pytest.Pytester, step: str, told: str
+) -> None:
+    recipe = f"recipe:\n  - cluster: kmeans\n  - {step}\n"
     text = CASE.partition("recipe:")[0] + recipe + "thresholds: {accuracy_drop: 0.5}\n"
     (write_project(pytester.path) / "net.yaml").write_text(text)
     done = pytester.runpytest_inprocess()
-    done.stdout.fnmatch_lines(
-        ["*net.yaml:6:*fine-tune first, then cluster: training moves each weight by itself*"]
-    )
+    done.stdout.fnmatch_lines([f"*net.yaml:6:*{told}*"])
