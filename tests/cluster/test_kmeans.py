@@ -11,18 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.found.torch_modules import apply, mlp
+from tests.found.torch_modules import apply, mlp, split
 from tests.projects import CASE, weigh, write_project
 from torch import nn
 
 from weighbridge.contracts import Model
 from weighbridge.core.errors import StageError
 from weighbridge.steps.cluster.kmeans import KmeansOptions, nearest
-
-
-def split(n: int = 640) -> Any:
-    x = np.random.default_rng(0).normal(0, 1, (n, 12)).astype("f4")
-    return {"train": (x, x[:, :3].argmax(1))}
 
 
 def clustered(folder: Path, module: nn.Module | None = None, **options: Any) -> Model:
@@ -67,7 +62,7 @@ def test_the_zeros_of_a_pruning_stay_and_are_no_cluster(tmp_path: Path) -> None:
 
 
 def test_a_tie_stays_a_tie(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+    module = mlp(12, 12, 12, 3)
     module[2].weight = module[0].weight
     made = clustered(tmp_path, module, clusters=4)
     assert made.value[0].weight is made.value[2].weight

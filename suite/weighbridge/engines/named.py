@@ -33,6 +33,10 @@ class NamedSession(ABC):
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """One run, with whatever the engine raises."""
 
+    @abstractmethod
+    def reason(self, error: Exception) -> str:
+        """What of an exception of the engine tells what is wrong, on one line; the engine's own source is no part of it."""
+
     def fixed_batch(self, axes: Axes) -> int | None:
         """The batch that the model was exported with, where it is fixed. `axes` are the data's batch axes."""
         sizes = set()
@@ -145,9 +149,7 @@ class NamedSession(ABC):
         try:
             return tuple(self.infer(feed))
         except Exception as error:  # engines' own exceptions share no base
-            reason = str(error).rpartition("Status Message: ")[2].strip().splitlines()
             raise StageError(
                 "run",
-                f"the model does not run on {describe(feed)}; {self.engine} says: "
-                f"{reason[0] if reason else type(error).__name__}",
+                f"the model does not run on {describe(feed)}; {self.engine} says: {self.reason(error)}",
             ) from error

@@ -115,11 +115,16 @@ def _torchao(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _refilled(like: Any, base: str, tensors: Mapping[str, torch.Tensor]) -> Any:
     """torchao's weight of a fresh module, with the numbers of the file."""
-    rows = (tensors[f"{base}.{part}"].reshape(-1, 1) for part in ("scale", "zero_point"))
-    kept = {"act_quant_kwargs": like.act_quant_kwargs, "reduce_range": like.reduce_range}
-    scale, zero_point = rows
-    codes = tensors[f"{base}.codes"]
-    return type(like)(codes, scale, like.block_size, like.dtype, zero_point=zero_point, **kept)
+    scale, zero_point = (tensors[f"{base}.{part}"].reshape(-1, 1) for part in ("scale", "zero_point"))
+    return type(like)(
+        tensors[f"{base}.codes"],
+        scale,
+        like.block_size,
+        like.dtype,
+        zero_point=zero_point,
+        act_quant_kwargs=like.act_quant_kwargs,
+        reduce_range=like.reduce_range,
+    )
 
 
 def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weighbridge.contracts import Promise, StoredTensor
+from weighbridge.core.listed import few
 from weighbridge.numerics import reference
 from weighbridge.numerics.codes import granularity, spread
 from weighbridge.numerics.elements import ELEMENTS, Array
@@ -17,7 +18,6 @@ from weighbridge.numerics.schemes import Parameters
 from weighbridge.numerics.trial import ROUNDINGS, UNIT
 
 GRANULARITY = {"per_tensor": "per-tensor", "per_channel": "per-channel", "per_group": "per-group"}
-_NAMED = 6
 SCALE_TOLERANCE = 0.01
 """Scales may be kept in bfloat16 (half a unit in its 8 bits is 0.4 %), and a zero point near the middle hides
 whether the affine or the symmetric formula was used, which differ by one code in 255."""
@@ -73,16 +73,11 @@ def read_back(
     notes = []
     if lost:
         notes.append(
-            f"{_few(lost)}: no weight of the model before quantization is like it, so codes were not compared"
+            f"{few(lost)}: no weight of the model before quantization is like it, so codes were not compared"
         )
     if plain:
-        notes.append(f"{_few([tensor.name for tensor in plain])}: left in float")
+        notes.append(f"{few(tensor.name for tensor in plain)}: left in float")
     return ReadBack(weights, tuple(findings), tuple(notes))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _weight(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.alike import same_answers
 from weighbridge.steps.calibration import Calibration
-from weighbridge.steps.prune.alike import same_answers
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array, Context

@@ -8,10 +8,14 @@ from weighbridge.run.events import Listener
 from weighbridge.run.executors.base import EXECUTORS
 from weighbridge.run.job import Job
 from weighbridge.run.pipeline import run_case
+from weighbridge.run.recent import forget_data
 
 
 class Inline:
     """Nothing protects the run from a case that ends or hangs its process."""
+
+    def __init__(self) -> None:
+        forget_data()  # a run before in this process
 
     def run(self, job: Job, listen: Listener) -> CaseResult:
         state = ProcessState.capture()

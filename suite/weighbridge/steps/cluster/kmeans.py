@@ -14,9 +14,8 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Array, Context, Model, Step
 from weighbridge.core.errors import StageError
-from weighbridge.steps.prune.options import LayerOptions
-from weighbridge.steps.prune.torch_weights import chosen_layers
-from weighbridge.steps.torch_layers import WeightLayer, working_copy
+from weighbridge.steps.selection import LayerOptions
+from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, working_copy
 from weighbridge.steps.train.finetune import Masks, pruned_weights
 from weighbridge.steps.train.training import TrainingOptions, train
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
 from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
@@ -18,7 +19,6 @@ from weighbridge.steps.selection import Layer, matching
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-_LISTED = 6
 _EXTREME = 1e5
 """Largest scale, and the inverse of the smallest: beyond, a channel is as good as dead on one of the sides."""
 
@@ -84,10 +84,10 @@ def equalized(
         raise StageError(
             "equalize",
             "with scales moved the model answers otherwise than before, by more than rounding; leave layers to `exclude`: "
-            + _few([pair.label for pair in found]),
+            + few([pair.label for pair in found]),
             step,
         )
-    said = f"scales moved: {_few([pair.label for pair in found])}"
+    said = f"scales moved: {few([pair.label for pair in found])}"
     return Model("onnx", made, model.source, (*model.notes, said, *reasons))
 
 
@@ -165,8 +165,3 @@ def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
     for name, why in left.items():
         found.setdefault(why, []).append(name)
     return found
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.steps.onnx_answers import give_the_same
 from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
@@ -22,8 +23,6 @@ from weighbridge.steps.selection import Layer, select
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
-
-_LISTED = 6
 
 
 class NeuronOptions(WidthOptions):
@@ -48,9 +47,7 @@ def neurons(model: Model, options: NeuronOptions, context: Context) -> Model:
     made = _without(proto, removed)
     _check(proto, made, removed, context)
     told = [f"{_label(group)} {group.width} → {group.width - len(gone)}" for group, gone in removed.items()]
-    more = f" and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-    said = f"channels removed: {', '.join(told[:_LISTED])}{more}"
-    return Model("onnx", made, model.source, (*model.notes, said, *left))
+    return Model("onnx", made, model.source, (*model.notes, f"channels removed: {few(told)}", *left))
 
 
 Removed = Mapping[Group, "Array"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from weighbridge.core.listed import few
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.onnx_edits import bodies, drop_unused, free_name, names, readers, set_nodes
 from weighbridge.steps.onnx_fold import constant_tensor
@@ -30,7 +31,6 @@ _CARRIES = (
     "Split", "Concat", "Dropout", "Abs", "Sqrt", "Pow", "Reciprocal",
 )  # fmt: skip
 """What passes numbers on, or makes a root or an inverse of them: what float16 cannot hold, it may not hold behind it."""
-_NAMED = 6
 
 
 def compute_in_float16(
@@ -90,17 +90,14 @@ class _Conversion:
 
     def notes(self) -> Iterator[str]:
         if self._in_float:
-            kinds = [f"{count} {kind}" for kind, count in self._in_float.most_common(_NAMED)]
-            more = len(self._in_float) - len(kinds)
-            yield f"in float32, between Casts, since float16 is not defined for them: {', '.join(kinds)}" + (
-                f" and {more} more types" if more else ""
-            )
+            kinds = few(f"{count} {kind}" for kind, count in self._in_float.most_common())
+            yield f"in float32, between Casts, since float16 is not defined for them: {kinds}"
         if self._turned:
             yield f"{self._turned} Transpose in front of a MatMul in float32, since ONNX Runtime may not open them in float16"
         if self._tiny:
-            yield f"read in float32, since float16 rounds them to 0: {_few(self._tiny)}"
+            yield f"read in float32, since float16 rounds them to 0: {few(self._tiny)}"
         if self._cut:
-            yield f"constants beyond {_LARGEST:g} were cut to it: {_few(self._cut)}"
+            yield f"constants beyond {_LARGEST:g} were cut to it: {few(self._cut)}"
 
     def convert(self, graph: Any, typed: Any, around: _Scope | None) -> None:
         import onnx
@@ -244,11 +241,6 @@ def _vanishes(tensor: Any, reader: Any) -> bool:
     numbers = onnx.numpy_helper.to_array(tensor)
     gone = np.abs(numbers[numbers != 0]) <= _VANISHING
     return bool(gone.any() and (gone.all() or reader.op_type == "Div"))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_float(tensor: Any) -> bool:

@@ -13,7 +13,7 @@ from pydantic import Field
 from weighbridge.contracts import Context, Model, Options, Promise
 from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
-from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
+from weighbridge.environment.requirements import overflows_here
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_branches import set_branches_apart
 from weighbridge.steps.quantize.onnx_graph import separate
@@ -37,11 +37,6 @@ from weighbridge.steps.selection import Layer, matching, select
 
 TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
 """Our names of ONNX Runtime's `QuantType`s."""
-
-
-def overflows_here() -> bool:
-    """Whether this processor adds pairs of products of uint8 and int8 in 16 bits, where 8-bit weights overflow."""
-    return not isa() & INT8_WIDE_SUMS
 
 
 class LayerOptions(Options):

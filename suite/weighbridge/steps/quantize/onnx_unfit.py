@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weighbridge.steps.onnx_edits import bodies
-from weighbridge.steps.quantize.onnx_placement import FUSED
+from weighbridge.steps.quantize.onnx_wiring import FUSED
 
 _BOUNDED = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Clip", "Max", "Hardmax", "ArgMax", "IsInf")
 """What gives finite numbers of infinite ones; an infinity that goes on behind another operator goes on to its readers."""
