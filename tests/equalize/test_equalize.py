@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
-from tests.found.onnx_graphs import decibel, model, node, samples, weight
+from tests.found.onnx_graphs import arrays, decibel, model, node, samples, weight
 from tests.found.onnx_graphs import quantize as quantized
 from tests.projects import weigh, write_samples
 from tests.prune.random_graphs import Network
@@ -30,10 +29,6 @@ def equalize(folder: Path, made: Model, way: str, **options: Any) -> Model:
     labelled = (samples(made), np.zeros(64))
     data = Data(splits={"calibration": labelled, "test": labelled})
     return step.apply(made, step.options.model_validate(options), Context(folder, folder, 0, data))
-
-
-def arrays(made: Model) -> dict[str, Any]:
-    return {each.name: numpy_helper.to_array(each) for each in made.value.graph.initializer}
 
 
 def moved(made: Model) -> str:

@@ -163,9 +163,9 @@ def _pattern(weight: Weight, promise: Promise) -> Iterator[Finding]:
 
 
 def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
-    """Scales are positive and finite, codes fit their width."""
+    """Scales are positive and finite, codes fit their width. Where all numbers of a scale are zeros, it may be zero too."""
     scale = weight.quantization.scale
-    if not np.all(np.isfinite(scale) & (scale > 0)):
+    if not np.all(np.isfinite(scale) & (scale > 0)) and not _of_zeros(weight):
         yield Finding(weight.layer, f"a scale is not positive and finite: {float(np.min(scale)):g}")
     scheme = weight.scheme
     if scheme is not None:
@@ -174,6 +174,16 @@ def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
             index = _first(outside)
             code = weight.stored.array[index]
             yield _at(weight, index, f"code {code} is outside [{scheme.lowest:g}, {scheme.highest:g}]")
+
+
+def _of_zeros(weight: Weight) -> bool:
+    """Whether the scales that are not positive are zero, and so are the floats that they stand for."""
+    if weight.original is None or weight.scheme is None:
+        return False
+    shape = weight.original.shape
+    scale = np.broadcast_to(_parameters(weight).spread(shape, weight.scheme)[0], shape)
+    unsound = ~(np.isfinite(scale) & (scale > 0))
+    return not scale[unsound].any() and not weight.original[unsound].any()
 
 
 def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:

@@ -49,13 +49,13 @@ def equalized(
     import onnx
 
     step = f"equalize: {method}"
-    before = onnx.ModelProto()
-    before.CopyFrom(model.value)
-    constants_to_initializers(before)
-    fold(before)
-    name_nodes(before)
-    copies = _set_apart(before)
-    pairs, left = find_pairs(before)
+    made = onnx.ModelProto()
+    made.CopyFrom(model.value)
+    constants_to_initializers(made)
+    fold(made)
+    name_nodes(made)
+    copies = _set_apart(made)
+    pairs, left = find_pairs(made)
     spared = _spared(pairs, options.exclude)
     why_not = {
         pair: unfit(pair) if pair in spared else "`exclude` names it, or what it reads" for pair in pairs
@@ -70,14 +70,12 @@ def equalized(
     tensors = {touch.tensor for pair in chosen for touch in (*pair.makers, *pair.readers)}
     stored = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in before.graph.initializer
+        for tensor in made.graph.initializer
         if tensor.name in tensors
     }
-    found = scales(before, chosen, stored)
+    found = scales(made, chosen, stored)
     for pair, scale in found.items():
         move(stored, pair, scale)
-    made = onnx.ModelProto()
-    made.CopyFrom(before)
     for tensor in made.graph.initializer:
         if tensor.name in stored:
             tensor.CopyFrom(onnx.numpy_helper.from_array(stored[tensor.name], tensor.name))

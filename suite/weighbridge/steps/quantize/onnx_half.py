@@ -6,10 +6,8 @@ file is opened: nothing is slower, and nothing but the weights is rounded.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,9 +16,9 @@ from weighbridge.contracts import STEPS, Array, Context, Model, Options, Promise
 from weighbridge.core.codes import numpy_dtype
 from weighbridge.core.coverage import Coverage, LayerCoverage
 from weighbridge.core.errors import StageError, first_line
-from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.formats.onnx_flow import Flow
 from weighbridge.formats.onnx_weights import graphs, keyed_tensors
+from weighbridge.steps.onnx_answers import opened
 from weighbridge.steps.onnx_edits import free_name, name_nodes, names, remove
 from weighbridge.steps.quantize.onnx_half_graph import compute_in_float16
 from weighbridge.steps.quantize.onnx_preparation import raised, refuse_without_floats
@@ -217,16 +215,12 @@ def _store(place: _Place, numbers: Array, half: Half, taken: set[str]) -> None:
 
 def _open(proto: Any, context: Context, step: str) -> None:
     """Raise `StageError` where ONNX Runtime does not open the model."""
-    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        path = Path(folder) / "half.onnx"
-        write_onnx(proto, path)
-        try:
-            OnnxRuntimeSession(str(path))
-        except StageError as error:
-            reason = error.message.replace(str(path), "it")
-            raise StageError("quantize", f"ONNX Runtime does not open the result: {reason}", step) from error
+    try:
+        opened(proto, context)
+    except StageError as error:
+        raise StageError(
+            "quantize", f"ONNX Runtime does not open the result: {error.message}", step
+        ) from error
 
 
 def float16(model: Model, options: Float16Options, context: Context) -> Model:

@@ -40,6 +40,15 @@ def stacked(model: Any) -> dict[str, str]:
     }
 
 
+def signed(model: Any) -> dict[str, str]:
+    """Convolutions: with a scale a channel, ONNX Runtime's quantizer gives QLinearConv int8 weights, whatever is asked."""
+    reason = (
+        "QLinearConv with a scale a channel gets int8 weights only; `weights: int8` or `per_channel: false` "
+        "quantizes it"
+    )
+    return {node.name: reason for node in model.graph.node if node.op_type == "Conv"}
+
+
 def watched(model: Any) -> dict[str, str]:
     """Activations whose input is an output of the model too, or read by a body of control flow.
 
