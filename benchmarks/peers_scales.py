@@ -90,4 +90,3 @@ def _session(file: Path) -> Callable[[Any], Any]:
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
-

@@ -69,6 +69,13 @@ def bodies(model: Any) -> Iterator[Any]:
     yield from (graph for graph in rest if hasattr(graph, "initializer"))
 
 
+def read_inside(model: Any) -> set[str]:
+    """Every name that bodies of control flow read or give: some are tensors of the main graph."""
+    return {name for body in bodies(model) for node in body.node for name in node.input} | {
+        value.name for body in bodies(model) for value in body.output
+    }
+
+
 def names(model: Any) -> set[str]:
     """Every name of a value, in bodies and functions too: what a new one must not be called."""
     found: set[str] = set()
