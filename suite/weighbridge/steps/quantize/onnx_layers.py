@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.core.coverage import Coverage, LayerCoverage
-from weighbridge.steps.onnx_edits import bodies
+from weighbridge.steps.onnx_edits import bodies, readers
 from weighbridge.steps.selection import Layer
 
 _WEIGHTS = {
@@ -26,14 +26,16 @@ class OnnxLayer:
 
     layer: Layer
     weights: tuple[str, ...]
+    bias: str = ""
+    """The stored vector that is added to what the node computes, and to nothing else."""
 
 
 def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
     """Every node of the main graph. Nodes must have names.
 
     A pattern is held against a node's name and, since exporters number their nodes, against the names of the weights
-    it reads and of the layers these belong to: `fc1.weight` and `fc1`. `origins` is what a folded weight was called
-    before.
+    it reads and of the layers these belong to: `fc1.weight` and `fc1`. torch turns a weight as it exports a Linear, and
+    calls it `val_29`; its bias keeps its name. `origins` is what a folded weight was called before.
     """
     import onnx
 
@@ -44,11 +46,14 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
         onnx.TensorProto.BFLOAT16,
     )
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    biases = _biases(model, stored)
     found = []
     for node in model.graph.node:
+        bias = biases.get(node.name, "")
         read = [name for name in node.input if name in stored]
         names = {*read, *(origins[name] for name in read if name in origins)}
         names |= {_before_fusion(name) for name in names}
+        names |= {bias} - {""}
         handles = {part for name in names for part in (name, name.rpartition(".")[0]) if part}
         # Fusions of ONNX Runtime append to the name of the node they begin with: fc1/MatMulAddFusion
         handles |= {node.name.rpartition("/")[0]} if "Fusion" in node.name.rpartition("/")[2] else set()
@@ -61,7 +66,22 @@ def onnx_layers(model: Any, origins: Mapping[str, str]) -> list[OnnxLayer]:
             and len(stored[node.input[position]].dims) > 1
             and stored[node.input[position]].data_type in floats
         )
-        found.append(OnnxLayer(Layer(node.name, node.op_type, frozenset(handles)), weights))
+        found.append(OnnxLayer(Layer(node.name, node.op_type, frozenset(handles)), weights, bias))
+    return found
+
+
+def _biases(model: Any, stored: Mapping[str, Any]) -> dict[str, str]:
+    """By the name of a product its bias, which it reads itself or an Add behind it adds."""
+    read = readers(model)
+    adds = {name: node for node in model.graph.node if node.op_type == "Add" for name in node.input}
+    found = {}
+    for node in model.graph.node:
+        near = list(node.input[2:3]) if node.op_type in ("Conv", "ConvTranspose", "Gemm") else []
+        if node.op_type == "MatMul" and node.output[0] in adds and read[node.output[0]] == 1:
+            near = list(adds[node.output[0]].input)
+        for name in near:
+            if name in stored and len(stored[name].dims) == 1 and read[name] == 1:
+                found[node.name] = name
     return found
 
 
@@ -140,10 +160,10 @@ def turned_at_run_time(model: Any) -> list[str]:
 
 
 def _label(each: OnnxLayer) -> str:
-    """The layer's own name where its weights carry one (`fc1` of `fc1.weight`), else the node's."""
+    """The layer's own name where its weights carry one (`fc1` of `fc1.weight`), or its bias, else the node's."""
     owners = {_before_fusion(weight).rpartition(".")[0] for weight in each.weights}
     owner = owners.pop() if len(owners) == 1 else ""
-    return owner or each.layer.name
+    return owner or each.bias.rpartition(".")[0] or each.layer.name
 
 
 def _in_bodies(model: Any) -> list[LayerCoverage]:
