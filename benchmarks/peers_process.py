@@ -23,13 +23,15 @@ Samples = list[Any]
 """Arrays [1, ...] to calibrate on."""
 BATCH = 32
 """Samples of a batch where torch calibrates, which is slow with one."""
+SMOOTH = {"insert": True, "alpha": 0.9}
+"""For transformers, as NNCF has it for its `model_type`: inputs that take no scale get one, and nearly all of their range goes."""
 Module = Callable[[Any], Any]
 Route = Callable[[Subject, Path, Path, Samples], Module | None]
 """From the float file to the file of the artifact; gives the module where only torch runs it."""
 
 
-def _ours(method: str) -> Route:
-    """A step without options; the metric is the case's."""
+def _ours(method: str, smooth: bool = False) -> Route:
+    """A step without options, behind SmoothQuant or not; the metric is the case's."""
 
     def make(subject: Subject, source: Path, target: Path, samples: Samples) -> None:
         import onnx
@@ -38,11 +40,16 @@ def _ours(method: str) -> Route:
         from weighbridge.core.data import Data
         from weighbridge.measure.metrics import find_metric
 
-        step, folder = STEPS.get(f"quantize:{method}@onnxruntime"), target.parent
+        folder = target.parent
         with np.load(source.with_name("calibration.npz")) as kept:
             data = Data({"calibration": (kept["x"], kept["y"])})
         context = Context(folder, folder, 0, data, metric=find_metric(subject.metric, ROOT))
-        made = step.apply(Model("onnx", onnx.load(source)), step.options(), context)
+        made = Model("onnx", onnx.load(source))
+        if smooth:
+            equalize = STEPS.get("equalize:smooth_quant")
+            made = equalize.apply(made, equalize.options.model_validate(SMOOTH), context)
+        step = STEPS.get(f"quantize:{method}@onnxruntime")
+        made = step.apply(made, step.options(), context)
         print(*made.notes, sep="\n")
         onnx.save(made.value, target)
 
@@ -166,6 +173,7 @@ def _inc(kind: str) -> Route:
 
 ROUTES: dict[str, Route] = {
     "our static": _ours("static"),
+    "our smooth static": _ours("static", smooth=True),
     "our auto": _ours("auto"),
     "our dynamic": _ours("dynamic"),
     "nncf static": _nncf,

@@ -58,15 +58,16 @@ class Pair:
 
     @property
     def label(self) -> str:
-        return f"{_owner(self.makers[0].tensor)} → {', '.join(self.reading)}"
+        return f"{owner(self.makers[0].tensor)} → {', '.join(self.reading)}"
 
     @property
     def reading(self) -> list[str]:
         """The layers that read the channels."""
-        return list(dict.fromkeys(_owner(touch.tensor) for touch in self.readers))
+        return list(dict.fromkeys(owner(touch.tensor) for touch in self.readers))
 
 
-def _owner(tensor: str) -> str:
+def owner(tensor: str) -> str:
+    """The layer that a stored tensor belongs to, by its name."""
     return tensor.rpartition(".")[0] or tensor
 
 
@@ -103,7 +104,7 @@ def find_pairs(proto: Any) -> tuple[list[Pair], dict[str, str]]:
             if root not in pairs:
                 pairs[root] = graph.pair(root, axis)
         except NotHere as reason:
-            left[_owner(node.input[1])] = str(reason)
+            left[owner(node.input[1])] = str(reason)
     return list(pairs.values()), left
 
 

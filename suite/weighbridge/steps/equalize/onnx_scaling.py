@@ -10,6 +10,7 @@ from pydantic import Field
 from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
+from weighbridge.steps.equalize.onnx_inserted import insert_scales, take_out
 from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
 from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
@@ -41,8 +42,10 @@ def equalized(
     context: Context,
     unfit: Callable[[Pair], str],
     scales: Scales,
+    insert: bool | None = None,
 ) -> Model:
-    """A copy with scales moved between the layers of pairs, which computes the same. `unfit` says why a pair is left alone.
+    """A copy with scales moved between the layers of pairs, which computes the same. `unfit` says why a pair is left alone;
+    with `insert`, dense layers whose input takes no scale have a Mul of their own in front. None: there is no such option.
 
     Raises `StageError` where there is no pair, and where answers differ by more than rounding.
     """
@@ -56,6 +59,9 @@ def equalized(
     name_nodes(made)
     copies = _set_apart(made)
     pairs, left = find_pairs(made)
+    inserted = insert_scales(made, left) if insert else {}
+    if inserted:
+        pairs, left = find_pairs(made)
     spared = _spared(pairs, options.exclude)
     why_not = {
         pair: unfit(pair) if pair in spared else "`exclude` names it, or what it reads" for pair in pairs
@@ -64,8 +70,11 @@ def equalized(
     left |= {name: why for pair, why in why_not.items() if why for name in pair.reading}
     reasons = [f"{', '.join(names)} reads what it did: {why}" for why, names in _by_reason(left).items()]
     if not chosen:
+        advice = "; `insert: true` puts scales in front of dense layers" if insert is False else ""
         raise StageError(
-            "equalize", f"no scale can be moved: {'; '.join(reasons) or 'no layer reads another'}", step
+            "equalize",
+            f"no scale can be moved{advice}: {'; '.join(reasons) or 'no layer reads another'}",
+            step,
         )
     tensors = {touch.tensor for pair in chosen for touch in (*pair.makers, *pair.readers)}
     stored = {
@@ -74,6 +83,8 @@ def equalized(
         if tensor.name in tensors
     }
     found = scales(made, chosen, stored)
+    read = {pair.value for pair in found}
+    take_out(made, {name: value for name, value in inserted.items() if name not in read})
     for pair, scale in found.items():
         move(stored, pair, scale)
     for tensor in made.graph.initializer:

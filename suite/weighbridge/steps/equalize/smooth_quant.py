@@ -28,6 +28,11 @@ class SmoothQuantOptions(EqualizeOptions):
         le=1,
         description="How much of an activation's range goes into the weights: 1 is all of it.",
     )
+    insert: bool = Field(
+        False,
+        description="Whether dense layers whose input takes no scale have a Mul of their own in front: behind a GELU, attention, "
+        "or a normalization that is added to something too, as of BERT.",
+    )
     samples: int = Field(128, ge=1, description="At most so many samples of the calibration split.")
 
 
@@ -51,7 +56,7 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
         others = [kind for kind in pair.read_by if kind not in ("MatMul", "Gemm")]
         return f"a {others[0]} reads it, and outliers go into MatMul and Gemm alone" if others else ""
 
-    return equalized("smooth_quant", model, options, context, unfit, scales)
+    return equalized("smooth_quant", model, options, context, unfit, scales, options.insert)
 
 
 def _reach_of_activations(
