@@ -101,6 +101,20 @@ def test_what_it_cannot_load_or_feed_is_told(tmp_path: Path) -> None:
 
 
 @runs
+def test_shapes_that_do_not_fit_are_no_answer(tmp_path: Path) -> None:
+    """A bias of two rows fits batches of one and of two. Beyond, OpenVINO reads on behind its end."""
+    made = model([node("Add", "x b", "y", "sum")], {"b": weight(2, 4)}, ["n", 4]).value
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    net = Artifact("onnx", path, (path,))
+    for n in (1, 2):
+        x = np.ones((n, 4), np.float32)
+        np.testing.assert_allclose(answers(net, x)[0], answers(net, x, "onnxruntime")[0], atol=1e-6)
+    with pytest.raises(StageError, match=r"OpenVINO cannot run the model on x \[3, 4\]: Argument shapes"):
+        answers(net, np.ones((3, 4), np.float32))
+
+
+@runs
 def test_what_it_cannot_run_is_told_with_its_reason(tmp_path: Path) -> None:
     """Two inputs, each of a fixed batch of its own: no batch fits both."""
     ends = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -50,7 +51,8 @@ class OpenVinoSession(NamedSession):
         try:
             with quiet():
                 core = openvino.Core()
-                compiled = core.compile_model(core.read_model(artifact.path), "CPU", settings)
+                self._read = partial(core.read_model, artifact.path)
+                compiled = core.compile_model(self._read(), "CPU", settings)
         except Exception as error:  # OpenVINO raises RuntimeError, and its text begins with its own source
             raise StageError("open", f"OpenVINO cannot load the model: {self.reason(error)}") from error
         self.request = compiled.create_infer_request()
@@ -59,6 +61,28 @@ class OpenVinoSession(NamedSession):
         self.outputs = [_name(port) for port in compiled.outputs]
         for port in compiled.outputs:
             _dtype(port)  # refuses what numpy has not
+        self._fitting: set[tuple[tuple[int, ...], ...]] = set()
+
+    def call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
+        if any(None in each.shape for each in self.inputs.values()):
+            self._check_shapes({name: array.shape for name, array in feed.items()})
+        return super().call(feed)
+
+    def _check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises `StageError` where operators would meet shapes that do not fit: what OpenVINO has compiled does not look, and
+        answers with whatever lies in memory. Calls that are timed go past this.
+        """
+        asked = tuple(shapes[name] for name in self.inputs)
+        if asked in self._fitting:
+            return
+        try:
+            with quiet():
+                model = self._read()
+                model.reshape({port: list(shapes[_name(port)]) for port in model.inputs})
+        except Exception as error:
+            told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise StageError("run", f"OpenVINO cannot run the model on {told}: {self.reason(error)}") from error
+        self._fitting.add(asked)
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""

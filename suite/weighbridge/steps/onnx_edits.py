@@ -28,7 +28,8 @@ def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:
     rename = {name: root for name, root in moved.items() if children[root] == 1 and root not in there}
     for tensor in model.graph.initializer:
         tensor.name = rename.get(tensor.name, tensor.name)
-    remove(model.graph.value_info, lambda value: value.name in rename)
+    stale = {*rename, *rename.values()}  # torch tells the shapes of stored weights too
+    remove(model.graph.value_info, lambda value: value.name in stale)
     for graph in graphs(model):
         for node in graph.node:
             for position, name in enumerate(node.input):
@@ -66,6 +67,13 @@ def bodies(model: Any) -> Iterator[Any]:
     """The graphs of If, Loop and Scan."""
     _, *rest = graphs(model)
     yield from (graph for graph in rest if hasattr(graph, "initializer"))
+
+
+def read_inside(model: Any) -> set[str]:
+    """Every name that bodies of control flow read or give: some are tensors of the main graph."""
+    return {name for body in bodies(model) for node in body.node for name in node.input} | {
+        value.name for body in bodies(model) for value in body.output
+    }
 
 
 def names(model: Any) -> set[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from weighbridge.formats.onnx_operators import STANDARD, attributes, integer
-from weighbridge.steps.onnx_edits import bodies, readers
+from weighbridge.steps.onnx_edits import read_inside, readers
 from weighbridge.steps.onnx_types import shapes
 from weighbridge.steps.prune.onnx_groups import Channels, Group, Role, Touch
 
@@ -40,8 +40,7 @@ class _Follower:
         self.stored = {tensor.name: tensor for tensor in model.graph.initializer}
         self.shapes = shapes(model)
         self.readers = readers(model)
-        self.inside = {name for body in bodies(model) for node in body.node for name in node.input}
-        self.inside |= {value.name for body in bodies(model) for value in body.output}
+        self.inside = read_inside(model)
         self.found: dict[str, Channels] = {}
         self.groups: list[Group] = []
 

@@ -16,6 +16,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import overflows_here
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_branches import set_branches_apart
+from weighbridge.steps.quantize.onnx_float_results import keep_results_in_float
 from weighbridge.steps.quantize.onnx_graph import separate
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
@@ -207,11 +208,14 @@ def written(
     source = folder / "source.onnx"
     write_onnx(prepared.model, source)
     quantizer.write(source, folder / "quantized.onnx", left)
-    return loaded(folder / "quantized.onnx"), copied, unfit
+    return _loaded(folder / "quantized.onnx", prepared.model, left), copied, unfit
 
 
-def loaded(path: Path) -> Any:
-    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried."""
+def _loaded(path: Path, before: Any, nodes: Collection[str]) -> Any:
+    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried.
+
+    `nodes` are those that were quantized of the float graph `before`.
+    """
     import onnx
 
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
@@ -221,6 +225,7 @@ def loaded(path: Path) -> Any:
     needed = imports(model)  # the library declares every operator set that it knows
     del model.opset_import[:]
     model.opset_import.extend(needed)
+    keep_results_in_float(model, before, nodes)
     keep_in_float(model)
     set_branches_apart(model)
     write_onnx(model, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from weighbridge.steps.onnx_edits import bodies
+from weighbridge.steps.onnx_edits import read_inside
 from weighbridge.steps.quantize.onnx_wiring import FUSED
 
 _BOUNDED = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Clip", "Max", "Hardmax", "ArgMax", "IsInf")
@@ -54,9 +54,7 @@ def watched(model: Any) -> dict[str, str]:
 
     ONNX Runtime sees neither: it cuts that input off at the activation's range, and renames it.
     """
-    seen = {value.name for value in model.graph.output}
-    seen |= {name for body in bodies(model) for node in body.node for name in node.input}
-    seen |= {value.name for body in bodies(model) for value in body.output}
+    seen = {value.name for value in model.graph.output} | read_inside(model)
     return {
         node.name: "what it reads is wanted as it is elsewhere"
         for node in model.graph.node

@@ -12,6 +12,8 @@ JOINS = (
     "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 """What works on codes as they are, or has an integer kernel as fast: worth it where codes come in and are wanted behind."""
+GIVE_FLOATS = ("Gemm", "MatMul")
+"""Integer products of which there is a kernel with a float result."""
 _SETTINGS = {
     "Clip": 1,
     "Pad": 1,
@@ -69,11 +71,12 @@ class Wiring:
 
 
 def joined(wiring: Wiring, products: Collection[str], chosen: Collection[str]) -> set[str]:
-    """`products`, with the nodes among `chosen` that only ever stand between two of them, or are fused into one."""
+    """`products`, with the nodes among `chosen` that only ever stand between two of them, or are fused into a convolution."""
     between = {
         name for name, node in wiring.nodes.items() if node.op_type in (*JOINS, *FUSED) and name in chosen
     }
     kept = {*products, *between}
+    convolutions = {name for name in products if wiring.nodes[name].op_type not in GIVE_FLOATS}
 
     def holds(name: str) -> bool:
         node, data = wiring.nodes[name], wiring.data(name)
@@ -84,7 +87,7 @@ def joined(wiring: Wiring, products: Collection[str], chosen: Collection[str]) -
             )
         if not all(wiring.made_by(value, kept) for value in data):
             return False
-        fused = node.op_type in FUSED and wiring.made_by(data[0], products)
+        fused = node.op_type in FUSED and wiring.made_by(data[0], convolutions)
         return fused or wiring.read_by(name, kept)
 
     while lost := {name for name in between & kept if not holds(name)}:
