@@ -81,7 +81,9 @@ class OpenVinoSession(NamedSession):
                 model.reshape({port: list(shapes[_name(port)]) for port in model.inputs})
         except Exception as error:
             told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-            raise StageError("run", f"OpenVINO cannot run the model on {told}: {self.reason(error)}") from error
+            raise StageError(
+                "run", f"OpenVINO cannot run the model on {told}: {self.reason(error)}"
+            ) from error
         self._fitting.add(asked)
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
