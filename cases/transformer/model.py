@@ -38,8 +38,8 @@ class Layer(nn.Module):
 
 
 def heads(x: Tensor) -> Tensor:
-    """[N, rows, WIDTH] as [N, HEADS, rows, WIDTH / HEADS]."""
-    return x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+    """[N, rows, WIDTH] as [N, HEADS, rows, WIDTH / HEADS]; however many heads there are."""
+    return x.unflatten(-1, (-1, WIDTH // HEADS)).transpose(1, 2)
 
 
 class Encoder(nn.Module):
