@@ -68,7 +68,7 @@ def add_executor(verb: argparse.ArgumentParser) -> None:
         "--executor",
         default="process",
         metavar="NAME",
-        help="where cases are carried out: process (a worker, the default), or inline",
+        help="where cases are carried out: process (a worker, the default), inline, or ray[://HOST:PORT], a cluster",
     )
 
 

@@ -30,6 +30,8 @@ class Settings:
     reports: Path
     formats: tuple[str, ...]
     executor: str
+    speed_resource: str
+    """What nodes of a cluster offer that may time models; empty where all may."""
     fresh: bool
     store: Path
     store_size: float
@@ -62,6 +64,7 @@ class Settings:
             reports=config.rootpath / config.getini("weighbridge_reports"),
             formats=formats,
             executor=_executor(config),
+            speed_resource=config.getini("weighbridge_speed_resource"),
             fresh=config.getoption("weighbridge_fresh"),
             store=config.rootpath / config.getini("weighbridge_store"),
             store_size=_quantity(config, "weighbridge_store_size", "bytes") or 0.0,
@@ -118,6 +121,8 @@ def _history(config: pytest.Config) -> str:
 def _executor(config: pytest.Config) -> str:
     """A debugger wants the case in its own process."""
     stated: str | None = config.getoption("weighbridge_executor")
+    if (stated or "").partition("://")[0] == "ray" and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--executor ray has its cases side by side already: leave -n out")
     debugging = config.getoption("usepdb", False) or config.getoption("trace", False)
     return stated or ("inline" if debugging else DEFAULT_EXECUTOR)
 
@@ -201,7 +206,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--executor",
         dest="weighbridge_executor",
         metavar="NAME",
-        help="where cases are carried out: process (default: a worker, so that a crash costs one case) or inline",
+        help="where cases are carried out: process (default: a worker, so that a crash costs one case), inline, or "
+        "ray[://HOST:PORT], a cluster",
     )
     group.addoption(
         "--fresh",
@@ -263,6 +269,11 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("weighbridge_limit_time", "as --limit-time", default="")
     parser.addini("weighbridge_limit_memory", "as --limit-memory", default="")
+    parser.addini(
+        "weighbridge_speed_resource",
+        "with --executor ray: the resource of the nodes that models are timed on, one case at a time each",
+        default="",
+    )
     parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")
     parser.addini("weighbridge_store_size", "how large that folder may grow", default="10 GB")
     parser.addini(

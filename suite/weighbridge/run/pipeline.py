@@ -53,7 +53,7 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
         return _absent(job, absent)
     where = _Where(listen, case.line)
     try:
-        turns = Turns(job.options.store, where.tell) if job.options.bench else None
+        turns = Turns(job.options.clock or job.options.store, where.tell) if job.options.bench else None
         with trusting(case.trust), unchanging_code(), turns.working() if turns else nullcontext():
             forget_other_data(case, job.options.root)
             result = _run(job, where, turns.timing if turns else nullcontext)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from weighbridge.core.results import CaseResult
 from weighbridge.environment.process_state import ProcessState
 from weighbridge.run.events import Listener
-from weighbridge.run.executors.base import EXECUTORS
+from weighbridge.run.executors.base import EXECUTORS, without_address
 from weighbridge.run.job import Job
 from weighbridge.run.pipeline import run_case
 
 
 class Inline:
     """Nothing protects the run from a case that ends or hangs its process."""
+
+    def expect(self, jobs: Iterable[Job]) -> None:
+        pass
 
     def run(self, job: Job, listen: Listener) -> CaseResult:
         state = ProcessState.capture()
@@ -24,4 +29,4 @@ class Inline:
         pass
 
 
-EXECUTORS.add("inline", Inline)
+EXECUTORS.add("inline", without_address(Inline))
