@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from typing import Any
 import psutil
 import pytest
 from tests.projects import CASE, report_of, statuses
+from tests.run.object_stores import s3_server
 from tests.run.test_executors import HARM, harmful, wait_for
 from tests.run.test_turns import STAMPING
+
+from weighbridge.run.object_store import ObjectStore
 
 Project = Callable[..., Path]
 MEMORY = 80 * 2**20
@@ -25,11 +29,13 @@ MEMORY = 80 * 2**20
 
 
 class Nodes:
-    """A head that carries out nothing, a node, and one that offers `bench`; each with one core."""
+    """A head that carries out nothing, a node, and one that offers `bench`; each with one core and a folder of its own for
+    what is not shared. They reach `bucket`."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, bucket: str) -> None:
         from ray.cluster_utils import Cluster
 
+        self._folder, self.bucket = folder, bucket
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.add()
@@ -37,7 +43,11 @@ class Nodes:
         self.address: str = self._cluster.address
 
     def add(self, **options: Any) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=MEMORY, **options)
+        own = self._folder / uuid.uuid4().hex
+        own.mkdir()
+        return self._cluster.add_node(
+            num_cpus=1, object_store_memory=MEMORY, env_vars={"TMPDIR": str(own)}, **options
+        )
 
     def lose(self, raylet: int) -> None:
         """Kill the node whose raylet has this process id, and what runs on it; another one comes in its place."""
@@ -61,11 +71,11 @@ def pid_of(node: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Nodes]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     pytest.importorskip("ray", reason="pip install 'weighbridge[ray]'")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, s3_server() as bucket:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        nodes = Nodes()
+        nodes = Nodes(tmp_path_factory.mktemp("nodes"), bucket)
         yield nodes
         nodes.shut_down()
 
@@ -154,13 +164,15 @@ def test_a_case_whose_node_is_lost_is_carried_out_by_another(
 def test_what_is_timed_has_a_node_of_its_class_to_itself(
     nodes: Nodes, pytester: pytest.Pytester, project: Project
 ) -> None:
+    """And what it finds in the bucket others have made."""
     text = CASE.partition("thresholds:")[0] + "thresholds: {stamp: 2, size: 1 GB}\n"
     project(a=text, b=text.replace("0.5", "0.6"), c=text.replace("0.5", "0.7"))
     note = STAMPING.replace(
         "[began, time.monotonic()]", "[began, time.monotonic(), os.environ['RAY_RAYLET_PID']]"
     )
     pytester.makeconftest(note.replace("SECONDS", "0.5").replace("import json", "import os, json"))
-    pytester.makeini("[pytest]\nweighbridge_speed_resource = bench")
+    store = f"weighbridge_store = {nodes.bucket}/timed"
+    pytester.makeini(f"[pytest]\nweighbridge_speed_resource = bench\n{store}")
     pytester.runpytest_subprocess("--executor=ray", "--bench")
     assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)
     stamps = [json.loads(line) for line in (pytester.path / "stamps.txt").read_text().splitlines()]
@@ -168,7 +180,9 @@ def test_what_is_timed_has_a_node_of_its_class_to_itself(
     assert len(stamps) == 3
     assert all(end <= begin for (_, end, _), (begin, *_) in itertools.pairwise(sorted(stamps)))
     steps = [step for row in report_of(pytester.path)["rows"] for step in row["steps"]]
-    assert all(step["cached"] for step in steps), "the node that times finds what others made"
+    assert all(step["cached"] for step in steps)
+    assert not any(path.is_file() for path in (pytester.path / ".weighbridge" / "store").rglob("*"))
+    assert "model" in {key.partition("-")[0] for key, *_ in ObjectStore(f"{nodes.bucket}/timed").entries()}
     pytester.makeini("[pytest]\nweighbridge_speed_resource = bnech")
     result = pytester.runpytest_subprocess("--executor=ray", "--bench", "-k", "a and stamp")
     result.stdout.fnmatch_lines("*no node of the cluster offers 'bnech'*ray start*")

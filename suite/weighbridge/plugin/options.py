@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from weighbridge.core.urls import store_place
+
 if TYPE_CHECKING:
     from weighbridge.history.shards import Shard
 
@@ -34,6 +36,8 @@ class Settings:
     """What nodes of a cluster offer that may time models; empty where all may."""
     fresh: bool
     store: Path
+    beyond: str
+    """The address of a store that several machines have, in front of which `store` stands; empty where there is none."""
     store_size: float
     time_limit: float | None
     memory_limit: float | None
@@ -53,6 +57,7 @@ class Settings:
         )
         if formats != (DEFAULT_REPORT,):
             _check_formats(formats)
+        store, beyond = store_place(config.getini("weighbridge_store"), config.rootpath)
         return cls(
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
@@ -66,7 +71,8 @@ class Settings:
             executor=_executor(config),
             speed_resource=config.getini("weighbridge_speed_resource"),
             fresh=config.getoption("weighbridge_fresh"),
-            store=config.rootpath / config.getini("weighbridge_store"),
+            store=store,
+            beyond=beyond,
             store_size=_quantity(config, "weighbridge_store_size", "bytes") or 0.0,
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
@@ -274,8 +280,12 @@ def add_options(parser: pytest.Parser) -> None:
         "with --executor ray: the resource of the nodes that models are timed on, one case at a time each",
         default="",
     )
-    parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")
-    parser.addini("weighbridge_store_size", "how large that folder may grow", default="10 GB")
+    parser.addini(
+        "weighbridge_store",
+        "the folder of results that are kept, or an address such as s3://bucket/prefix",
+        default=".weighbridge",
+    )
+    parser.addini("weighbridge_store_size", "how large the folder on this machine may grow", default="10 GB")
     parser.addini(
         "weighbridge_cases",
         "patterns of the case files, relative to the root directory",

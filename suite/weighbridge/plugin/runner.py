@@ -21,6 +21,7 @@ from weighbridge.plugin.progress import Progress
 from weighbridge.run.events import Event, Said, StageEntered, Timed
 from weighbridge.run.executors.base import Executor, start_executor
 from weighbridge.run.job import Job, RunOptions, unjudged
+from weighbridge.run.object_store import ObjectStore
 from weighbridge.run.plan import impossible_plan, make_plan
 from weighbridge.run.since import named
 from weighbridge.run.store import Store
@@ -43,12 +44,15 @@ class Runner:
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         self._progress = Progress(config)
+        if settings.beyond and not config.option.collectonly:
+            _reached(settings.beyond)
         # Where cases are only collected, nothing is started.
         self._executor = _started("inline" if config.option.collectonly else settings.executor)
         self._also = {name for report in settings.formats for name in _shown_by(report)}
         self._options = RunOptions(
             root=settings.root,
             store=settings.store,
+            beyond=settings.beyond,
             artifacts=settings.reports / "artifacts",
             before=before,
             bench=settings.bench,
@@ -127,6 +131,14 @@ def _started(executor: str) -> Executor:
         return start_executor(executor)
     except WeighbridgeError as error:
         raise pytest.UsageError(f"--executor {executor}: {error}") from None
+
+
+def _reached(address: str) -> None:
+    """Raises `pytest.UsageError` where the store cannot be reached: in a case that would be a note only."""
+    try:
+        ObjectStore(address).begin()
+    except WeighbridgeError as error:
+        raise pytest.UsageError(f"weighbridge_store: {error}") from None
 
 
 def _shown_by(report: str) -> Sequence[str]:

@@ -27,6 +27,8 @@ class RunOptions:
     root: Path
     """The project: its files are the code that a result depends on."""
     store: Path
+    beyond: str = ""
+    """The address of what several machines keep, in front of which `store` stands; empty where there is none."""
     clock: Path | None = None
     """A folder of the machine alone, where `store` is one of several machines: in it the processes of one take turns."""
     speed_resource: str = ""

@@ -119,7 +119,7 @@ class _Where:
 
 def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
-    store = Store(options.store, where.notes.append, options.before)
+    store = Store(options.store, where.notes.append, options.before, options.beyond)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)

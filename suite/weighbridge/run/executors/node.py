@@ -25,7 +25,7 @@ from weighbridge.run.executors.process import Process
 from weighbridge.run.extensions import load_extension
 from weighbridge.run.job import Job, job_from_json, job_to_json
 from weighbridge.run.keys import make_key
-from weighbridge.run.store import file_digest
+from weighbridge.run.store import Store, file_digest
 
 NODE, ROW, EVENTS, MACHINE, REFUSED = "node", "row", "events", "machine", "refused"
 
@@ -61,8 +61,10 @@ def carry_out(data: Mapping[str, Any]) -> dict[str, Any]:
             load_extension(Origin(**origin))
         job = job_from_json(data)
         own = _own_folder(str(job.options.root))
-        job = replace(job, options=replace(job.options, clock=own))
-        row = _worker().run(job, events.append).row()
+        options = replace(job.options, clock=own, store=own if job.options.beyond else job.options.store)
+        row = _worker().run(replace(job, options=options), events.append).row()
+        if job.options.beyond:
+            Store(own).prune()
     except WeighbridgeError as error:
         return {**here, REFUSED: str(error)}
     return {**here, ROW: row, EVENTS: [event_to_json(event) for event in events]}
