@@ -68,6 +68,7 @@ def test_one_machine_finds_what_another_made(tmp_path: Path, address: str) -> No
     assert Store(tmp_path / "b").find("model-1") is not None, "it is kept on this machine"
     assert Store(tmp_path / "b", beyond=address).find("model-2") is None
     assert Store(tmp_path / "c", before=time.time() + 1, beyond=address).find("model-1") is None
+    assert not (tmp_path / "c" / "store" / "model-1").exists(), "what is too old is not read"
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "leads out"])

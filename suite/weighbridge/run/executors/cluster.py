@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,8 +32,10 @@ TRIES = 3
 """How often a case is begun before its nodes' losses are taken for its own doing."""
 AHEAD = 256
 """Tasks that a cluster of fewer cores has at once: few enough to be asked about all the time."""
-PATIENCE_S = 1.0
-"""How long it waits for a task before it looks at the cluster itself."""
+POLL_S = 0.1
+"""How long it waits for more tasks than are ready: asking about hundreds of them takes milliseconds."""
+LOOK_S = 2.0
+"""How often it looks at the cluster itself."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Ray:
         self._done: dict[str, tuple[CaseResult, list[Event]]] = {}
         self._books: dict[Path, Path] = {}
         self._ahead = self._room()
+        self._looked = time.monotonic()
 
     def expect(self, jobs: Iterable[Job]) -> None:
         self._expected = iter(jobs)
@@ -160,14 +164,13 @@ class Ray:
         self._running[remote.remote(node.parcel(task.handed, task.book))] = task
 
     def _gather(self, listen: Listener) -> None:
-        """Take in what is ready; where nothing is for a while, tell how far the run is."""
+        """Take in what is ready, and look at the cluster itself now and then."""
         waiting = list(self._running)
         if not waiting:
             return
-        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
-        if not ready:
-            ready, _ = self._ray.wait(waiting, num_returns=1, timeout=PATIENCE_S)
-        if not ready:
+        ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=POLL_S)
+        if time.monotonic() > self._looked + LOOK_S:
+            self._looked = time.monotonic()
             listen(Said(f"{len(self._running)} cases on the cluster"))
             self._ahead = self._room()
             self._give_up_the_hopeless()
