@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,7 +37,17 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._folder, self.bucket = folder, bucket
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.client = f"127.0.0.1:{port}"
+        """Where Ray Client finds it."""
+        head = {
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "object_store_memory": MEMORY,
+            "ray_client_server_port": port,
+        }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.add()
         self.add(resources={"bench": 1})
@@ -210,12 +221,33 @@ def test_a_node_without_the_project_refuses(
 
 @pytest.mark.worker
 @pytest.mark.slow
+def test_the_loss_of_the_last_node_of_the_class_ends_what_waits_for_it(
+    nodes: Nodes, pytester: pytest.Pytester, project: Project
+) -> None:
+    text = CASE.partition("thresholds:")[0] + "thresholds: {stamp: 2, size: 1 GB}\n"
+    project(a=text, b=text.replace("0.5", "0.6"))
+    hangs = 'HERE.joinpath("timing").touch(); time.sleep(SECONDS)'
+    pytester.makeconftest(STAMPING.replace("time.sleep(SECONDS)", hangs).replace("SECONDS", "600"))
+    pytester.makeini("[pytest]\nweighbridge_speed_resource = bench")
+    command = [sys.executable, "-m", "pytest", "--executor=ray", "--bench"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    wait_for(pytester.path / "timing")
+    (bench,) = nodes.benches()
+    nodes.lose(bench)
+    said, _ = run.communicate(timeout=100)
+    nodes.add(resources={"bench": 1})
+    assert set(statuses(pytester.path).values()) == {"error"}
+    assert said.count("no node of the cluster offers 'bench'") >= 2
+
+
+@pytest.mark.worker
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_task_behind(nodes: Nodes, pytester: pytest.Pytester, project: Project) -> None:
     folder = project(a=CASE, b=harmful("hangs"), c=harmful("hangs"))
     hangs = "Path(__file__).with_name(f'at-{os.getpid()}').touch(); time.sleep(600)"
     (folder / "harm.py").write_text("from pathlib import Path\n" + HARM.replace("time.sleep(600)", hangs))
     run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--executor=ray"],
+        [sys.executable, "-m", "pytest", f"--executor=ray://{nodes.client}"],
         stdout=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
