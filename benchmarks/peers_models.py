@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-CASES = Path(__file__).parents[1] / "cases"
+ROOT = Path(__file__).parents[1]
 BATCHES = (1, 8)
 """Samples of a call that is timed."""
 OPENINGS, SECONDS, LEAST_ROUNDS, MOST_SECONDS = 5, 1.0, 3, 5.0
@@ -25,7 +25,7 @@ IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class Subject:
-    """A shipped model: `model` and `data` are callables of `file`, in `CASES`."""
+    """A model of the repository or of a package: `model` and `data` are callables of `file`."""
 
     name: str
     file: str
@@ -37,11 +37,13 @@ class Subject:
     dense: bool = False
     """Whether dynamic quantization has a meaning: it has one for dense layers alone."""
     transformer: bool = False
+    metric: str = "accuracy"
+    """As a case names it: what is right of the outputs."""
 
     def called(self, reference: str) -> Any:
         """What a callable gives, `file.py:name` where it is in another file than the model."""
         file, _, name = reference.rpartition(":")
-        path = CASES / (file or self.file)
+        path = ROOT / (file or self.file)
         spec = importlib.util.spec_from_file_location("_".join(path.parts[-2:])[:-3], path)
         assert spec is not None
         assert spec.loader is not None
@@ -55,24 +57,33 @@ class Subject:
         if self.weights:
             from safetensors.torch import load_file
 
-            module.load_state_dict(load_file((CASES / self.file).with_name(self.weights)))
+            module.load_state_dict(load_file((ROOT / self.file).with_name(self.weights)))
         return module.eval()
 
 
 SUBJECTS = (
-    Subject("residual CNN", "fashion/model.py", "resnet", "clothes", "resnet.safetensors"),
-    Subject("MLP", "digits/model.py", "mlp", "digits", "mlp.safetensors", dense=True),
+    Subject("residual CNN", "cases/fashion/model.py", "resnet", "clothes", "resnet.safetensors"),
+    Subject("MLP", "cases/digits/model.py", "mlp", "digits", "mlp.safetensors", dense=True),
     Subject(
         "transformer",
-        "transformer/model.py",
+        "cases/transformer/model.py",
         "encoder",
-        "digits/model.py:digits",
+        "cases/digits/model.py:digits",
         "encoder.safetensors",
         dense=True,
         transformer=True,
     ),
-    Subject("orientation", "orientation/model.py", "network", "pages", torch=False),
-    Subject("EfficientNet-Lite0", "efficientnet/model.py", "lite0", "photos"),
+    Subject("orientation", "cases/orientation/model.py", "network", "pages", torch=False),
+    Subject("EfficientNet-Lite0", "cases/efficientnet/model.py", "lite0", "photos"),
+    Subject(
+        "MiniLM",
+        "benchmarks/minilm.py",
+        "encoder",
+        "sentences",
+        dense=True,
+        transformer=True,
+        metric="benchmarks/minilm.py:by_class_mean",
+    ),
 )
 BY_NAME = {subject.name: subject for subject in SUBJECTS}
 

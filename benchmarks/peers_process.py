@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers_models import BY_NAME, Subject, least_times
+from peers_models import BY_NAME, ROOT, Subject, least_times
 
 Samples = list[Any]
 """Arrays [1, ...] to calibrate on."""
@@ -41,7 +41,7 @@ def _ours(method: str) -> Route:
         step, folder = STEPS.get(f"quantize:{method}@onnxruntime"), target.parent
         with np.load(source.with_name("calibration.npz")) as kept:
             data = Data({"calibration": (kept["x"], kept["y"])})
-        context = Context(folder, folder, 0, data, metric=find_metric("accuracy", folder))
+        context = Context(folder, folder, 0, data, metric=find_metric(subject.metric, ROOT))
         made = step.apply(Model("onnx", onnx.load(source)), step.options(), context)
         print(*made.notes, sep="\n")
         onnx.save(made.value, target)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from peers_models import Subject, least_times
+from peers_models import ROOT, Subject, least_times
 
 from weighbridge.contracts import Context, Model
 from weighbridge.convert.to_onnx import export
 from weighbridge.core.data import Data
 from weighbridge.core.signal_to_noise import SignalToNoise
+from weighbridge.measure.metrics import find_metric
 
 Cell = dict[str, Any]
 """What is known of one artifact; `failed` where there is none."""
@@ -35,13 +36,20 @@ def prepare(subject: Subject, folder: Path) -> None:
     onnx.save(export(Model("torch", subject.module()), context).value, target)
 
 
-def weighed(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+def weighed(subject: Subject, folder: Path, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     """The cells with right answers, fidelity and speed, the float file's first. All ONNX files are timed in turn."""
     with np.load(folder / "test.npz") as kept:
         test, targets = kept["x"], kept["y"]
+    metric = find_metric(subject.metric, ROOT)
+
+    def right(outputs: Any) -> int:
+        scores = metric.per_sample((outputs,), targets)
+        assert scores is not None
+        return int(scores.sum())
+
     original = folder / "float.onnx"
     reference = _outputs(original, test)
-    counted = {"bytes": original.stat().st_size, "right": _right(reference, targets), "of": len(targets)}
+    counted = {"bytes": original.stat().st_size, "right": right(reference), "of": len(targets)}
     found: dict[str, Cell] = {"float": counted}
     files = {"float": original}
     for route, cell in cells.items():
@@ -57,7 +65,7 @@ def weighed(folder: Path, cells: Mapping[str, Cell]) -> dict[str, Cell]:
         noise = SignalToNoise()
         noise.add([reference], [outputs])
         found[route] = cell | {
-            "right": _right(outputs, targets),
+            "right": right(outputs),
             "of": len(targets),
             "fidelity": noise.worst(),
         }
@@ -82,7 +90,3 @@ def _session(file: Path) -> Callable[[Any], Any]:
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
-
-
-def _right(outputs: Any, targets: Any) -> int:
-    return int((outputs.argmax(-1) == targets).sum())

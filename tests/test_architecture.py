@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,14 @@ def test_every_module_has_one_layer() -> None:
     listed = [name for layer in layers() for name in layer]
     assert sorted(listed) == sorted(set(listed))
     assert sorted({room(name_of(path)) for path in MODULES}) == sorted(listed)
+
+
+def test_every_file_of_the_engine_room_is_listed_once() -> None:
+    table = (
+        (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split("| file of `run/` |")[1].split("\n\n")[0]
+    )
+    listed = [name for row in table.splitlines() for name in re.findall(r"`(\w+\.py)`", row.split("|")[1])]
+    assert sorted(listed) == sorted(path.name for path in (PACKAGE / "run").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

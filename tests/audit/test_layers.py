@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from weighbridge.contracts import ENGINES, MEASURES, Weighing
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, Weighing
 from weighbridge.core.data import Data
 from weighbridge.core.results import Artifact, Measurement
 from weighbridge.formats.finished import finished_file
@@ -17,7 +17,6 @@ from weighbridge.measure.layers import MOST, sqnr
 
 
 def artifact(path: Path) -> Artifact:
-    from weighbridge.contracts import FORMATS
 
     found = finished_file(FORMATS.get("onnx").load(path.name, None, path.parent), path)
     assert found is not None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
 import pytest
 from tests.found.onnx_graphs import model, node, quantize, weight
+from tests.shell import in_bash
 
 PAGE = (Path(__file__).parents[2] / "docs/audit.md").read_text(encoding="utf-8")
 (BUDGET,) = re.findall(r"```yaml\n(# budget\.yaml.*?)```", PAGE, re.DOTALL)
@@ -32,19 +30,8 @@ def release(tmp_path: Path) -> Path:
     (tmp_path / "budget.yaml").write_text(BUDGET)
     assert len(KEYS) == 2
     for command in KEYS:
-        assert carried_out(command, tmp_path).returncode == 0, command
+        assert in_bash(command, tmp_path).returncode == 0, command
     return tmp_path
-
-
-def carried_out(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.slow
@@ -53,17 +40,17 @@ def test_every_command_of_the_page_works(release: Path) -> None:
     pytest.importorskip("cryptography", reason="pip install 'weighbridge[sign]'")
     assert len(COMMANDS) == 5
     for command in COMMANDS:
-        done = carried_out(command, release)
+        done = in_bash(command, release)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert "the signature is good" in carried_out(COMMANDS[3], release).stdout
+    assert "the signature is good" in in_bash(COMMANDS[3], release).stdout
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_the_record_is_of_that_file(release: Path) -> None:
     """One byte of metadata later it is another."""
     pytest.importorskip("cryptography", reason="pip install 'weighbridge[sign]'")
-    assert carried_out(COMMANDS[2], release).returncode == 0
+    assert in_bash(COMMANDS[2], release).returncode == 0
     changed = onnx.load(release / "model.onnx")
     changed.doc_string = "changed"
     onnx.save(changed, release / "model.onnx")
-    assert carried_out(COMMANDS[3], release).returncode == 1
+    assert in_bash(COMMANDS[3], release).returncode == 1

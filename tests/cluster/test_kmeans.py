@@ -11,18 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.found.torch_modules import apply, mlp
+from tests.found.torch_modules import apply, mlp, split
 from tests.projects import CASE, weigh, write_project
 from torch import nn
 
 from weighbridge.contracts import Model
 from weighbridge.core.errors import StageError
 from weighbridge.steps.cluster.kmeans import KmeansOptions, nearest
-
-
-def split(n: int = 640) -> Any:
-    x = np.random.default_rng(0).normal(0, 1, (n, 12)).astype("f4")
-    return {"train": (x, x[:, :3].argmax(1))}
 
 
 def clustered(folder: Path, module: nn.Module | None = None, **options: Any) -> Model:
@@ -67,7 +62,7 @@ def test_the_zeros_of_a_pruning_stay_and_are_no_cluster(tmp_path: Path) -> None:
 
 
 def test_a_tie_stays_a_tie(tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3))
+    module = mlp(12, 12, 12, 3)
     module[2].weight = module[0].weight
     made = clustered(tmp_path, module, clusters=4)
     assert made.value[0].weight is made.value[2].weight
@@ -86,6 +81,16 @@ def test_what_is_excluded_or_has_few_values_is_left_and_said(tmp_path: Path) -> 
     assert values(made.value[0]) > 4 == values(made.value[2])
     with pytest.raises(StageError, match="cluster"):
         clustered(tmp_path, layers=["nothing"])
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_where_no_layer_has_enough_values_nothing_is_clustered_and_that_is_an_error(
+    tmp_path: Path, epochs: int
+) -> None:
+    """Training alone would change the weights too."""
+    module = nn.Sequential(nn.Linear(12, 1), nn.ReLU(), nn.Linear(1, 3))
+    with pytest.raises(StageError, match="no chosen layer has more than 16 values: 0, 2"):
+        clustered(tmp_path, module, clusters=16, epochs=epochs)
 
 
 @given(
@@ -122,11 +127,25 @@ def test_a_file_compresses_better_as_onnx_too(tmp_path: Path) -> None:
     }
 
 
-def test_training_after_it_is_a_fault_of_the_file(pytester: pytest.Pytester) -> None:
-    recipe = "recipe:\n  - cluster: kmeans\n  - finetune: {epochs: 1}\n"
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (
+            "{finetune: supervised, epochs: 1}",
+            "fine-tune first, then cluster: training moves each weight by itself",
+        ),
+        ("{prune: gradual, amount: 0.5}", "prune first, then cluster: training moves each weight by itself"),
+        (
+            "{equalize: cross_layer}",
+            "leave out `equalize` or `cluster`: a scale a channel makes many values of few",
+        ),
+    ],
+)
+def test_what_makes_many_values_of_few_is_a_fault_of_the_file(
+    pytester: pytest.Pytester, step: str, told: str
+) -> None:
+    recipe = f"recipe:\n  - cluster: kmeans\n  - {step}\n"
     text = CASE.partition("recipe:")[0] + recipe + "thresholds: {accuracy_drop: 0.5}\n"
     (write_project(pytester.path) / "net.yaml").write_text(text)
     done = pytester.runpytest_inprocess()
-    done.stdout.fnmatch_lines(
-        ["*net.yaml:6:*fine-tune first, then cluster: training moves each weight by itself*"]
-    )
+    done.stdout.fnmatch_lines([f"*net.yaml:6:*{told}*"])

@@ -113,6 +113,14 @@ def test_an_epoch_has_every_sample_once(value: Any) -> None:
 )
 def test_no_last_batch_of_one(n: int, sizes: list[int]) -> None:
     assert [len(y) for _, y in split((X[:n], Y[:n]), "train").epoch(64, np.arange)] == sizes
+    assert [len(y) for _, y in split((X[:n], Y[:n])).batches()] == sizes
+
+
+def test_batches_of_one_stay_what_their_user_made_them() -> None:
+    ones = [(X[i : i + 1], Y[i : i + 1]) for i in range(4)]
+    assert [len(y) for _, y in split(ones).batches()] == [1, 1, 1, 1]
+    between = [(X[:2], Y[:2]), ones[2], (X[3:5], Y[3:5])]
+    assert [len(y) for _, y in split(between).batches()] == [2, 1, 2]
 
 
 def test_samples_of_several_lengths_come_in_batches_of_one_length() -> None:

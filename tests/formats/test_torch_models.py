@@ -9,7 +9,10 @@ import pytest
 import yaml
 from tests.projects import Weighed, weigh, write_samples
 
+from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context
+from weighbridge.core.data import Data
 from weighbridge.core.results import Status
+from weighbridge.engines.torch_eager import run_module
 
 MODELS = '''
 import torch
@@ -212,9 +215,6 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["two_inputs", "transformer"])
 def test_outputs_are_compared_with_the_model_in_memory(tmp_path: Path, name: str) -> None:
     """The artifact, opened afresh, computes what the quantized module did before it was saved."""
-    from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context
-    from weighbridge.core.data import Data
-    from weighbridge.engines.torch_eager import run_module
 
     (tmp_path / "model.py").write_text(MODELS)
     format_, step = FORMATS.get("torch"), STEPS.get("quantize:dynamic@torch")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from weighbridge.contracts import FORMATS, Context, Model
+from weighbridge.contracts import FORMATS, Context, Model, Promise
 from weighbridge.core.data import Data
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
+from weighbridge.formats.onnx_weights import graphs
+from weighbridge.numerics.round_trip import read_back
 from weighbridge.steps.quantize.onnx_dynamic import DynamicOptions, dynamic
 from weighbridge.steps.quantize.onnx_static import StaticOptions, static
 
@@ -81,6 +85,43 @@ def quantized(after: Model) -> dict[str, bool]:
 def stored(after: Model) -> dict[str, Any]:
     """The matrices and filters of the artifact, by name."""
     return {tensor.name: tensor for tensor in FORMATS.get("onnx").tensors(after) if tensor.array.ndim >= 2}
+
+
+def arrays(made: Model) -> dict[str, Any]:
+    """What the main graph stores, by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in made.value.graph.initializer}
+
+
+def kinds(made: Model) -> Counter[str]:
+    """How many operators there are of each type, in bodies too."""
+    return Counter(each.op_type for graph in graphs(made.value) for each in graph.node)
+
+
+def findings(before: Model, after: Model, promise: Promise) -> Sequence[Any]:
+    """What the round trip has against an artifact of which `promise` was given."""
+    tensors = FORMATS.get("onnx").tensors
+    floats = {tensor.name: tensor for tensor in tensors(before)}
+    layouts = {name: tensor.use.layout for name, tensor in floats.items()}
+    numbers = {name: tensor.array for name, tensor in floats.items()}
+    return read_back(tensors(after), numbers, promise, layouts=layouts).findings
+
+
+def products(inputs: int, outputs: int) -> Model:
+    """Three dense layers, one of them a Gemm that reads its weight transposed and has a bias."""
+    nodes = [
+        node("MatMul", "x first", "a", "first"),
+        node("Relu", "a", "b"),
+        node("Gemm", "b second bias", "c", "second", transB=1),
+        node("Tanh", "c", "d"),
+        node("MatMul", "d third", "y", "third"),
+    ]
+    weights = {
+        "first": weight(inputs, 96),
+        "second": weight(48, 96),
+        "bias": weight(48),
+        "third": weight(48, outputs),
+    }
+    return model(nodes, weights, ["n", inputs])
 
 
 BOTH = pytest.mark.parametrize("mode", ["static", "dynamic"])

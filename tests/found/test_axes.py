@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.found.onnx_graphs import model, node
 from tests.projects import weigh
 
 from weighbridge.core.batches import NamedInputs
@@ -199,3 +200,38 @@ def test_answers_of_several_steps_need_a_metric_of_ones_own(tmp_path: Path) -> N
 def test_what_is_timed_knows_no_sequences(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="'speedup' is not measured with `sequence: true`"):
         outcome(tmp_path, "sequences", f"sequence: true\n{STATIC}", thresholds="speedup: 1.2")
+
+
+RECORDINGS = """
+import numpy as np
+
+random = np.random.default_rng(0)
+recordings = [{"x": random.standard_normal((t, 4)).astype("float32")} for t in (5, 9, 5, 7) * 4]
+split = [(each, each["x"].sum().astype("float32")[None]) for each in recordings]
+
+
+def both(): return {"test": split, "calibration": split}
+def error(outputs, targets): return -np.abs(outputs.sum(-1) - targets)
+"""
+
+
+@pytest.mark.parametrize("method", ["static", "auto", "dynamic"])
+def test_a_model_without_any_batch_axis_takes_one_recording_a_call(tmp_path: Path, method: str) -> None:
+    weights = {"w": np.ones((4, 64), np.float32), "v": np.full((64, 1), 1 / 64, np.float32)}
+    nodes = [
+        node("MatMul", "x w", "a", "up"),
+        node("MatMul", "a v", "b", "down"),
+        node("Squeeze", "b axes", "y", "squeeze"),
+    ]
+    stored = {**weights, "axes": np.array([1], np.int64)}
+    onnx.save(model(nodes, stored, ["t", 4]).value, tmp_path / "net.onnx")
+    (tmp_path / "data.py").write_text(RECORDINGS)
+    found = weigh(
+        tmp_path,
+        "model: {onnx: net.onnx}\ndata: data.py:both\nmetric: data.py:error\nbatch: {x: null, y: null}\n"
+        f"recipe: [{{quantize: {method}, engine: onnxruntime, reduce_range: true}}]\n"
+        "thresholds: {accuracy_drop: 0.5, fidelity: 20}\n",
+    )
+    assert not found.failed, (found.message, found.failed)
+    assert found.measurements["accuracy"].details["n"] == 16
+    assert found.measurements["accuracy"].baseline == pytest.approx(0, abs=1e-5)

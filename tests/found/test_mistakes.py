@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.projects import weigh, write_project
 
+from weighbridge.core.results import Status
+
 CASE = """
 model: {torch: model.py:net, weights: net.safetensors}
 data: data.py:splits
@@ -104,3 +106,23 @@ def test_nan_of_the_model_is_the_models(tmp_path: Path) -> None:
                          "candidate: {torch: model.py:net, weights: net.safetensors}\n")  # fmt: skip
     assert "the baseline's outputs are NaN or infinite on 400 of 400 samples" in found.failed["accuracy"]
     assert "the data" not in found.failed["accuracy"]
+
+
+def test_a_few_answers_that_are_no_numbers_are_told_beside_a_limit_that_is_met(tmp_path: Path) -> None:
+    """As a float16 that overflows gives them, for the loudest samples."""
+    cases = write_project(tmp_path)
+    (cases / "model.py").write_text(
+        (cases / "model.py").read_text() + "\n\nclass Overflows(nn.Sequential):\n"
+        "    def forward(self, x):\n        y = super().forward(x)\n"
+        "        return torch.where(x[:, :1] > LIMIT, torch.nan, y)\n\n\n"
+        "def overflows():\n    return Overflows(*net())\n\n\n"
+        "LIMIT = float(np.sort(splits()['test'][0][:, 0])[-4])\n"
+    )
+    found = weigh(cases, "model: {torch: model.py:net, weights: net.safetensors}\ndata: model.py:splits\n"
+                         "thresholds: {accuracy_drop: 0.05, accuracy: 0.5}\n"
+                         "candidate: {torch: model.py:overflows, weights: net.safetensors}\n")  # fmt: skip
+    for name in ("accuracy_drop", "accuracy"):
+        verdict = found.result.verdict(name)
+        assert verdict is not None
+        assert verdict.status is Status.PASS
+        assert "the candidate's outputs are NaN or infinite on 3 of 400 samples" in verdict.advice

@@ -59,6 +59,32 @@ def test_a_weight_of_two_readers_is_stored_once(tmp_path: Path, mode: str) -> No
     assert after.notes == ()
 
 
+@BOTH
+def test_a_part_of_a_table_is_read_where_the_file_tells_the_shape_of_the_whole(
+    tmp_path: Path, mode: str
+) -> None:
+    """torch exports so the positions of an encoder, [512, width] for sentences of 32 tokens, and its `normalize`."""
+    given = {"from": np.array([0]), "to": np.array([32]), "least": np.float32(1e-12), "last": np.array([-1])}
+    nodes = [
+        node("Slice", "places from to", "some", "part"),
+        node("Add", "x some", "a", "place"),
+        node("MatMul", "a w", "b", "fc"),
+        node("ReduceL2", "b last", "length", keepdims=1),
+        node("Clip", "length least", "above"),
+        node("Shape", "b", "shape"),
+        node("Expand", "above shape", "lengths"),
+        node("Div", "b lengths", "y"),
+    ]
+    before = model(nodes, {"places": weight(512, 40), "w": weight(40, 24), **given}, ["n", 32, 40])
+    before.value.opset_import[0].version = 18  # from here on ReduceL2 defeats ONNX Runtime's symbolic shapes
+    before.value.graph.value_info.append(
+        helper.make_tensor_value_info("places", TensorProto.FLOAT, [512, 40])
+    )
+    after = quantize(tmp_path, before, mode)
+    assert quantized(after)["fc"]
+    assert decibel(before, after) > 20
+
+
 def gemms(second: int, readers: int = 2) -> Model:
     nodes = [node("Gemm", "x w c", "h0", "once", transB=1)]
     for number in range(1, readers):

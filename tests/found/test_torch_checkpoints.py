@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from tests.found.torch_modules import apply, mlp, written
 from torch import nn
 
-from weighbridge.contracts import FORMATS, STEPS, Context, Model
+from weighbridge.contracts import FORMATS, STEPS, Context, Model, Options, Step
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.steps.torch_layers import rebuilt_by
 
 VIEWS = """
 class Net(nn.Module):
@@ -114,8 +115,6 @@ def test_a_step_that_ranks_is_not_repeated_but_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranked anew on a fresh module, other rows would go, and other widths could stay."""
-    from weighbridge.contracts import Options, Step
-    from weighbridge.steps.torch_layers import rebuilt_by
 
     def resized(module: Any, rows: list[int]) -> Any:
         first = nn.Linear(module[0].in_features, len(rows))

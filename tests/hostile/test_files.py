@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import saved_models
 
 import hostile
 from weighbridge.audit.inspect import describe, table
@@ -88,9 +89,9 @@ def test_a_keras_archive_is_looked_at_before_keras_opens_it(tmp_path: Path, name
         read(tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize("name", hostile.SAVED_MODELS)
+@pytest.mark.parametrize("name", saved_models.SAVED_MODELS)
 def test_a_saved_model_is_looked_at_before_tensorflow_opens_it(tmp_path: Path, name: str) -> None:
-    make, sentence = hostile.SAVED_MODELS[name]
+    make, sentence = saved_models.SAVED_MODELS[name]
     make(tmp_path / "net")
     with pytest.raises(WeighbridgeError, match=sentence):
         check_saved_model(tmp_path / "net")
@@ -102,7 +103,7 @@ def test_right_archives_are_opened(tmp_path: Path) -> None:
     assert [one.name for one in FORMATS.get("exported").tensors(model)] == ["layer.weight", "layer.bias"]
     hostile.keras(hostile.layer("Dense"))(tmp_path / "net.keras")
     check_keras(tmp_path / "net.keras")
-    hostile.saved_model(layers=json.dumps(hostile.layer("Dense")))(tmp_path / "net")
+    saved_models.saved_model(layers=json.dumps(hostile.layer("Dense")))(tmp_path / "net")
     check_saved_model(tmp_path / "net")
     assert keras_generation(tmp_path / "net.keras") == 3
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import saved_models
 from settings import LOOK_ALIKES, RIGHT
 from tests.fooled.candidates import quantized
 from tests.hostile.fuzz import READERS, findings
@@ -43,7 +44,7 @@ def rights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(Path(__file__).with_name("unwritten_input.tflite"), folder / "net.tflite")
     if find_spec("ai_edge_litert"):
         _write_tflites(folder)
-    hostile.saved_model()(folder)
+    saved_models.saved_model()(folder)
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import saved_models
 import torch
 import yaml
 from tests.projects import MODEL, Weighed, weigh
@@ -115,7 +116,7 @@ def test_files_of_one_name_are_trusted_beside_each_other(
     folders = [Path("one/net"), tmp_path / "two/net"]
     for folder, operator in zip(folders, ("ReadFile", "WriteFile"), strict=True):
         folder.mkdir(parents=True)
-        hostile.saved_model(nodes=(hostile.node(operator),))(folder)
+        saved_models.saved_model(nodes=(saved_models.node(operator),))(folder)
 
     def line(folder: Path) -> str:
         with pytest.raises(StageError) as refused:

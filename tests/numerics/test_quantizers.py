@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from weighbridge.numerics import QUANTIZERS, Trial, Violation, check
-from weighbridge.numerics.hunt import hunt
+from weighbridge.numerics import QUANTIZERS, Scheme, Trial, Violation, check
+from weighbridge.numerics.hunt import check_weights, hunt
 
 KNOWN = [
     pytest.param(quantizer, known, id=f"{quantizer.name}-{known.property}")
@@ -35,3 +35,12 @@ def test_known_difference_is_still_one(quantizer, known):
     assert known.where(trial)
     with pytest.raises(Violation, match=known.property):
         check(trial, known.property)
+
+
+def test_a_weight_that_an_implementation_does_not_take_is_not_held_against_it():
+    """A channel of one number, as a Linear of one input has: torchao takes one scale of all of them."""
+    quantizer, scheme = QUANTIZERS.get("torchao_affine"), Scheme("int8", axis=0)
+    skip_unless_installed(quantizer)
+    column = np.array([[0.6], [-0.7], [-0.4], [0.3]], np.float32)
+    assert not quantizer.accepts(scheme, column.shape)
+    check_weights(quantizer, scheme, {"head": column})

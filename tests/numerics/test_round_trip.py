@@ -145,6 +145,16 @@ def test_a_scale_of_zero(weight):
     assert "conv1: a scale is not positive and finite: 0" in messages(stored, weight)
 
 
+def test_a_scale_of_zero_of_a_channel_of_zeros(weight):
+    weight[2] = 0
+    scale = reference.choose(weight, Scheme("int8", axis=0)).scale.copy()
+    scale[2] = 0
+    stored = quantized(weight, scale=scale)
+    assert messages(stored, weight) == []
+    weight[2, 0, 0, 0] = 1e-6
+    assert "conv1: a scale is not positive and finite: 0" in messages(stored, weight)
+
+
 def test_nothing_quantized_at_all(weight):
     plain = StoredTensor("conv1.weight", weight, "float32", weight.nbytes)
     assert messages(plain, weight) == ["the artifact: asked for weights of 8 bits, none is quantized"]

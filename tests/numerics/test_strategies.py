@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 
 from weighbridge import strategies
-from weighbridge.numerics import Scheme
+from weighbridge.numerics import QUANTIZERS, Scheme
 
 SEARCH = settings(
     max_examples=2000, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
@@ -49,8 +49,6 @@ def test_parameters_hit_ties_and_the_clamp():
 
     def past(trial):
         return trial.drawn is not None and not trial.inside.all()
-
-    from weighbridge.numerics import QUANTIZERS
 
     for wanted in (tie, past):
         find(strategies.trials(QUANTIZERS.get("reference"), scheme), wanted, settings=SEARCH)

@@ -18,6 +18,7 @@ import pytest
 from tests.projects import CASE, report_of, statuses
 
 from weighbridge.plugin.options import Settings
+from weighbridge.report.contract import report_schema
 
 Project = Callable[..., Path]
 SPEED = CASE.replace("thresholds:", "thresholds:\n  speedup: 0.01")
@@ -178,7 +179,6 @@ def test_an_unknown_report_format_is_a_usage_error(pytester: pytest.Pytester, pr
 
 
 def test_latest_json_keeps_its_contract(pytester: pytest.Pytester, project: Project) -> None:
-    from weighbridge.report.contract import report_schema
 
     project(
         good=CASE,

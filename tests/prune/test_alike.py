@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.steps.prune.alike import alike, same_answers
+from weighbridge.steps.alike import alike, same_answers
 
 RANDOM = np.random.default_rng(0)
 EPS = float(np.finfo(np.float32).eps)

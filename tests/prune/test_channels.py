@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.found.torch_modules import mlp
 from tests.projects import weigh
 from torch import nn
 
@@ -163,7 +164,7 @@ def test_the_scales_of_normalization_rank_what_has_one() -> None:
 
 
 def test_the_smaller_norm_goes() -> None:
-    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 5))
+    net = mlp(6, 16, 5)
     with torch.no_grad():
         net[0].weight[::2] *= 100
         net[2].weight[:, ::2] *= 100
@@ -298,7 +299,7 @@ def test_answers_of_whole_numbers_beside_others(tmp_path: Path) -> None:
 
 def test_nothing_to_remove_is_an_error() -> None:
     with pytest.raises(StageError, match="round_to: 8"):
-        removed(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5)), (6,))
+        removed(mlp(6, 8, 5), (6,))
 
 
 def test_a_module_without_such_layers_is_an_error() -> None:

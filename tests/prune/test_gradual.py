@@ -10,18 +10,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.found.torch_modules import apply, mlp
+from tests.found.torch_modules import apply, mlp, split
 from torch import nn
 
 from weighbridge.contracts import STEPS
 from weighbridge.core.errors import StageError
 from weighbridge.steps.prune import gradual as module
 from weighbridge.steps.prune.gradual import GradualOptions, sparsity
-
-
-def split(n: int = 640) -> Any:
-    x = np.random.default_rng(0).normal(0, 1, (n, 12)).astype("f4")
-    return {"train": (x, x[:, :3].argmax(1))}
 
 
 def shares(made: Any) -> list[float]:

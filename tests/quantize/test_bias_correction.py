@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.found.onnx_graphs import answers, model, node, quantize, samples, weight
+from tests.found.onnx_graphs import answers, arrays, model, node, quantize, samples, weight
 
 from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data
@@ -64,7 +63,7 @@ def test_the_mean_of_a_channel_stays(what: str, tmp_path: Path) -> None:
 def test_a_layer_in_float_keeps_its_bias(tmp_path: Path) -> None:
     before = convolution(**BIAS)
     after = quantize(tmp_path, before, "static", float_share=0, exclude=["body"])
-    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    stored = arrays(after)
     assert np.array_equal(stored["bias"], BIAS["bias"])
 
 
@@ -85,10 +84,7 @@ def test_a_model_with_a_state_is_corrected_step_by_step(tmp_path: Path) -> None:
         static(before, StaticOptions(float_share=0, bias_correction=on), Context(tmp_path, tmp_path, 0, data))
         for on in (False, True)
     ]
-    plain, corrected = (
-        {each.name: onnx.numpy_helper.to_array(each) for each in made.value.graph.initializer}
-        for made in found
-    )
+    plain, corrected = (arrays(made) for made in found)
     assert not np.array_equal(plain["bias_quantized"], corrected["bias_quantized"])
 
 
@@ -97,7 +93,7 @@ def test_what_is_added_to_rows_is_no_bias_of_the_channels(tmp_path: Path) -> Non
     rows = weight(16, 1)
     before = model(nodes, {"body": weight(16, 16), "rows": rows}, ["n", 16, 16])
     after = quantize(tmp_path, before, "static", float_share=0, operators=["MatMul"])
-    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    stored = arrays(after)
     assert np.array_equal(stored["rows"], rows)
 
 
@@ -114,7 +110,7 @@ def test_a_bias_that_a_branch_reads_too_stays_what_it_is_there(tmp_path: Path) -
     ]
     before = model(nodes, {"body": weight(24, 24), "zero": np.float32(0), **BIAS}, ["n", 24])
     after = quantize(tmp_path, before, "static", float_share=0)
-    stored = {each.name: onnx.numpy_helper.to_array(each) for each in after.value.graph.initializer}
+    stored = arrays(after)
     assert np.array_equal(stored["bias"], BIAS["bias"])
     assert shift(before, after) < 0.01
 

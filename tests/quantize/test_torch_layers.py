@@ -21,6 +21,7 @@ from torch import nn
 from weighbridge.contracts import FORMATS, STEPS, Array, Context, Model, StoredTensor
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.formats import torch_packed
 from weighbridge.numerics.round_trip import read_back
 from weighbridge.run.census import take_census
 
@@ -256,7 +257,7 @@ def test_a_recurrent_layer_without_biases_is_left_in_float(tmp_path: Path, kind:
     assert [type(part) is kind for part in model.value] == [True, False]
     (note,) = model.notes
     assert note.startswith("0 (")
-    assert note.endswith("no a recurrent layer without biases")
+    assert note.endswith("plain Linear, LSTM and GRU layers, no recurrent layer without biases")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -264,7 +265,7 @@ def test_a_recurrent_layer_with_a_projection_is_told(tmp_path: Path) -> None:
     step = STEPS.get(TORCH)
     module = nn.Sequential(nn.LSTM(4, 8, proj_size=2))
     with pytest.raises(
-        StageError, match=r"none among LSTM, Sequential \(a recurrent layer with a projection\)"
+        StageError, match=r"none among LSTM, Sequential \(recurrent layer with a projection\)"
     ):
         step.apply(Model("torch", module, {}), step.options(), Context(tmp_path, tmp_path, 0, Data()))
 
@@ -321,7 +322,6 @@ def test_a_quantizer_that_leaves_the_scales_is_caught(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step's own module is right; what is written is not."""
-    from weighbridge.formats import torch_packed
 
     real = torch_packed._torchao
 

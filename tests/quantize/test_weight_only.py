@@ -8,25 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.found.onnx_graphs import answers, decibel, model, node, quantized, samples, stored, weight
+from tests.found.onnx_graphs import (
+    answers,
+    decibel,
+    findings,
+    model,
+    node,
+    products,
+    quantized,
+    samples,
+    stored,
+    weight,
+)
 
-from weighbridge.contracts import FORMATS, Context, Model
+from weighbridge.contracts import Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.numerics.round_trip import read_back
+from weighbridge.steps.onnx_edits import bodies
 from weighbridge.steps.quantize.onnx_weight_only import WeightOnlyOptions, scheme, weight_only
-
-
-def network() -> Model:
-    nodes = [
-        node("MatMul", "x first", "a", "first"),
-        node("Relu", "a", "b"),
-        node("Gemm", "b second bias", "c", "second", transB=1),
-        node("Tanh", "c", "d"),
-        node("MatMul", "d third", "y", "third"),
-    ]
-    weights = {"first": weight(64, 96), "second": weight(48, 96), "bias": weight(48), "third": weight(48, 40)}
-    return model(nodes, weights, ["n", 64])
 
 
 def quantize(folder: Path, made: Model, **options: Any) -> Model:
@@ -35,7 +34,7 @@ def quantize(folder: Path, made: Model, **options: Any) -> Model:
 
 @pytest.mark.parametrize(("bits", "block", "least"), [(4, 32, 15), (4, 16, 16), (8, 64, 35)])
 def test_products_become_blocks_of_few_bits(bits: int, block: int, least: float, tmp_path: Path) -> None:
-    before = network()
+    before = products(64, 40)
     after = quantize(tmp_path, before, bits=bits, block_size=block)
     assert quantized(after) == {"first": True, "second": True, "third": True}
     for name, tensor in stored(after).items():
@@ -50,7 +49,7 @@ def test_products_become_blocks_of_few_bits(bits: int, block: int, least: float,
 
 
 def test_more_bits_and_smaller_blocks_are_nearer(tmp_path: Path) -> None:
-    before = network()
+    before = products(64, 40)
     found = [
         decibel(before, quantize(tmp_path, before, **options))
         for options in ({"block_size": 64}, {"block_size": 16}, {"bits": 8})
@@ -59,7 +58,7 @@ def test_more_bits_and_smaller_blocks_are_nearer(tmp_path: Path) -> None:
 
 
 def test_what_is_excluded_stays_in_float(tmp_path: Path) -> None:
-    after = quantize(tmp_path, network(), exclude=["second", "third"])
+    after = quantize(tmp_path, products(64, 40), exclude=["second", "third"])
     assert quantized(after) == {"first": True, "second": False, "third": False}
     assert [each.op_type for each in after.value.graph.node].count("MatMulNBits") == 1
 
@@ -112,13 +111,9 @@ def test_a_product_in_a_branch_is_left_and_named(tmp_path: Path) -> None:
     ]
     before = model(nodes, {"w": weight(32, 32), "which": np.array(True)}, ["n", 32])
     after = quantize(tmp_path, before)
-    inside = {each.op_type for graph in _bodies(after.value) for each in graph.node}
+    inside = {each.op_type for graph in bodies(after.value) for each in graph.node}
     assert "MatMulNBits" not in inside
     assert any("inner" in note and "float" in note for note in after.notes)
-
-
-def _bodies(proto: Any) -> list[Any]:
-    return [each.g for one in proto.graph.node for each in one.attribute if each.HasField("g")]
 
 
 def test_nothing_to_take_is_an_error(tmp_path: Path) -> None:
@@ -127,9 +122,27 @@ def test_nothing_to_take_is_an_error(tmp_path: Path) -> None:
         quantize(tmp_path, before)
 
 
+@pytest.mark.parametrize("fault", [None, "another block"])
+def test_only_a_block_of_zeros_may_have_the_scale_zero(fault: str | None, tmp_path: Path) -> None:
+    """As ONNX Runtime gives one, of a pruned matrix say."""
+    pruned = weight(64, 40)
+    pruned[:32, 3:8] = 0
+    before = model([node("MatMul", "x w", "y", "one")], {"w": pruned}, ["n", 64])
+    after = quantize(tmp_path, before)
+    (tensor,) = (each for each in after.value.graph.initializer if each.name == "w_scale")
+    scale = numpy_helper.to_array(tensor).copy()
+    assert (scale == 0).sum() == 5
+    if fault:
+        scale.reshape(-1)[np.flatnonzero(scale)[7]] = 0
+        tensor.CopyFrom(numpy_helper.from_array(scale, "w_scale"))
+    found = " ".join(str(each) for each in findings(before, after, scheme(WeightOnlyOptions())))
+    assert ("a scale is not positive and finite: 0" in found) == (fault is not None), found
+    assert fault or not found
+
+
 @pytest.mark.parametrize("fault", [None, "a scale", "a block", "the order"])
 def test_the_round_trip_finds_a_wrong_file(fault: str | None, tmp_path: Path) -> None:
-    before = network()
+    before = products(64, 40)
     after = quantize(tmp_path, before)
     proto = after.value
     tensors = {each.name: each for each in proto.graph.initializer}
@@ -144,13 +157,6 @@ def test_the_round_trip_finds_a_wrong_file(fault: str | None, tmp_path: Path) ->
         numpy_helper.from_array(np.ascontiguousarray(codes), "first_quantized")
     )
     tensors["first_scale"].CopyFrom(numpy_helper.from_array(scale, "first_scale"))
-    format_ = FORMATS.get("onnx")
-    floats = {each.name: each for each in format_.tensors(before)}
-    found = read_back(
-        format_.tensors(after),
-        {name: each.array for name, each in floats.items()},
-        scheme(WeightOnlyOptions()),
-        layouts={name: each.use.layout for name, each in floats.items()},
-    ).findings
+    found = findings(before, after, scheme(WeightOnlyOptions()))
     assert bool(found) == (fault is not None), found
     assert all("first" in str(each) for each in found)

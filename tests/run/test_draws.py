@@ -98,8 +98,6 @@ def test_a_draw_that_cannot_be_carried_out_is_an_error_that_names_it(
 ) -> None:
     from dataclasses import replace
 
-    from weighbridge.contracts import STEPS
-
     real = STEPS.get("prune:random_unstructured")
     calls: list[int] = []
 

@@ -15,6 +15,9 @@ import pytest
 from safetensors.numpy import load
 from tests.projects import CASE, as_onnx, report_of, statuses, trained
 
+from weighbridge.plugin.options import Settings
+from weighbridge.run.executors import process
+
 pytestmark = pytest.mark.worker
 Project = Callable[..., Path]
 
@@ -245,7 +248,6 @@ def test_the_debugger_gets_the_case_in_its_own_process(pytester: pytest.Pytester
     )
     pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=2)
     pytester.runpytest_inprocess("--executor=process", "--fresh").assert_outcomes(errors=2)
-    from weighbridge.plugin.options import Settings
 
     config = pytester.parseconfigure("--pdb")
     assert Settings.from_config(config).executor == "inline"
@@ -290,7 +292,6 @@ def test_sound_cases_share_a_worker(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """What libraries leave behind, a progress bar's thread and torch itself, is no damage that a case did."""
-    from weighbridge.run.executors import process
 
     started: list[int] = []
     start = process._Worker.__init__

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.projects import CASE, report_of, trained, write_project
 
+from weighbridge.engines import torch_eager
+from weighbridge.run import keys
 from weighbridge.run.store import Store
 
 Project = Callable[..., Path]
@@ -93,6 +97,35 @@ def test_the_least_recently_used_goes_first(tmp_path: Path, monkeypatch: pytest.
     assert (removed, freed > 20_000) == (2, True)
     assert [key for key, _, _ in store.entries()] == ["model-0", "model-3"]
     assert store.prune(0)[0] == 1, "what was used within the hour may still be read by somebody"
+
+
+def test_what_torch_compiled_goes_first_and_counts_as_freed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, "model-1", "x" * 1000)
+    kept = sum(size for _, size, _ in store.entries())
+    (store.compiled / "deep").mkdir(parents=True)
+    (store.compiled / "deep" / "package").write_text("x" * 5000)
+    assert store.prune(kept + 5000) == (0, 0)
+    assert store.prune(kept + 4999) == (0, 5000)
+    assert (store.compiled_bytes(), len(list(store.entries()))) == (0, 1)
+
+
+def test_what_another_process_removes_meanwhile_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stat = Store(tmp_path), Path.stat
+    store.compiled.mkdir()
+    for name in "abc":
+        (store.compiled / name).write_text("x" * 5000)
+
+    def raced(path: Path, **options: Any) -> os.stat_result:
+        found = stat(path, **options)
+        if path.parent == store.compiled:
+            shutil.rmtree(store.compiled)
+        return found
+
+    monkeypatch.setattr(Path, "stat", raced)
+    assert store.compiled_bytes() == 5000
 
 
 def test_a_store_can_be_verified_and_cleared(tmp_path: Path) -> None:
@@ -215,8 +248,6 @@ def test_another_instruction_set_is_evaluated_anew(
 ) -> None:
     project()
     pytester.runpytest_inprocess()
-    from weighbridge.engines import torch_eager
-    from weighbridge.run import keys
 
     runs: list[int] = []
     run = torch_eager.TorchSession.run
@@ -270,7 +301,6 @@ def test_another_limit_costs_no_inference(pytester: pytest.Pytester, project: Pr
     folder = project()
     pytester.runpytest_inprocess()
     edit(folder / "net.yaml", "accuracy_drop: 0.02", "accuracy_drop: 0.03")
-    from weighbridge.engines import torch_eager
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_eager.TorchSession, "run", lambda *arguments: pytest.fail("a model was run"))

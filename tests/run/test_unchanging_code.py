@@ -7,7 +7,7 @@ from pathlib import Path
 from weighbridge.core.code import code_digest, unchanging_code
 
 
-def test_an_edit_between_two_cases_is_seen(tmp_path: Path) -> None:
+def test_an_edit_is_seen_between_two_cases_and_not_within_one(tmp_path: Path) -> None:
     model, helper = tmp_path / "model.py", tmp_path / "helper.py"
     model.write_text("import helper\n")
     helper.write_text("A = 1\n")
@@ -15,7 +15,9 @@ def test_an_edit_between_two_cases_is_seen(tmp_path: Path) -> None:
     for text in ("A = 1\n", "A = 22\n", "A = 1\n"):
         helper.write_text(text)
         with unchanging_code():
-            digests += [code_digest([model], tmp_path), code_digest([model], tmp_path)]
+            digests.append(code_digest([model], tmp_path))
+            helper.write_text("A = 333\n")
+            digests.append(code_digest([model], tmp_path))
     assert digests[0] == digests[1]
     assert digests[2] == digests[3] != digests[0]
     assert digests[4] == digests[0]

@@ -10,7 +10,7 @@ import pytest
 from weighbridge.case.load import load_cases
 from weighbridge.case.model import Limits
 from weighbridge.core.registry import Origin
-from weighbridge.run.job import Job, RunOptions, job_from_json, job_to_json
+from weighbridge.run.job import Job, RunOptions, job_from_json, job_to_json, stated
 from weighbridge.run.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,6 @@ def test_every_shipped_plan_comes_back_the_same(path: Path) -> None:
 
 
 def test_what_a_limit_leaves_unsaid_stays_unsaid(tmp_path: Path) -> None:
-    from weighbridge.run.job import stated
 
     path = tmp_path / "case.yaml"
     path.write_text(

@@ -14,6 +14,7 @@ from weighbridge.core.results import to_json
 from weighbridge.measure.cold_start import ColdStartLimit
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
+from weighbridge.measure.throughput import ThroughputLimit
 from weighbridge.measure.timing.fresh import start
 from weighbridge.measure.timing.gauge import DISTURBED, SwitchesGauge, gauge_for
 from weighbridge.measure.timing.load import take_pairs
@@ -138,7 +139,6 @@ def test_latency_gives_percentiles_in_order(weighing):
 
 
 def test_throughput_is_the_batch_over_the_median(weighing):
-    from weighbridge.measure.throughput import ThroughputLimit
 
     limit = ThroughputLimit(min=1.0, batch=16, budget=1.0)
     measurement, kept = measure("throughput", weighing, limit)

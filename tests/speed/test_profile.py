@@ -11,6 +11,7 @@ from weighbridge.engines import profile as profiles
 from weighbridge.engines import profile_onnxruntime as ort_profile
 from weighbridge.engines import profile_torch
 from weighbridge.engines.profile import OperatorTime, Profile
+from weighbridge.engines.torch_eager import TorchSession
 
 
 def event(name, operator, micros, *types):
@@ -141,7 +142,6 @@ def test_masks_are_found_in_a_real_module(tmp_path, monkeypatch):
     module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 8)).eval()
     prune.l1_unstructured(module[0], "weight", amount=0.5)
     engine = ENGINES.get("torch")
-    from weighbridge.engines.torch_eager import TorchSession
 
     monkeypatch.setattr(type(engine), "open", lambda self, artifact, options: TorchSession(module, options))
     artifact = Artifact("torch", tmp_path / "x", ())

@@ -143,12 +143,11 @@ def test_what_comes_back_is_a_plain_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_weights_are_numbers_of_few_codes(tmp_path: Path, bits: int, per_channel: bool) -> None:
-    options = {"bits": bits} if bits < 8 else {}
     if bits < 8:
         found = STEP.options.model_validate({"bits": bits, "per_channel": per_channel, "lr": 1e-3})
         model = STEP.apply(Model("torch", convolutions(), {}), found, context(tmp_path, (2, 6, 6)))
     else:
-        model = trained(convolutions(), tmp_path, (2, 6, 6), per_channel=per_channel, **options)
+        model = trained(convolutions(), tmp_path, (2, 6, 6), per_channel=per_channel)
     highest = 2 ** (bits - 1) - 1
     for convolution, normalization in ((model.value[0], model.value[1]), (model.value[3], model.value[4])):
         factor = normalization.weight * (normalization.running_var + normalization.eps).rsqrt()
@@ -280,7 +279,7 @@ def test_zeros_stay_and_layers_are_chosen(tmp_path: Path) -> None:
 
 
 def test_a_tie_is_kept(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+    net = mlp(6, 6, 6, 3)
     net[2].weight = net[0].weight
     model = trained(net, tmp_path, (6,))
     assert model.value[0].weight is model.value[2].weight

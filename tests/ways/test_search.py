@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from tests.projects import samples, statuses, write_project
 from tests.ways.made import in_folder
+from tests.ways.optunas import trials_of_optuna
 
 from weighbridge.case.load import load_cases
 from weighbridge.cli.main import main
 from weighbridge.core.results import CaseResult, Status, Verdict
 from weighbridge.propose import search as searching
-from weighbridge.propose.study import FILE, Study, Tried
+from weighbridge.propose.study import FILE
 
 pytest.importorskip("optuna", reason="pip install 'weighbridge[search]'")
 
@@ -200,71 +201,17 @@ def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
     assert "dynamic" in names
 
 
-def test_what_a_killed_process_was_at_is_tried_once_more(tmp_path: Path) -> None:
-    """And not a third time: it may be what kills."""
-    recipe = ({"quantize": "static"},)
-    first = Study(tmp_path, "one", 1, 0)
-    first.enqueue(recipe, None)
-    assert first.recipe_of(first.ask()) == recipe
-    again = Study(tmp_path, "one", 1, 0)
-    assert again.recipe_of(again.ask()) == recipe
-    after = Study(tmp_path, "one", 1, 0)
-    assert after.recipe_of(after.ask()) is None
-
-
-def test_what_the_budget_cuts_short_twice_comes_to_an_end(tmp_path: Path) -> None:
-    study = Study(tmp_path, "one", 1, 0)
-    study.enqueue(({"quantize": "static"},), None)
-    assert study.put_back(study.ask().number)
-    trial = study.ask()
-    assert not study.put_back(trial.number)
-    error = CaseResult("a", "a", "a.yaml", 1, Status.ERROR, message="the time is over")
-    study.tell(trial, Tried(trial.number, ({"quantize": "static"},), error, None), None, 1000.0)
-    assert [tried.number for tried in study.tried()] == [trial.number]
-
-
 def test_of_what_is_tried_first_something_is_learned(folder: Path, search: Run) -> None:
     case("accuracy_drop: 0.02, size_ratio: 2")
     search(trials=3)
-    first = trials_of_optuna()
+    (file,) = Path(".weighbridge").rglob(FILE)
+    first = trials_of_optuna(file.parent)
     assert [trial.params["quantize"] for trial in first] == [
         "quantize:static@onnxruntime",
         "quantize:auto@onnxruntime",
         "quantize:dynamic@onnxruntime",
     ]
     assert first[0].params["quantize:static@onnxruntime.calibration"] == "mse"
-
-
-@pytest.mark.parametrize("by_chance", [False, True])
-def test_how_far_the_limits_are_is_learned_however_a_trial_was_drawn(by_chance: bool, tmp_path: Path) -> None:
-    study = Study(tmp_path, "one", 1, 0)
-    trial = study.ask(by_chance)
-    row = CaseResult("a", "a", "a.yaml", 1, Status.FAIL)
-    study.tell(trial, Tried(trial.number, ({"quantize": "static"},), row, None), [3.0], 7.5)
-    study.drop(study.ask())
-    (told, dropped) = trials_of_optuna(tmp_path)
-    assert "7.5" in str(told.system_attrs), "the sampler keeps it"
-    assert not dropped.system_attrs, "and nothing of what was no trial"
-
-
-def trials_of_optuna(folder: Path | None = None) -> list[Any]:
-    """As its file has them."""
-    import optuna
-
-    (path,) = [(folder or Path(".weighbridge")) / FILE] if folder else Path(".weighbridge").rglob(FILE)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    (study,) = optuna.get_all_study_names(storage)
-    return [
-        trial
-        for trial in optuna.load_study(study_name=study, storage=storage).trials
-        if trial.state.is_finished()
-    ]
-
-
-def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("mine")
-    with pytest.raises(Exception, match=r"study.sqlite cannot be read as Optuna's"):
-        Study(tmp_path, "one", 1, 0)
 
 
 def test_without_optuna_it_says_what_to_install(
@@ -371,7 +318,7 @@ def test_what_other_samples_might_meet_goes_on(
 
 
 def test_two_goals_are_weighed_together(folder: Path, search: Run) -> None:
-    case("accuracy_drop: 0.02, speedup: {min: 0.01, budget: 1}")
+    case("accuracy_drop: 0.02, speedup: {min: 0.01, budget: 20}")
     status, said = search("--minimize", "latency", "--minimize", "size", "-o", "best.yaml", trials=2)
     assert status in (0, 1), said
     assert all(re.search(r"\d+ (k?)B .*x .*x ", line) for line in trial_lines(said)), "both are measured"

@@ -117,12 +117,7 @@ def test_noise_that_no_few_layers_make_is_said(folder: Path, capsys: pytest.Capt
     assert "exclude" not in said.out
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_file_that_is_not_written_is_told(
-    there: bool, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if there:
-        (folder / "mixed.yaml").touch()
+def test_a_file_that_is_not_written_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, said = told(capsys, "net.yaml", "--gain", "90", "-o", "mixed.yaml")
     assert status == 1
     assert "mixed.yaml was not written" in said.out

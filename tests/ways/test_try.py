@@ -19,7 +19,7 @@ from weighbridge.contracts import FORMATS
 from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.propose.budgets import budgets
 from weighbridge.propose.front import front, recommended, show_front, weigh, why_nothing_holds
-from weighbridge.propose.trials import Trial, try_recipes
+from weighbridge.propose.trials import Trial, step_name, try_recipes
 from weighbridge.run.job import RunOptions
 
 
@@ -115,7 +115,6 @@ def test_a_tflite_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("data", [True, False])
 @pytest.mark.parametrize("name", FORMATS.names())
 def test_the_recipes_of_a_format_have_names_of_their_own(name: str, data: bool) -> None:
-    from weighbridge.propose.trials import step_name
 
     recipes = FORMATS.get(name).recipes(data)
     assert len({step_name(recipe) for recipe in recipes}) == len(recipes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,23 @@ def test_new_writes_paths_that_hold_from_the_case(files: Path, capsys: pytest.Ca
     assert (case.folder / str(case.data)).resolve() == (files / "samples.npz").resolve()
     assert main(["new", "model.onnx", "-o", "gates/net/first.yaml"]) == 2
     assert "nothing is written over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sensitivity", "net.yaml"], ["search", "net.yaml"], ["try", "model.onnx", "--data", "samples.npz"]],
+)
+def test_long_work_does_not_begin_where_its_result_could_not_be_written(
+    files: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty file is the user's too."""
+    recipe = "" if words[0] == "search" else "recipe: [{quantize: dynamic, engine: onnxruntime}]\n"
+    limit = "thresholds: {accuracy_drop: 0.5}\n"
+    Path("net.yaml").write_text(f"model: {{onnx: model.onnx}}\ndata: samples.npz\n{recipe}{limit}")
+    Path("taken.yaml").touch()
+    assert main([*words, "-o", "taken.yaml"]) == 2
+    assert "taken.yaml: the file is there already, and nothing is written over" in capsys.readouterr().err
+    assert not Path(".weighbridge").exists()
 
 
 @pytest.mark.parametrize("name", ["my model.onnx", "net #1.onnx", "net: it.onnx", "ñandú {1}.onnx"])
@@ -101,6 +119,16 @@ def test_whatever_a_case_names_has_its_options_listed(name: str, capsys: pytest.
     out = capsys.readouterr().out
     assert set(options.model_fields) <= set(out.split())
     assert "anything" not in out
+
+
+@pytest.mark.parametrize("key", STEPS.names())
+def test_the_help_of_a_step_speaks_of_no_other_kind(key: str) -> None:
+    step = STEPS.get(key)
+    others = {each.kind for each in STEPS} - {step.kind}
+    fields = [
+        step.options.model_fields[name] for name in ("layers", "exclude") if name in step.options.model_fields
+    ]
+    assert not others & {word for field in fields for word in re.findall(r"\w+", field.description or "")}
 
 
 def test_a_folder_of_cases_that_do_not_count_is_told(project: Project, pytester: pytest.Pytester) -> None:

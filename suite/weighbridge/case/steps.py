@@ -106,9 +106,16 @@ def path_between(source: str, targets: Sequence[str]) -> list[str] | None:
 
 
 def order_fault(earlier: Sequence[Step], step: Step) -> str | None:
-    """Why `step` cannot follow `earlier`, or None. Nothing follows a quantization, and no training a clustering."""
-    if step.kind == "finetune" and any(before.kind == "cluster" for before in earlier):
-        return "fine-tune first, then cluster: training moves each weight by itself; the `epochs` of `cluster` train centroids"
+    """Why `step` cannot follow `earlier`, or None. Nothing follows a quantization, and what makes many values no clustering."""
+    if any(before.kind == "cluster" for before in earlier):
+        if step.kind == "finetune" or (step.kind == "prune" and "train" in step.splits):
+            first = "fine-tune" if step.kind == "finetune" else "prune"
+            return (
+                f"{first} first, then cluster: training moves each weight by itself; the `epochs` of `cluster` train "
+                "centroids"
+            )
+        if step.kind == "equalize":
+            return "leave out `equalize` or `cluster`: a scale a channel makes many values of few"
     if any(before.must == "quantize" for before in earlier):
         return _ORDER.get(step.kind, f"'{step.kind}' cannot follow a quantization")
     return None

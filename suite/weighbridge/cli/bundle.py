@@ -35,6 +35,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from weighbridge.core.errors import UsageError
+    from weighbridge.core.listed import few
     from weighbridge.core.units import show
     from weighbridge.report.escape import terminal
     from weighbridge.run.bundle import contents
@@ -61,12 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     for file in found.files:
         print(terminal(f"    {file}"))
     if found.left:
-        more = f" and {len(found.left) - SHOWN} more" if len(found.left) > SHOWN else ""
-        print(
-            terminal(
-                f"read, and not packed, since hidden or outside of the project: {', '.join(found.left[:SHOWN])}{more}"
-            )
-        )
+        left = few(found.left, SHOWN)
+        print(terminal(f"read, and not packed, since hidden or outside of the project: {left}"))
     if found.trouble:
         print(terminal(f"files may be missing: {found.trouble}"))
     print("look at the list before you hand it on: whatever these files hold is in it")

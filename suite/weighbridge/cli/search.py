@@ -42,7 +42,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where no trial meets the limits; 2 for wrong use, or without Optuna."""
-    from weighbridge.cli.writing import refuse_existing, write_new
+    from weighbridge.cli.writing import refuse_there, write_new
     from weighbridge.core.errors import UsageError
     from weighbridge.core.units import parse
     from weighbridge.propose.front import show_front
@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--budget: {error}") from None
     if budget <= 0 or (arguments.trials is not None and arguments.trials < 1):
         raise UsageError("--budget and --trials are above zero")
-    if arguments.output is not None:
-        refuse_existing({arguments.output: ""})
+    refuse_there(arguments.output)
     minimize = tuple(one for one in OBJECTIVES if one in (arguments.minimize or ["size"]))
     case = case_of(arguments.case, recipe=False)
     root = Path.cwd()

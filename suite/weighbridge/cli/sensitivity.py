@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.cli.verbs import add_executor, add_store, add_verb, case_of, say
-from weighbridge.cli.writing import refuse_existing, write_new
+from weighbridge.cli.writing import refuse_there, write_new
 
 if TYPE_CHECKING:
     from weighbridge.case.model import Case, StepRef
@@ -48,10 +48,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where the case cannot be carried out, nothing is known of its layers, or no case was written."""
-    if arguments.output is not None:
-        refuse_existing({arguments.output: ""})
+    refuse_there(arguments.output)
     status = _run(arguments)
-    if arguments.output is not None and not (arguments.output.exists() and arguments.output.stat().st_size):
+    if arguments.output is not None and not arguments.output.exists():
         print(f"{arguments.output} was not written")
         return 1
     return status

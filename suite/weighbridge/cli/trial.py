@@ -37,7 +37,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where no recipe can be recommended; 2 for wrong use, or where nothing can be carried out."""
-    from weighbridge.cli.writing import refuse_existing, write_new
+    from weighbridge.cli.writing import refuse_there, write_new
     from weighbridge.contracts import REPORTS
     from weighbridge.propose.front import in_words, recommended, show_front, weigh, why_nothing_holds
     from weighbridge.propose.written import case_files
@@ -45,10 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.report.github import announce
     from weighbridge.report.terminal import render
 
+    refuse_there(arguments.output)
     subject = subject_of(arguments)
     writers = [REPORTS.get(name) for name in filter(None, arguments.report.split(","))]
-    if arguments.output is not None:
-        refuse_existing({arguments.output: ""})
     also = [name for writer in writers for name in getattr(writer, "measures", ())]
     trials = trials_of(arguments, subject, arguments.bench, also)
     report = make_report([trial.result.row() for trial in trials], {"bench": arguments.bench}, Path.cwd())

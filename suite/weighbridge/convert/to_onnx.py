@@ -6,7 +6,7 @@ from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
 from weighbridge.core.agreement import check_agreement
-from weighbridge.core.batches import Axes, axes_of, items
+from weighbridge.core.batches import Axes, axes_of
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_metadata import strip
@@ -18,16 +18,14 @@ def export(model: Model, context: Context) -> Model:
     """The ONNX model of a torch module or exported program; raises `StageError` when torch cannot or they disagree."""
     import torch
 
-    from weighbridge.engines.torch_eager import float_type, run_module, to_tensors
+    from weighbridge.engines.torch_eager import float_type, run_module
+    from weighbridge.engines.torch_export import exporter_inputs
 
     sample, samples = context.data.sample(2), context.data.sample(SAMPLES)
     program = model.format == "exported"
     module = model.value.module() if program else model.value
     expected = run_module(module, samples)  # what is wrong with the data is said here, not by the exporter
-    args = to_tensors(sample, floats=float_type(module))
-    positional, named = ((), args) if isinstance(args, dict) else (args, None)
-    axes = {name: {} if axis is None else {axis: torch.export.Dim.DYNAMIC} for name, _, axis in items(sample)}
-    dynamic: Any = axes if isinstance(args, dict) else tuple(axes.values())
+    positional, named, shapes = exporter_inputs(sample, float_type(module), torch.export.Dim.DYNAMIC)
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -36,7 +34,7 @@ def export(model: Model, context: Context) -> Model:
                 kwargs=named,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=None if program else dynamic,
+                dynamic_shapes=None if program else shapes,
             )
     except Exception as error:  # the exporter raises whatever a pass of it raises
         reason = str(error.__cause__ or error).strip().splitlines()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from weighbridge.core.listed import few
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,7 @@ class Coverage:
         reasons: dict[str, list[LayerCoverage]] = {}
         for layer in self.left:
             reasons.setdefault(layer.reason, []).append(layer)
-        return tuple(f"{_named(layers)} left in float: {reason}" for reason, layers in reasons.items())
-
-
-_NAMED = 6
-"""Layers that a sentence names; the data has all of them."""
-
-
-def _named(layers: Sequence[LayerCoverage]) -> str:
-    names = [f"{layer.name} ({layer.kind})" for layer in layers[:_NAMED]]
-    more = len(layers) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+        return tuple(
+            f"{few(f'{layer.name} ({layer.kind})' for layer in layers)} left in float: {reason}"
+            for reason, layers in reasons.items()
+        )

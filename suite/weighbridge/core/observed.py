@@ -21,7 +21,7 @@ def files_opened() -> Iterator[set[str]]:
     try:
         yield seen
     finally:
-        _watching.remove(seen)
+        _watching[:] = [each for each in _watching if each is not seen]  # another may have seen the same
 
 
 @cache

@@ -99,6 +99,11 @@ class Artifact:
     files: tuple[Path, ...]
     source: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def in_order(self) -> tuple[Path, ...]:
+        """All files, the one that an engine opens first, as an `ArtifactRecord` has them."""
+        return (self.path, *(path for path in self.files if path != self.path))
+
 
 @dataclass(frozen=True)
 class Census:

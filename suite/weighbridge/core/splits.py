@@ -46,21 +46,25 @@ class Split:
         return not self.redrawn or isinstance(self.source, Arrays | Kept)
 
     def batches(self, size: int = 64) -> Iterator[Labelled]:
-        """`(inputs, targets)` in order, at most `size` samples each; a user's own batches keep their own size.
+        """`(inputs, targets)` in order, `size` samples each; a user's own batches keep their own size.
 
-        Samples of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
+        A last one of one sample joins the one before: a model whose last layer squeezes would lose the batch's axis. Samples
+        of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
         """
         for batch in self.whole(size):
             yield batch.inputs, batch.targets
 
     def whole(self, size: int = 64) -> Iterator[Batch]:
         """The same, with the group of each sample where the data gives it."""
-        empty = True
+        held: list[Batch] = []
         for batch in self.source.batches(size):
-            empty = False
-            yield batch
-        if empty:
+            if len(held) == 2 or (held and not _is_left_over(batch, held[0])):
+                yield from held
+                held = []
+            held.append(batch)
+        if not held:
             raise StageError("data", f"split '{self.name}' is empty")
+        yield _whole(held)
 
     def arrays(self, limit: int | None = None) -> Labelled:
         """The first `limit` samples (all, without one) as one batch; raises `StageError` where their shapes differ."""
@@ -271,6 +275,11 @@ class Kept:
             if self._elements is not None:
                 self._elements.append(element)
             yield element
+
+
+def _is_left_over(last: Batch, before: Batch) -> bool:
+    """Whether it is one sample behind a batch of several like it."""
+    return count(last.inputs) == 1 < count(before.inputs) and _form(last) == _form(before)
 
 
 def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weighbridge.contracts import Array, Inputs
-from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, take
+from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, items, take
 from weighbridge.core.errors import StageError, did_you_mean
 
 
@@ -33,6 +33,10 @@ class NamedSession(ABC):
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """One run, with whatever the engine raises."""
 
+    @abstractmethod
+    def reason(self, error: Exception) -> str:
+        """What of an exception of the engine tells what is wrong, on one line; the engine's own source is no part of it."""
+
     def fixed_batch(self, axes: Axes) -> int | None:
         """The batch that the model was exported with, where it is fixed. `axes` are the data's batch axes."""
         sizes = set()
@@ -49,7 +53,11 @@ class NamedSession(ABC):
         axes, n = axes_of(inputs), count(inputs)
         parts, size = [self.call(feed) for feed in self.feeds(inputs)], self.fixed_batch(axes)
         if size in (None, n):
-            return parts[0]
+            alone = all(axis is None for _, _, axis in items(inputs))  # then each call is of one sample
+            return tuple(
+                array[None] if alone and axes.get(name, 0) is None else array
+                for name, array in zip(self.outputs, parts[0], strict=True)
+            )
         outputs = []
         for name, pieces in zip(self.outputs, zip(*parts, strict=True), strict=True):
             axis = axes.get(name, 0)
@@ -145,9 +153,7 @@ class NamedSession(ABC):
         try:
             return tuple(self.infer(feed))
         except Exception as error:  # engines' own exceptions share no base
-            reason = str(error).rpartition("Status Message: ")[2].strip().splitlines()
             raise StageError(
                 "run",
-                f"the model does not run on {describe(feed)}; {self.engine} says: "
-                f"{reason[0] if reason else type(error).__name__}",
+                f"the model does not run on {describe(feed)}; {self.engine} says: {self.reason(error)}",
             ) from error

@@ -67,6 +67,10 @@ class OnnxRuntimeSession(NamedSession):
         outputs: Sequence[Array] = self.session.run(None, feed)
         return outputs
 
+    def reason(self, error: Exception) -> str:
+        lines = str(error).rpartition("Status Message: ")[2].strip().splitlines()
+        return lines[0] if lines else type(error).__name__
+
 
 def _dtype(type_: str) -> str:
     """numpy's name of what ONNX Runtime calls `tensor(float)`; empty where numpy by itself has no such type."""

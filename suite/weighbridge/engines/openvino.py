@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -50,19 +51,50 @@ class OpenVinoSession(NamedSession):
         try:
             with quiet():
                 core = openvino.Core()
-                compiled = core.compile_model(core.read_model(artifact.path), "CPU", settings)
+                self._read = partial(core.read_model, artifact.path)
+                compiled = core.compile_model(self._read(), "CPU", settings)
         except Exception as error:  # OpenVINO raises RuntimeError, and its text begins with its own source
-            raise StageError("open", f"OpenVINO cannot load the model: {_reason(error)}") from error
+            raise StageError("open", f"OpenVINO cannot load the model: {self.reason(error)}") from error
         self.request = compiled.create_infer_request()
         # Once compiled, a port has the names of all values that are the same, in no order; its node keeps the file's name.
         self.inputs = {_name(port): _declared(port) for port in compiled.inputs}
         self.outputs = [_name(port) for port in compiled.outputs]
         for port in compiled.outputs:
-            _dtype(port)
+            _dtype(port)  # refuses what numpy has not
+        self._fitting: set[tuple[tuple[int, ...], ...]] = set()
+
+    def call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
+        if any(None in each.shape for each in self.inputs.values()):
+            self._check_shapes({name: array.shape for name, array in feed.items()})
+        return super().call(feed)
+
+    def _check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises `StageError` where operators would meet shapes that do not fit: what OpenVINO has compiled does not look, and
+        answers with whatever lies in memory. Calls that are timed go past this.
+        """
+        asked = tuple(shapes[name] for name in self.inputs)
+        if asked in self._fitting:
+            return
+        try:
+            with quiet():
+                model = self._read()
+                model.reshape({port: list(shapes[_name(port)]) for port in model.inputs})
+        except Exception as error:
+            told = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise StageError(
+                "run", f"OpenVINO cannot run the model on {told}: {self.reason(error)}"
+            ) from error
+        self._fitting.add(asked)
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""
         return [*self.request.infer([feed[name] for name in self.inputs], share_inputs=True).to_tuple()]
+
+    def reason(self, error: Exception) -> str:
+        """What went wrong stands last, below where in OpenVINO's source it did; of operators, each in a summary."""
+        said = str(error).rpartition("Summary:")
+        lines = [line.strip("- \n") for line in said[2].splitlines() if line.strip()]
+        return "; ".join(lines if said[1] else lines[-1:]) or type(error).__name__
 
 
 def _name(port: Any) -> str:
@@ -85,13 +117,6 @@ def _declared(port: Any) -> Declared:
     shape = port.get_partial_shape()
     sizes = [] if shape.rank.is_dynamic else [None if one.is_dynamic else one.get_length() for one in shape]
     return Declared(sizes, _dtype(port), port.get_element_type().get_type_name())
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong stands last, below where in OpenVINO's source it did; of operators, each in a summary."""
-    said = str(error).rpartition("Summary:")
-    lines = [line.strip("- \n") for line in said[2].splitlines() if line.strip()]
-    return "; ".join(lines if said[1] else lines[-1:]) or type(error).__name__
 
 
 class OpenVino(EngineBase):

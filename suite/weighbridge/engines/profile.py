@@ -5,6 +5,7 @@ An engine that can profile adds a `Profiler` under its name; every other engine 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,16 @@ class Profile:
         """[operator, count, ms, share] by time, the longest first; JSON values."""
         ranked = sorted(self.operators, key=lambda row: -row.ms)[:SHOWN]
         return [[row.operator, row.count, round(row.ms, 6), round(row.ms / self.ms, 4)] for row in ranked]
+
+
+def summed(nodes: Mapping[tuple[str, str, tuple[str, ...]], float]) -> Profile:
+    """A profile of the milliseconds of each node, which goes by its name, its operator and the types that it reads."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
+    for (_, operator, types), ms in nodes.items():
+        grouped[operator, types].append(ms)
+    return Profile(
+        tuple(OperatorTime(name, len(times), sum(times), types) for (name, types), times in grouped.items())
+    )
 
 
 @dataclass(frozen=True)

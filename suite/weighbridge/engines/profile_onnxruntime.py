@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from weighbridge.core.results import Artifact
 from weighbridge.engines.profile import (
     PROFILERS,
     WORTH_SAYING,
-    OperatorTime,
     Profile,
     Profiler,
     float_left,
     same_work,
+    summed,
 )
 
 RUNS = 10
@@ -64,12 +63,7 @@ def parse(events: Sequence[dict[str, Any]]) -> Profile:
         types = tuple(kind for shape in shapes for kind in shape)
         key = event["name"], event["args"].get("op_name", "?"), types
         fastest[key] = min(fastest.get(key, float("inf")), event["dur"] / 1e3)
-    grouped: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
-    for (_, operator, types), ms in fastest.items():
-        grouped[operator, types].append(ms)
-    return Profile(
-        tuple(OperatorTime(name, len(times), sum(times), types) for (name, types), times in grouped.items())
-    )
+    return summed(fastest)
 
 
 def advise(baseline: Profile, candidate: Profile) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from weighbridge.contracts import Inputs
 from weighbridge.core.results import Artifact
 from weighbridge.engines.openvino import OpenVinoSession
-from weighbridge.engines.profile import PROFILERS, OperatorTime, Profile, Profiler, float_left, same_work
+from weighbridge.engines.profile import PROFILERS, Profile, Profiler, float_left, same_work, summed
 
 RUNS = 10
 HEAVY = {
@@ -22,23 +21,16 @@ _TYPES = {"i8": "int8", "u8": "uint8", "f32": "float32", "bf16": "bfloat16"}
 def run(artifact: Artifact, options: Any, inputs: Inputs) -> Profile:
     """The fastest of `RUNS` warm runs of each node, summed by operator and type."""
     session = OpenVinoSession(artifact, options, profiled=True)
-    call, fastest = session.bind(inputs), dict[tuple[str, str], float]()
+    call, fastest = session.bind(inputs), dict[tuple[str, str, tuple[str, ...]], float]()
     for warm in range(RUNS + 1):
         call()
         for node in session.request.get_profiling_info() if warm else ():
             if node.status == node.Status.EXECUTED:
                 type_ = node.exec_type.rpartition("_")[2].lower()  # of brgconv_avx512_I8
-                key, ms = (node.node_name, f"{node.node_type} {type_}"), node.real_time.total_seconds() * 1e3
+                key = node.node_name, f"{node.node_type} {type_}", (_TYPES.get(type_, ""),)
+                ms = node.real_time.total_seconds() * 1e3
                 fastest[key] = min(fastest.get(key, ms), ms)
-    grouped: dict[str, list[float]] = defaultdict(list)
-    for (_, operator), ms in fastest.items():
-        grouped[operator].append(ms)
-    return Profile(
-        tuple(
-            OperatorTime(name, len(times), sum(times), (_TYPES.get(name.rpartition(" ")[2], ""),))
-            for name, times in grouped.items()
-        )
-    )
+    return summed(fastest)
 
 
 def advise(baseline: Profile, candidate: Profile) -> list[str]:

@@ -33,8 +33,8 @@ from weighbridge.engines.torch_eager import (
     float_type,
     run_module,
     served,
-    to_tensors,
 )
+from weighbridge.engines.torch_export import traced
 from weighbridge.environment import machine
 from weighbridge.environment.quiet import quiet
 
@@ -65,7 +65,7 @@ class Program:
 
     def __init__(self, artifact: Artifact, options: CompileOptions) -> None:
         self._artifact, self._options = artifact, options
-        self._value: Any = FORMATS.get(artifact.format).open(artifact).value
+        self._value: Any = None
         self.floats = float_type(self._module())
         self._packages: dict[Signature, Path] = {}
         self._own: tempfile.TemporaryDirectory[str] | None = None
@@ -100,17 +100,9 @@ class Program:
             return _signature(inputs, _is_free(self._value, module, inputs)), self._value
         several = _of_size(inputs, max(count(inputs), AT_LEAST))
         for batch, free in ((several, True), (inputs, False)):
-            args = to_tensors(batch, floats=self.floats)
-            axes = {
-                name: {axis: torch.export.Dim.AUTO} if free and axis is not None else None
-                for name, _, axis in items(batch)
-            }
             try:
-                with quiet(), torch.no_grad():
-                    if isinstance(args, dict):
-                        program = torch.export.export(module, (), args, dynamic_shapes=axes)
-                    else:
-                        program = torch.export.export(module, args, dynamic_shapes=(*axes.values(),))
+                with quiet():
+                    program = traced(module, batch, self.floats, torch.export.Dim.AUTO if free else None)
             except Exception as error:  # whatever the module's forward, or torch, raises
                 if not free:
                     raise _refusal("torch.export cannot trace the module", error) from error

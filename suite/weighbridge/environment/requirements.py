@@ -30,26 +30,19 @@ def missing(*requirements: Requirement) -> str | None:
 
 
 def _why_absent(requirement: Requirement) -> str | None:
-    present = {
-        "package": _package,
-        "isa": _isa,
-        "path": _path,
-        "engine": _engine,
-        "command": _command,
-    }[requirement.kind](requirement.name)
+    what, is_present = {
+        "package": ("the package", _package),
+        "isa": ("the instruction set", _isa),
+        "path": ("the path", _path),
+        "engine": ("the engine", _engine),
+        "command": ("the command", _command),
+    }[requirement.kind]
     least = f" {requirement.version} or later" if requirement.version else ""
-    if present:
+    if is_present(requirement.name):
         found = found_version(requirement.name) if least else None
         if found is None or _at_least(found, requirement.version):
             return None
-        return f"the package '{requirement.name}'{least} ({found} is installed)"
-    what = {
-        "package": "the package",
-        "isa": "the instruction set",
-        "path": "the path",
-        "engine": "the engine",
-        "command": "the command",
-    }[requirement.kind]
+        return f"{what} '{requirement.name}'{least} ({found} is installed)"
     return f"{what} '{requirement.name}'{least} (absent here)"
 
 
@@ -139,3 +132,8 @@ def isa() -> frozenset[str]:
             if line.startswith(("flags", "Features")):
                 return frozenset(line.partition(":")[2].lower().split())
     return frozenset({platform.machine().lower()})
+
+
+def overflows_here() -> bool:
+    """Whether this processor adds pairs of products of uint8 and int8 in 16 bits, where 8-bit weights overflow."""
+    return not isa() & INT8_WIDE_SUMS

@@ -15,7 +15,6 @@ from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
-from weighbridge.formats.archive import content, members
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
 from weighbridge.formats.exported_codes import codes_of
@@ -107,16 +106,13 @@ class ExportedProgram(FormatBase):
 
 def _read(path: Path, trusted: bool) -> object:
     import torch
+    import torch.ao.quantization.fx._decomposed  # brings the operators of quantized programs
 
     if not path.is_file():
         raise StageError("load", f"no model file {path}")
     if not trusted:
         check_program(path)
         _check_as_torch_reads(path)
-    if any(
-        b"quantized_decomposed" in content(path, name) for name in members(path) if name.endswith(".json")
-    ):
-        import torch.ao.quantization.fx._decomposed  # brings the operators of quantized programs
     try:
         with nullcontext() if trusted else _tensors_only():
             return torch.export.load(path)

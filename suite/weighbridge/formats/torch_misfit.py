@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weighbridge.core.listed import few
+
 _WRAPPERS = {
     "module.": "DataParallel and DistributedDataParallel put it there: save `model.module.state_dict()`",
     "_orig_mod.": "torch.compile puts it there: save `model._orig_mod.state_dict()`",
     "model.": "a trainer that holds the network as `model` puts it there: save `trainer.model.state_dict()`",
 }
-NAMED = 3
 
 
 def misfit(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
@@ -32,5 +33,4 @@ def misfit(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 
 def _some(found: Sequence[str], between: str, before: str = "") -> str:
-    more = f"{between}and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"{before}{between.join(found[:NAMED])}{more}" if found else ""
+    return f"{before}{few(found, 3, between)}" if found else ""

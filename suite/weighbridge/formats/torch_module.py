@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,17 @@ from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_misfit import misfit
-from weighbridge.formats.torch_packed import flatten, is_torchao, pack, shown
+from weighbridge.formats.torch_packed import coded, flatten, is_torchao, pack, shown, unexplained
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 from weighbridge.formats.torch_shapes import fit_shapes
 
 if TYPE_CHECKING:
     import torch
+
+_UNREAD = (
+    "nothing says whether its integers are codes of weights, and of what scale; export the model to ONNX, or, if they "
+    "are none, register the buffer with `persistent=False`"
+)
 
 
 class TorchModule(FormatBase):
@@ -97,18 +103,20 @@ class TorchModule(FormatBase):
         """The floats and the codes of the state dict; a Parameter that two layers share is given once."""
         tensors, _ = flatten(model.value)
         layers = dict(model.value.named_modules(remove_duplicate=False))
-        coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
+        bases = coded(tensors, model.value)
         for name, tensor in tensors.items():
             base, _, last = name.rpartition(".")
-            if base in coded and last == "codes":
+            if base in bases and last == "codes":
                 axis = tensors.get(f"{base}.axis")
                 scale, zero_point = (tensors[f"{base}.{part}"].numpy() for part in ("scale", "zero_point"))
                 quantization = Quantization(8, scale, zero_point, None if axis is None else int(axis))
                 yield _stored(layers, shown(base, layers), tensor, quantization)
             elif last == "scale" and f"{name.removesuffix('scale')}zero_point" in tensors:
                 continue  # of a quantized layer's output
-            elif base not in coded and tensor.is_floating_point():
+            elif base not in bases and tensor.is_floating_point():
                 yield _stored(layers, shown(name, layers), tensor, None)
+        for name in unexplained(tensors, bases):
+            yield replace(_stored(layers, name, tensors[name], None), unread=_UNREAD)
 
     def structure(self, model: Model) -> str:
         return repr(model.value)
@@ -213,7 +221,7 @@ def count_zeros(module: torch.nn.Module) -> dict[str, int]:
     counts = {
         name: zeros(weight)
         for name, weight in module.named_parameters()
-        if weight.dim() > 1 and weight.is_floating_point()
+        if weight.dim() > 1 and weight.is_floating_point() and not is_torchao(weight)
     }
     return {name: count for name, count in counts.items() if count}
 

@@ -7,7 +7,7 @@ cell's pack holds two of them, and two biases. torchao's int8 weights are kept t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError
@@ -23,6 +23,8 @@ _PLACE = re.compile(
 """A part of a recurrent layer's pack, counted through its layers and, in each, its directions."""
 _TORCHAO = "Int8Tensor"
 """The class of torchao's int8 weights, which are a parameter like another."""
+_TABLES = 0.1
+"""So large a share of a module's numbers may be tables of places or colours."""
 _CELL = "CellParams"
 """In the class name of torch's packed recurrent weights."""
 
@@ -113,11 +115,16 @@ def _torchao(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _refilled(like: Any, base: str, tensors: Mapping[str, torch.Tensor]) -> Any:
     """torchao's weight of a fresh module, with the numbers of the file."""
-    rows = (tensors[f"{base}.{part}"].reshape(-1, 1) for part in ("scale", "zero_point"))
-    kept = {"act_quant_kwargs": like.act_quant_kwargs, "reduce_range": like.reduce_range}
-    scale, zero_point = rows
-    codes = tensors[f"{base}.codes"]
-    return type(like)(codes, scale, like.block_size, like.dtype, zero_point=zero_point, **kept)
+    scale, zero_point = (tensors[f"{base}.{part}"].reshape(-1, 1) for part in ("scale", "zero_point"))
+    return type(like)(
+        tensors[f"{base}.codes"],
+        scale,
+        like.block_size,
+        like.dtype,
+        zero_point=zero_point,
+        act_quant_kwargs=like.act_quant_kwargs,
+        reduce_range=like.reduce_range,
+    )
 
 
 def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tensor]) -> None:
@@ -133,24 +140,51 @@ def _keep_quantized(name: str, tensor: torch.Tensor, into: dict[str, torch.Tenso
         into[f"{name}.axis"] = torch.tensor(tensor.q_per_channel_axis())
 
 
+def coded(tensors: Mapping[str, torch.Tensor], module: torch.nn.Module) -> set[str]:
+    """The names of what `tensors` keeps as codes. A tensor of the module's own that is called `codes` is itself."""
+    own = module.state_dict().keys()
+    ending = ".codes"
+    return {name.removesuffix(ending) for name in tensors if name.endswith(ending) and name not in own}
+
+
+def unexplained(tensors: Mapping[str, torch.Tensor], bases: Collection[str]) -> list[str]:
+    """Integers of the module's own that may be weights in codes: of two long axes, no mask, and many beside the others.
+
+    Indices, of which torch takes 64 bits, are none.
+    """
+    own = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[0] not in bases}
+    integers = [
+        name for name, tensor in own.items() if not tensor.is_floating_point() and _may_be_codes(tensor)
+    ]
+    many = sum(tensors[name].numel() for name in integers)
+    return integers if many > _TABLES * sum(tensor.numel() for tensor in tensors.values()) else []
+
+
+def _may_be_codes(tensor: torch.Tensor) -> bool:
+    if tensor.dtype.itemsize >= 8 or tensor.is_complex() or sum(side > 1 for side in tensor.shape) < 2:
+        return False
+    numbers = tensor.numpy()  # torch has no comparison for each type
+    return bool(numbers.size and ((numbers != numbers.min()) & (numbers != numbers.max())).any())
+
+
 def pack(tensors: Mapping[str, torch.Tensor], module: torch.nn.Module) -> dict[str, Any]:
     """The reverse of `flatten`: what the `load_state_dict` of the module takes."""
     import torch
 
-    coded = {name.removesuffix(".codes") for name in tensors if name.endswith(".codes")}
+    bases = coded(tensors, module)
     fresh = {name: value for name, value in module.state_dict().items() if is_torchao(value)}
     state: dict[str, Any] = {
         base: _refilled(fresh[base], base, tensors) if base in fresh else _quantized(base, tensors)
-        for base in coded
+        for base in bases
     }
     cells = {
         base.removesuffix(".weight_ih")
-        for base in coded
+        for base in bases
         if f"{base.removesuffix('.weight_ih')}.reduce_range" in tensors
     }
     for name, tensor in tensors.items():
         owner, _, last = name.rpartition(".")
-        if owner in coded and last in ("codes", "scale", "zero_point", "axis"):
+        if owner in bases and last in ("codes", "scale", "zero_point", "axis"):
             continue
         if owner not in cells and not owner.endswith(_LINEAR):
             state[name] = tensor
@@ -164,7 +198,7 @@ def pack(tensors: Mapping[str, torch.Tensor], module: torch.nn.Module) -> dict[s
         biases = [tensors[f"{owner}.bias_{part}"] for part in ("ih", "hh")]
         reduce = bool(tensors[f"{owner}.reduce_range"].any())
         state[owner] = torch.ops.quantized.make_quantized_cell_params_dynamic(*packs, *biases, reduce)
-    for base in coded:
+    for base in bases:
         owner = base.removesuffix(".weight")
         if owner.endswith(_LINEAR):
             state[owner] = (state.pop(base), tensors.get(f"{owner}.bias"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 
 if TYPE_CHECKING:
     import torch
@@ -67,13 +68,7 @@ def refuse(
     """Raise `StageError` where a weight of `module` is computed in one of these ways; it names each and what to call."""
     found = [each for each in find(module) if each.kind in kinds]
     if found:
-        more = f" (and {len(found) - _NAMED} more)" if len(found) > _NAMED else ""
-        raise StageError(
-            stage, "; ".join(str(each) for each in found[:_NAMED]) + f"{more} where the model is built"
-        )
-
-
-_NAMED = 3
+        raise StageError(stage, f"{few(map(str, found), 3, '; ')} where the model is built")
 
 
 def apply_masks(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from weighbridge.contracts import THRESHOLDS, Limit, Metric, RelativeLimit, Threshold
@@ -42,7 +42,7 @@ def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str |
         )
         advice = [text] if text else advice
     text = _gained(measurement)
-    return replace(found, advice=(*advice, *([text] if text else [])))
+    return replace(found, advice=(*_broken(measurement), *advice, *([text] if text else [])))
 
 
 def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
@@ -53,7 +53,14 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     if limit.max is None and limit.equals is None:
         _check_gain(measurement)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
-    return reading(known_value(measurement), limit, measurement.details, unit)
+    found = reading(known_value(measurement), limit, measurement.details, unit)
+    return replace(found, advice=(*_broken(measurement), *found.advice))
+
+
+def _broken(measurement: Measurement) -> Iterator[str]:
+    """That some answers are no numbers, which a limit met may hide: each counts as one wrong answer, as any other."""
+    if broken := measurement.details.get("not_finite"):
+        yield f"the candidate's outputs are NaN or infinite on {broken} of {measurement.details['n']} samples"
 
 
 def too_few(limit: Limit, n: int, what: str) -> str | None:
@@ -121,8 +128,6 @@ def _gained(measurement: Measurement) -> str | None:
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
     lines = []
-    if details.get("not_finite"):
-        lines.append(f"the candidate's outputs are NaN or infinite on {details['not_finite']} samples")
     if "b" in details:
         groups = f" in {details['groups']} groups" if "groups" in details else ""
         lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,6 +19,7 @@ from weighbridge.contracts import (
     Weighing,
 )
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.formats.opened import opened
 from weighbridge.measure.parameters import weights
@@ -26,8 +27,6 @@ from weighbridge.numerics.codes import granularity
 
 GRANULARITIES = ("per_tensor", "per_channel", "per_group")
 """From coarse to fine."""
-NAMED = 6
-"""So many offenders are named; the rest are counted."""
 
 
 class Allowed(Limit):
@@ -127,7 +126,7 @@ def read_allowed(part: str) -> Callable[[Measurement, Any], Reading]:
         offenders = {name: count for name, count in measurement.details[part].items() if limit.offends(name)}
         return Reading(
             sum(offenders.values()),
-            note=_names(f"{count} {name}" for name, count in sorted(offenders.items())),
+            note=few(f"{count} {name}" for name, count in sorted(offenders.items())),
         )
 
     return read
@@ -145,7 +144,7 @@ def read_domains(measurement: Measurement, limit: Any) -> Reading:
     if opsets is None:
         raise StageError("measure", f"{measurement.details['format']} models have no operator domains")
     offenders = [name for name in opsets if limit.offends(name)]
-    return Reading(len(offenders), note=_names(offenders))
+    return Reading(len(offenders), note=few(offenders))
 
 
 def read_quantized(measurement: Measurement, limit: Any) -> Reading:
@@ -158,7 +157,7 @@ def read_quantized(measurement: Measurement, limit: Any) -> Reading:
             "measure", "the model has no weight of two or more dimensions, so nothing to be quantized"
         )
     missing.sort(key=lambda one: -one["numbers"])
-    note = _names(f"'{one['name']}' is {_words(one)}" for one in missing)
+    note = few(f"'{one['name']}' is {_words(one)}" for one in missing)
     return Reading(1 - sum(one["numbers"] for one in missing) / total, note=note)
 
 
@@ -175,11 +174,6 @@ def _words(one: dict[str, Any]) -> str:
     if one["bits"] is None:
         return str(one["dtype"])
     return f"{one['dtype']} {one['granularity']} {'symmetric' if one['symmetric'] else 'asymmetric'}"
-
-
-def _names(offenders: Iterable[str]) -> str:
-    found = list(offenders)
-    return ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
 
 
 def advise_quantized(measurement: Measurement) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.core.listed import few
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.environment.requirements import INT8_WIDE_SUMS
 from weighbridge.formats.onnx_file import whole
@@ -110,10 +111,10 @@ def read(measurement: Measurement, limit: Any) -> Reading:
     said, advice = [], []
     if opset is not None and found["opset"] > opset:
         new = sorted(kind for kind, since in found["since"].items() if since > opset)
-        what = f"{_names(new)} came after it" if new else "no operator needs more"
+        what = f"{few(new, NAMED)} came after it" if new else "no operator needs more"
         said.append(f"opset {found['opset']}, and {who} goes to {opset}: {what}")
         advice.append(
-            f"no conversion to opset {opset} has {_names(new)}: another runtime, or a model without"
+            f"no conversion to opset {opset} has {few(new, NAMED)}: another runtime, or a model without"
             if new
             else f"export with opset {opset}, or convert: onnx.version_converter.convert_version(model, {opset})"
         )
@@ -123,13 +124,9 @@ def read(measurement: Measurement, limit: Any) -> Reading:
     if limit.isa is not None and limit.isa not in INT8_WIDE_SUMS and found["overflowing"]:
         worst = sorted(found["overflowing"], key=lambda name: -found["overflowing"][name])
         pairs = sum(found["overflowing"].values())
-        said.append(f"{pairs} pairs of int8 weights could overflow with {limit.isa}, in {_names(worst)}")
+        said.append(f"{pairs} pairs of int8 weights could overflow with {limit.isa}, in {few(worst, NAMED)}")
         advice.append("`reduce_range: true` keeps the weights to 7 bits, which every processor sums rightly")
     return Reading(len(said), note="; ".join(said), advice=tuple(advice))
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 MEASURES.add("target", Measure("target", measure, on_demand=True))

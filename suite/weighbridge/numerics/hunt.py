@@ -87,7 +87,7 @@ def hunt(
 
 
 def check_weights(quantizer: Quantizer, scheme: Scheme, weights: Mapping[str, Array]) -> None:
-    """Hold `quantizer` to every property on given tensors, named by their layer. Raises `Violation`."""
+    """Hold `quantizer` to every property on those of the tensors, named by their layer, that it takes. Raises `Violation`."""
     for layer, weight in weights.items():
-        if scheme.fits(weight.shape):
+        if scheme.fits(weight.shape) and quantizer.accepts(scheme, weight.shape):
             check_all(Trial(quantizer, scheme, weight.astype("float32"), layer=layer))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from weighbridge.contracts import Promise, StoredTensor
+from weighbridge.core.listed import few
 from weighbridge.numerics import reference
 from weighbridge.numerics.codes import granularity, spread
 from weighbridge.numerics.elements import ELEMENTS, Array
@@ -17,7 +18,6 @@ from weighbridge.numerics.schemes import Parameters
 from weighbridge.numerics.trial import ROUNDINGS, UNIT
 
 GRANULARITY = {"per_tensor": "per-tensor", "per_channel": "per-channel", "per_group": "per-group"}
-_NAMED = 6
 SCALE_TOLERANCE = 0.01
 """Scales may be kept in bfloat16 (half a unit in its 8 bits is 0.4 %), and a zero point near the middle hides
 whether the affine or the symmetric formula was used, which differ by one code in 255."""
@@ -73,16 +73,11 @@ def read_back(
     notes = []
     if lost:
         notes.append(
-            f"{_few(lost)}: no weight of the model before quantization is like it, so codes were not compared"
+            f"{few(lost)}: no weight of the model before quantization is like it, so codes were not compared"
         )
     if plain:
-        notes.append(f"{_few([tensor.name for tensor in plain])}: left in float")
+        notes.append(f"{few(tensor.name for tensor in plain)}: left in float")
     return ReadBack(weights, tuple(findings), tuple(notes))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _weight(
@@ -168,9 +163,9 @@ def _pattern(weight: Weight, promise: Promise) -> Iterator[Finding]:
 
 
 def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
-    """Scales are positive and finite, codes fit their width."""
+    """Scales are positive and finite, codes fit their width. Where all numbers of a scale are zeros, it may be zero too."""
     scale = weight.quantization.scale
-    if not np.all(np.isfinite(scale) & (scale > 0)):
+    if not np.all(np.isfinite(scale) & (scale > 0)) and not _of_zeros(weight):
         yield Finding(weight.layer, f"a scale is not positive and finite: {float(np.min(scale)):g}")
     scheme = weight.scheme
     if scheme is not None:
@@ -179,6 +174,16 @@ def _codes(weight: Weight, promise: Promise) -> Iterator[Finding]:
             index = _first(outside)
             code = weight.stored.array[index]
             yield _at(weight, index, f"code {code} is outside [{scheme.lowest:g}, {scheme.highest:g}]")
+
+
+def _of_zeros(weight: Weight) -> bool:
+    """Whether the scales that are not positive are zero, and so are the floats that they stand for."""
+    if weight.original is None or weight.scheme is None:
+        return False
+    shape = weight.original.shape
+    scale = np.broadcast_to(_parameters(weight).spread(shape, weight.scheme)[0], shape)
+    unsound = ~(np.isfinite(scale) & (scale > 0))
+    return not scale[unsound].any() and not weight.original[unsound].any()
 
 
 def _nearest(weight: Weight, promise: Promise) -> Iterator[Finding]:

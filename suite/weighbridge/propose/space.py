@@ -17,7 +17,7 @@ from weighbridge.contracts import ENGINES, STEPS, THRESHOLDS, Step
 from weighbridge.environment.requirements import missing
 from weighbridge.propose import rewritten
 
-KINDS = ("prune", "cluster", "finetune", "quantize")
+KINDS = ("prune", "finetune", "cluster", "quantize")
 """In the order in which they can follow each other; nothing follows a quantization."""
 NONE = "none"
 MOST_SPARED = 6

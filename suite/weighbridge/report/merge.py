@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weighbridge.core.errors import UsageError
+from weighbridge.core.listed import few
 
 NAMED = 5
 """Cases that an error names at most."""
@@ -67,8 +68,7 @@ def _no_duplicates(reports: Mapping[str, Mapping[str, Any]]) -> None:
                 twice.append(f"{row['case']} (in {owner[row['case']]} and {name})")
             owner[row["case"]] = name
     if twice:
-        more = f" and {len(twice) - NAMED} more" if len(twice) > NAMED else ""
-        raise UsageError(f"a case is in two of the reports: {', '.join(twice[:NAMED])}{more}")
+        raise UsageError(f"a case is in two of the reports: {few(twice, NAMED)}")
 
 
 def _no_holes(reports: Mapping[str, Mapping[str, Any]]) -> None:
@@ -82,9 +82,8 @@ def _no_holes(reports: Mapping[str, Mapping[str, Any]]) -> None:
     (count,) = counts
     missing = sorted(set(range(1, count + 1)) - {shard["index"] for shard in shards.values()})
     if missing:
-        some = ", ".join(f"{index}/{count}" for index in missing[:NAMED])
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise UsageError(f"no report of shard {some}{more}: a hole would look like a pass")
+        some = few((f"{index}/{count}" for index in missing), NAMED)
+        raise UsageError(f"no report of shard {some}: a hole would look like a pass")
     if len(shards) > count:
         raise UsageError(f"{len(shards)} reports of {count} shards: one of them is there twice")
     if len({shard["dealt"] for shard in shards.values()}) > 1:
@@ -95,8 +94,7 @@ def _no_holes(reports: Mapping[str, Mapping[str, Any]]) -> None:
     for name, report in reports.items():
         left = list(set(shards[name]["places"]) - {row["case"] for row in report["rows"]})
         if left:
-            more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-            raise UsageError(f"{name} lacks {', '.join(sorted(left)[:NAMED])}{more}: its job ended early")
+            raise UsageError(f"{name} lacks {few(sorted(left), NAMED)}: its job ended early")
     if not any(report["rows"] for report in reports.values()):
         raise UsageError(
             "none of the shards has a case: their jobs were given no case file (`weighbridge_cases` says where those lie), or "

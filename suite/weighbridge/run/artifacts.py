@@ -39,8 +39,9 @@ def ship(chain: Chain, folder: Path | None, root: Path, engine: str) -> Shipped:
     artifact = chain.artifact()
     if folder is not None and not chain.finished:
         artifact = _lay_out(artifact, folder)
-    paths = [artifact.path, *(path for path in artifact.files if path != artifact.path)]
-    files = tuple(FileRecord(shown(path, root), path.stat().st_size, file_digest(path)) for path in paths)
+    files = tuple(
+        FileRecord(shown(path, root), path.stat().st_size, file_digest(path)) for path in artifact.in_order
+    )
     runtime = ", ".join(f"{package} {version_of(package)}" for package in ENGINES.get(engine).packages)
     record = ArtifactRecord(artifact.format, files, _code(artifact, engine, root), runtime)
     return Shipped(artifact, record, chain.key)

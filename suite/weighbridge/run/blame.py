@@ -17,8 +17,9 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.layer_errors import BIT, LayerErrors
 from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.measure.layer_error import OutputError
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.plan import Plan, Stage
+from weighbridge.run.workshop import Workshop
 
 _OF_OUTPUTS = ("accuracy", "fidelity")
 """The measurements of what the model answers."""

@@ -2,114 +2,33 @@
 
 from __future__ import annotations
 
-import random
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.case.model import Case, ModelRef
-from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
-from weighbridge.core.data import Data
+from weighbridge.case.model import ModelRef
+from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
 from weighbridge.core.errors import StageError, WeighbridgeError
-from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census, StepRecord
-from weighbridge.formats.finished import finished_file
-from weighbridge.formats.opened import keep_opened
-from weighbridge.measure.metrics import find_metric
-from weighbridge.run.census import check_changed, take_census
-from weighbridge.run.inputs import make_data
+from weighbridge.run.census import check_changed
 from weighbridge.run.keys import (
     data_key,
     extension_code,
-    file_key,
     goal_key,
     make_key,
-    model_key,
     named_code,
-    reference_code,
     stage_seed,
     surroundings,
 )
 from weighbridge.run.plan import Stage, converter_key
-from weighbridge.run.store import Entry, Store, file_digest, shown
+from weighbridge.run.store import Entry
+from weighbridge.run.workshop import Workshop, seed_everything
 from weighbridge.run.zero_groups import check_made
 
 WORTH_KEEPING_S = 0.05
 """A stage that took less is carried out again sooner than its result is read."""
-Enter = Callable[[str, str, int | None], None]
-"""Takes the stage, a text for people, and the line of the case file."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model that a case names, the finished file that it is (None where code builds it), and its key."""
-
-    model: Model
-    file: Artifact | None
-    key: str
-    read: Mapping[str, str]
-    """SHA-256 of the files that it is made of, code apart, by their paths in the project."""
-
-
-@dataclass
-class Workshop:
-    """What the chains of one case share: its data, the store, and the models made so far."""
-
-    case: Case
-    store: Store
-    root: Path
-    workdir: Path
-    enter: Enter
-    say: Callable[[str], None]
-    timing: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Inside what it gives, this case alone has the machine."""
-    models: dict[str, Model] = field(default_factory=dict)
-    censuses: dict[str, Census] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
-    """The keys of the stages that were carried out here."""
-    draw: int = 0
-    _loaded: dict[ModelRef, Loaded] = field(default_factory=dict)
-    _data: Data | None = None
-
-    @property
-    def data(self) -> Data:
-        if self._data is None:
-            self.enter("data", "data", None)
-            seed_everything(self.case.seed)
-            self._data = make_data(self.case, self.root, lambda: self.load(self.case.model).model)
-        return self._data
-
-    def drawn(self, draw: int) -> Workshop:
-        """The workshop of another draw of `repeat`: the same data and originals, another seed."""
-        case = replace(self.case, seed=self.case.seed + draw)
-        return replace(self, case=case, draw=draw, models={}, made=set(), _data=self.data)
-
-    def load(self, ref: ModelRef) -> Loaded:
-        """The model that the case names; each is loaded once."""
-        if ref not in self._loaded:
-            self.enter("load", "load", ref.line)
-            seed_everything(self.case.seed)
-            self._loaded[ref] = _load(ref, self.case.folder, self.root)
-        return self._loaded[ref]
-
-    def context(self, splits: Sequence[str], seed: int, aims: bool = False) -> Context:
-        case, data = self.case, self.data.restricted(tuple(splits))
-        self.workdir.mkdir(exist_ok=True)
-        if not aims:
-            return Context(case.folder, self.workdir, seed, data, self.say, self.draw)
-        # What holds it to an earlier run is no aim for a step that compares with the original.
-        limits = {ref.name: ref.limit for ref in case.thresholds if not ref.limit.earlier}
-        metric = find_metric(case.metric, case.folder)
-        return Context(case.folder, self.workdir, seed, data, self.say, self.draw, metric, limits)
-
-    def census(self, key: str, model: Model) -> Census:
-        if key not in self.censuses:
-            self.censuses[key] = take_census(model)
-        return self.censuses[key]
 
 
 class Chain:
@@ -120,8 +39,7 @@ class Chain:
         loaded = shop.load(ref)
         self._own_file = loaded.file
         self._keys, self._seeds = [loaded.key], [shop.case.seed]
-        self._formats = [loaded.model.format]
-        shop.models[loaded.key] = loaded.model
+        self._formats = [loaded.format]
         said: list[Any] = []
         for stage in self._stages:
             said.append(_described(stage, unsaid=False))
@@ -160,7 +78,9 @@ class Chain:
         position %= len(self._keys)
         key = self._keys[position]
         if key not in self._shop.models:
-            self._shop.models[key] = self._stored(position) or self._make(position)
+            self._shop.models[key] = (
+                self._stored(position) or self._make(position) if position else self._shop.original(self._ref)
+            )
         return self._shop.models[key]
 
     def input_of(self, number: int) -> Model:
@@ -253,10 +173,10 @@ class Chain:
         step = STEPS.get(ref.key)
         shop.enter(step.kind, str(ref), ref.line)
         counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
-        seed_everything(self._seeds[position])
         context = shop.context(step.splits, self._seeds[position], step.aims)
         if step.compares:
             context = replace(context, original=_whole(self.model(0)))
+        seed_everything(self._seeds[position])
         try:
             with shop.store.progress(key) as folder:
                 made = step.apply(_whole(before), ref.options, replace(context, progress=folder))
@@ -328,48 +248,8 @@ class Chain:
         return replace(model, notes=tuple(entry.facts["notes"]))
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and, where it is loaded, torch: what a stage draws does not depend on the stage before."""
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():  # `torch.manual_seed` keeps a stack trace a call until it is
-            torch.cuda.manual_seed_all(seed)
-
-
 def _whole(model: Model) -> Model:
     return FORMATS.get(model.format).whole(model)
-
-
-def _load(ref: ModelRef, folder: Path, root: Path) -> Loaded:
-    with files_opened() as opened:
-        model = FORMATS.get(ref.format).load(
-            ref.reference, folder / ref.weights if ref.weights else None, folder
-        )
-    own_file = finished_file(model, folder / ref.reference)
-    if own_file is not None:
-        keep_opened(own_file, model)
-        read = {shown(path.resolve(), root): file_digest(path) for path in own_file.files}
-        return Loaded(model, own_file, file_key(own_file.files), read)
-    code, read = reference_code(ref.reference, folder, root), _project_files(opened, root)
-    return Loaded(model, None, model_key(model, code, read), read)
-
-
-def _project_files(opened: set[str], root: Path) -> dict[str, str]:
-    """The data among the files that were opened: those of the project that are no code and no result."""
-    found = {}
-    data = (name for name in opened if not name.endswith((".py", ".pyc")))
-    for path in sorted(Path(name).resolve() for name in data):
-        if not path.is_relative_to(root):
-            continue
-        shown = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in shown.parts)
-        if not hidden and path.is_file():
-            found[shown.as_posix()] = file_digest(path)
-    return found
 
 
 def _described(stage: Stage, unsaid: bool = True) -> list[Any]:

@@ -16,8 +16,9 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.core.units import show
 from weighbridge.run.artifacts import Shipped, ship
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
+from weighbridge.run.workshop import Workshop
 
 _WORST = (Status.ERROR, Status.FAIL, Status.INCONCLUSIVE)
 Weigh = Callable[[Workshop, Shipped, Sequence[str]], tuple[Mapping[str, Measurement], Mapping[str, str]]]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.plan import Plan
 from weighbridge.run.store import Store
+from weighbridge.run.workshop import Workshop
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import to_json
 from weighbridge.environment import machine
-from weighbridge.run.store import file_digest
 
 PACKAGES = (
     "torch",
@@ -105,9 +104,9 @@ def machine_key() -> str:
     return make_key(machine.instruction_sets())
 
 
-def file_key(files: Sequence[Path]) -> str:
-    """Of finished files: their names, which one may hold of another, and their contents."""
-    return make_key("file", [(path.name, file_digest(path)) for path in files])
+def file_key(digests: Mapping[Path, str]) -> str:
+    """Of finished files, by the SHA-256 of each: their names, which one may hold of another, and their contents."""
+    return make_key("file", [(path.name, digest) for path, digest in digests.items()])
 
 
 def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:

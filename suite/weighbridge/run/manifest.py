@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,11 +24,12 @@ from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.bundle import conftests, named_files
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
 from weighbridge.run.keys import PACKAGES
 from weighbridge.run.plan import Stage
 from weighbridge.run.store import file_digest, shown
+from weighbridge.run.workshop import Workshop
 
 NAME = "manifest.json"
 VERSION = 1
@@ -72,7 +73,7 @@ def make_manifest(job: Job, shop: Workshop, chain: Chain, candidate: Shipped, fo
             "code": record.code,
             "files": [
                 {"path": path.relative_to(folder).as_posix(), "bytes": one.bytes, "sha256": one.sha256}
-                for path, one in zip(_in_order(artifact.path, artifact.files), record.files, strict=True)
+                for path, one in zip(artifact.in_order, record.files, strict=True)
             ],
         },
         "versions": _versions(),
@@ -195,11 +196,6 @@ def _digest(data: Data, split: str) -> str | None:
         return data.digest([split])
     except StageError:
         return None
-
-
-def _in_order(path: Path, files: Sequence[Path]) -> list[Path]:
-    """As a record has them: the file that an engine opens first."""
-    return [path, *(one for one in files if one != path)]
 
 
 def _versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from weighbridge.formats.opened import forget_opened
 from weighbridge.run.answers import check_answers
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors, is_missed
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.draws import Draws
 from weighbridge.run.events import Event, Listener, Said, StageEntered, Waiting
 from weighbridge.run.inputs import data_notes, undecidable
@@ -38,6 +38,7 @@ from weighbridge.run.store import Store
 from weighbridge.run.turns import Turns
 from weighbridge.run.verdicts import judge_all, judge_threshold, overall
 from weighbridge.run.weighing import Scales
+from weighbridge.run.workshop import Workshop
 from weighbridge.run.zero_groups import check_shipped
 
 PATIENCE_S = 60.0

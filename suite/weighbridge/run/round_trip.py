@@ -19,9 +19,10 @@ from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import opened
 from weighbridge.run.artifacts import Shipped
-from weighbridge.run.chain import Chain, Workshop
+from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
 from weighbridge.run.keys import extension_code, make_key, surroundings
+from weighbridge.run.workshop import Workshop
 
 if TYPE_CHECKING:
     from weighbridge.numerics.quantizer import Quantizer

@@ -175,11 +175,11 @@ class Store:
         """Key, bytes and time of the last use, of every entry."""
         for folder in sorted((self.folder / "store").iterdir()):
             with contextlib.suppress(OSError):
-                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                yield folder.name, size, (folder / "meta.json").stat().st_mtime
+                yield folder.name, _bytes_under(folder), (folder / "meta.json").stat().st_mtime
 
     def prune(self, limit: float = SIZE_LIMIT) -> tuple[int, int]:
-        """Remove what was not used for longest until `limit` bytes are left; gives entries and bytes removed.
+        """Remove what was not used for longest until `limit` bytes are left; gives how many entries went, and the
+        bytes that were freed.
 
         What torch compiled goes first, all of it: making it again takes a compiler, and no training. What a killed process left
         and nobody went on with for `GIVEN_UP_S` goes too.
@@ -189,15 +189,17 @@ class Store:
                 if time.time() - folder.stat().st_mtime > GIVEN_UP_S:
                     self._remove(folder)
         entries = sorted(self.entries(), key=lambda entry: entry[2])
-        total, count, freed = sum(size for _, size, _ in entries), 0, 0
-        if total + self.compiled_bytes() > limit:
+        compiled, count = self.compiled_bytes(), 0
+        left = total = sum(size for _, size, _ in entries) + compiled
+        if left > limit:
             shutil.rmtree(self.compiled, ignore_errors=True)
+            left -= compiled
         for key, size, used in entries:
-            if total - freed <= limit or time.time() - used < IN_USE_S:
+            if left <= limit or time.time() - used < IN_USE_S:
                 break
             self._remove(self._place(key))
-            count, freed = count + 1, freed + size
-        return count, freed
+            count, left = count + 1, left - size
+        return count, total - left
 
     def verify(self) -> list[str]:
         """Look at every file of every entry; damaged entries are removed, and named with the reason."""
@@ -222,7 +224,7 @@ class Store:
         return len(keys)
 
     def compiled_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.compiled.rglob("*") if path.is_file())
+        return _bytes_under(self.compiled)
 
     def _fetch(self, key: str) -> bool:
         """Whether the entry lies in the folder now, after it was looked for beyond."""
@@ -304,6 +306,16 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bytes_under(folder: Path) -> int:
+    """Of all files in it; those that another process removes meanwhile, folders too, are not counted."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += Path(parent, name).stat().st_size
+    return total
 
 
 def shown(path: Path, root: Path) -> str:

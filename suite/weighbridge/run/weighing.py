@@ -17,7 +17,7 @@ from weighbridge.formats.finished import read_through
 from weighbridge.formats.opened import opened
 from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
-from weighbridge.run.chain import Chain, Workshop, seed_everything
+from weighbridge.run.chain import Chain
 from weighbridge.run.events import Timed
 from weighbridge.run.job import Job
 from weighbridge.run.keys import (
@@ -30,6 +30,7 @@ from weighbridge.run.keys import (
     surroundings,
 )
 from weighbridge.run.plan import Stage
+from weighbridge.run.workshop import Workshop, seed_everything
 
 
 class Scales:

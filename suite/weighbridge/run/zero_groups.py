@@ -21,7 +21,8 @@ from weighbridge.run.keys import make_key, surroundings
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
     from weighbridge.run.artifacts import Shipped
-    from weighbridge.run.chain import Chain, Workshop
+    from weighbridge.run.chain import Chain
+    from weighbridge.run.workshop import Workshop
 
 
 @dataclass(frozen=True)

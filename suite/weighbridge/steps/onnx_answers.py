@@ -7,12 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.core.errors import StageError
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.steps.alike import same_answers
 from weighbridge.steps.calibration import Calibration
-from weighbridge.steps.prune.alike import same_answers
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array, Context
+    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
 SAMPLES = 8
 """That two graphs are compared on."""
@@ -51,8 +53,8 @@ def heard(proto: Any, names: Sequence[str], context: Context, samples: int) -> I
     listened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
     given = [name for name in names if name not in {value.name for value in proto.graph.input}]
     # The model as it is tells what to feed: a sequence's state is in its last outputs, and here further ones follow.
-    plain = _session(proto, context)
-    watched = _session(listened, context)
+    plain = opened(proto, context)
+    watched = opened(listened, context)
     session = stepped(plain, context.data.layout.sequence)
     for batch in Calibration(context, samples, plain.fixed_batch(context.data.layout.axes)):
         for feed in session.feeds(batch):
@@ -60,17 +62,21 @@ def heard(proto: Any, names: Sequence[str], context: Context, samples: int) -> I
             yield values | {name: feed[name] for name in names if name in feed}
 
 
-def _answers(proto: Any, context: Context) -> tuple[Array, ...]:
-    from weighbridge.engines.sequences import stepped
-
-    session = stepped(_session(proto, context), context.data.layout.sequence)
-    return session.run(context.data.sample(SAMPLES))
-
-
-def _session(proto: Any, context: Context) -> Any:
+def opened(proto: Any, context: Context) -> OnnxRuntimeSession:
+    """What runs the graph, from a file that is gone again. Raises `StageError` where ONNX Runtime does not open it."""
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
     with TemporaryDirectory(dir=context.workdir) as name:
         path = Path(name) / "model.onnx"
         write_onnx(proto, path)
-        return OnnxRuntimeSession(str(path))
+        try:
+            return OnnxRuntimeSession(str(path))
+        except StageError as error:
+            raise StageError(error.stage, error.message.replace(str(path), "it"), error.step) from error
+
+
+def _answers(proto: Any, context: Context) -> tuple[Array, ...]:
+    from weighbridge.engines.sequences import stepped
+
+    session = stepped(opened(proto, context), context.data.layout.sequence)
+    return session.run(context.data.sample(SAMPLES))

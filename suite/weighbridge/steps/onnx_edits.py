@@ -28,7 +28,8 @@ def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:
     rename = {name: root for name, root in moved.items() if children[root] == 1 and root not in there}
     for tensor in model.graph.initializer:
         tensor.name = rename.get(tensor.name, tensor.name)
-    remove(model.graph.value_info, lambda value: value.name in rename)
+    stale = {*rename, *rename.values()}  # torch tells the shapes of stored weights too
+    remove(model.graph.value_info, lambda value: value.name in stale)
     for graph in graphs(model):
         for node in graph.node:
             for position, name in enumerate(node.input):
@@ -37,9 +38,10 @@ def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:
 
 
 def drop_unused(model: Any) -> None:
-    """Remove the initializers that nothing reads."""
-    kept = used(model) | {value.name for value in model.graph.output}
-    remove(model.graph.initializer, lambda tensor: tensor.name not in kept)
+    """Remove the initializers that nothing reads, of bodies too."""
+    read = readers(model)
+    for graph in (model.graph, *bodies(model)):
+        remove(graph.initializer, lambda tensor: not read[tensor.name])
 
 
 def used(model: Any) -> set[str]:
@@ -65,6 +67,23 @@ def bodies(model: Any) -> Iterator[Any]:
     """The graphs of If, Loop and Scan."""
     _, *rest = graphs(model)
     yield from (graph for graph in rest if hasattr(graph, "initializer"))
+
+
+def read_inside(model: Any) -> set[str]:
+    """Every name that bodies of control flow read or give: some are tensors of the main graph."""
+    return {name for body in bodies(model) for node in body.node for name in node.input} | {
+        value.name for body in bodies(model) for value in body.output
+    }
+
+
+def names(model: Any) -> set[str]:
+    """Every name of a value, in bodies and functions too: what a new one must not be called."""
+    found: set[str] = set()
+    for graph in graphs(model):
+        stored = getattr(graph, "initializer", ())
+        found.update(getattr(value, "name", value) for value in (*graph.input, *graph.output, *stored))
+        found.update(name for node in graph.node for name in (*node.input, *node.output))
+    return found
 
 
 def free_name(name: str, taken: set[str]) -> str:

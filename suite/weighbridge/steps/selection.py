@@ -10,10 +10,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from pydantic import Field
+
+from weighbridge.contracts import Options
 from weighbridge.core.errors import StageError, did_you_mean
 
 _LISTED = 60
 """Valid names that an error lists: a large graph has thousands."""
+
+
+class LayerOptions(Options):
+    layers: list[str] = Field(
+        default_factory=lambda: ["*"],
+        min_length=1,
+        description="Names, patterns or types of the layers that the step takes.",
+    )
+    exclude: list[str] = Field(
+        default_factory=list, description="Names, patterns or types of the layers that it leaves as they are."
+    )
 
 
 @dataclass(frozen=True)

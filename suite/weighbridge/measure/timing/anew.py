@@ -29,9 +29,10 @@ LOST = 0.02
 """Of the samples: a few may stand on the edge of a decision that the model makes inside."""
 SHARE = 1 / 20
 """Of the budget, the longest that a trial should take."""
-FEWEST, PAUSE_S = 8, 0.02
-"""Calls of a trial where they are short, and seconds: a neighbour takes the core for milliseconds, and must not have each of the
-new ones by chance."""
+FEWEST = 8
+"""Calls of a trial where so many take no longer than `PAUSE_S`, however little `SHARE` of the budget is."""
+PAUSE_S = 0.02
+"""Seconds: a neighbour takes the core for milliseconds, and must not have each of the new calls by chance."""
 
 
 def check_batch(name: str, session: Session, batch: Inputs) -> None:

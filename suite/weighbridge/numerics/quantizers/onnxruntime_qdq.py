@@ -101,23 +101,22 @@ def _session(operator: str, opset: int, element: str, axis: int, block: int, sat
         attributes["block_size"] = block
     if to_codes and not saturate:
         attributes["saturate"] = 0
+    source, result = ("tensor", "codes") if to_codes else ("codes", "result")
     nodes = [
         helper.make_node("Cast", ["zero_point"], ["narrow_zero_point"], to=narrow),
-        helper.make_node("Cast", ["result"], ["cast"], to=carrier),
-        helper.make_node(operator, ["tensor", "scale", "narrow_zero_point"], ["result"], **attributes),
+        helper.make_node(operator, [source, "scale", "narrow_zero_point"], [result], **attributes),
     ]
-    if not to_codes:
-        nodes[1] = helper.make_node("Cast", ["tensor"], ["cast"], to=narrow)
-        nodes[2].input[0] = "cast"
-    nodes = [nodes[0], nodes[2], nodes[1]] if to_codes else nodes
-    inputs = [("tensor", TensorProto.FLOAT if to_codes else carrier), ("scale", TensorProto.FLOAT),
-              ("zero_point", carrier)]  # fmt: skip
-    output = ("cast", carrier) if to_codes else ("result", TensorProto.FLOAT)
+    if to_codes:
+        nodes.append(helper.make_node("Cast", ["codes"], ["result"], to=carrier))
+    else:
+        nodes.insert(0, helper.make_node("Cast", ["tensor"], ["codes"], to=narrow))
+    given, gives = (TensorProto.FLOAT, carrier) if to_codes else (carrier, TensorProto.FLOAT)
+    inputs = [("tensor", given), ("scale", TensorProto.FLOAT), ("zero_point", carrier)]
     graph = helper.make_graph(
         nodes,
         operator,
         [helper.make_tensor_value_info(name, kind, None) for name, kind in inputs],
-        [helper.make_tensor_value_info(*output, None)],
+        [helper.make_tensor_value_info("result", gives, None)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 10 if opset <= 23 else 12

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from weighbridge.contracts import Requirement
+from weighbridge.environment.extras import TORCHAO
 from weighbridge.numerics.elements import Array, Integer
 from weighbridge.numerics.quantizer import QUANTIZERS, KnownDifference
 from weighbridge.numerics.reference import Quotient
@@ -28,7 +28,7 @@ class TorchAOAffine:
         "quantize:int8_weight_only@torch",
         "quantize:pt2e@torch",
     )
-    requires = (Requirement("package", "torchao", "pip install torchao"),)
+    requires = (TORCHAO,)
     nan: Literal["refused", "kept"] = "refused"
     bit_exact: Quotient | None = None
     smallest_scale = 2.0**-126

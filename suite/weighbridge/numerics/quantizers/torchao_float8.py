@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from weighbridge.contracts import Requirement
+from weighbridge.environment.extras import TORCHAO
 from weighbridge.numerics.elements import Array, Float
 from weighbridge.numerics.quantizer import QUANTIZERS, KnownDifference
 from weighbridge.numerics.quantizers.torchao_affine import block_of, in_blocks
@@ -23,7 +23,7 @@ class TorchAOFloat8:
 
     name = "torchao_float8"
     engines: tuple[str, ...] = ("torchao",)
-    requires = (Requirement("package", "torchao", "pip install torchao"),)
+    requires = (TORCHAO,)
     nan: Literal["refused", "kept"] = "kept"
     bit_exact: Quotient | None = "float32"
     smallest_scale = 2.0**-126

@@ -10,10 +10,14 @@ from weighbridge.run.events import Listener
 from weighbridge.run.executors.base import EXECUTORS, without_address
 from weighbridge.run.job import Job
 from weighbridge.run.pipeline import run_case
+from weighbridge.run.recent import forget_data
 
 
 class Inline:
     """Nothing protects the run from a case that ends or hangs its process."""
+
+    def __init__(self) -> None:
+        forget_data()  # a run before in this process
 
     def expect(self, jobs: Iterable[Job]) -> None:
         pass

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Array, Context, Model, Step
-from weighbridge.steps.prune.options import LayerOptions
-from weighbridge.steps.prune.torch_weights import chosen_layers
-from weighbridge.steps.torch_layers import WeightLayer, working_copy
+from weighbridge.core.errors import StageError
+from weighbridge.steps.selection import LayerOptions
+from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, working_copy
 from weighbridge.steps.train.finetune import Masks, pruned_weights
 from weighbridge.steps.train.training import TrainingOptions, train
 
@@ -72,13 +72,19 @@ class _Clusters:
 def kmeans(model: Model, options: KmeansOptions, context: Context) -> Model:
     """Cluster the weights of Linear and convolution layers, and train their centroids on the split `train`.
 
-    The zeros of a pruning stay, as in fine-tuning. Raises `StageError` where the options leave no layer, and what
-    `training.train` raises.
+    The zeros of a pruning stay, as in fine-tuning. Raises `StageError` where the options leave no layer, or none with
+    more values than clusters, and what `training.train` raises.
     """
     module = working_copy(model, "cluster")
     layers, notes = chosen_layers(module, options, "cluster")
     masks = pruned_weights(module, model.source.get("zeros", {}))
     clusters, few = _clusters(layers, masks, options)
+    if not clusters:
+        raise StageError(
+            "cluster",
+            f"no chosen layer has more than {options.clusters} values: {', '.join(few)}",
+            "cluster: kmeans",
+        )
     for one in clusters:
         one.share()
     if options.epochs:

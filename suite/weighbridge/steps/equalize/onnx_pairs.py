@@ -6,13 +6,14 @@ two stands only what passes a scale on, and nobody else reads the channels on th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.formats.onnx_operators import attributes, integer
 from weighbridge.steps.onnx_edits import readers
-from weighbridge.steps.onnx_types import inferred
+from weighbridge.steps.onnx_types import shapes
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -49,6 +50,8 @@ class Pair:
     """Those that make and read the channels."""
     made_by: str
     """The operator type that makes them."""
+    read_by: tuple[str, ...]
+    """The operator types of the readers, in their order."""
     value: str
     axis: int
     width: int
@@ -122,12 +125,7 @@ class _Graph:
             for position, name in enumerate(node.input):
                 self._behind.setdefault(name, []).append((node, position))
         self._reads = readers(proto)
-        typed = inferred(proto).graph
-        self._shapes = {
-            value.name: [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
-            for value in (*typed.input, *typed.output, *typed.value_info)
-            if value.type.tensor_type.HasField("shape")
-        }
+        self._shapes = shapes(proto)
 
     def weight(self, node: Any) -> str | None:
         """The stored matrix or filter of a product, where it stands on the right."""
@@ -163,7 +161,8 @@ class _Graph:
         found, nodes, value, at = self._reading(root, axis)
         if width != self._width(found[0]):
             raise NotHere("its channels are not those that are made")
-        return Pair(tuple(makers), tuple(found), (*made, *nodes), made[0].op_type, value, at, width)
+        read_by = tuple(node.op_type for node in nodes)
+        return Pair(tuple(makers), tuple(found), (*made, *nodes), made[0].op_type, read_by, value, at, width)
 
     def _reading(self, root: str, axis: int) -> tuple[list[Touch], list[Any], str, int]:
         """Every product that reads the channels, the first one's input, and the axis there."""
@@ -294,9 +293,5 @@ def _passes(node: Any) -> bool:
 
 
 def _product(sides: Sequence[int | None]) -> int | None:
-    total = 1
-    for side in sides:
-        if side is None:
-            return None
-        total *= side
-    return total
+    known = [side for side in sides if side is not None]
+    return math.prod(known) if len(known) == len(sides) else None

@@ -9,16 +9,16 @@ from pydantic import Field
 
 from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.selection import Layer, matching
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
-_LISTED = 6
 _EXTREME = 1e5
 """Largest scale, and the inverse of the smallest: beyond, a channel is as good as dead on one of the sides."""
 
@@ -49,13 +49,13 @@ def equalized(
     import onnx
 
     step = f"equalize: {method}"
-    before = onnx.ModelProto()
-    before.CopyFrom(model.value)
-    constants_to_initializers(before)
-    fold(before)
-    name_nodes(before)
-    copies = _set_apart(before)
-    pairs, left = find_pairs(before)
+    made = onnx.ModelProto()
+    made.CopyFrom(model.value)
+    constants_to_initializers(made)
+    fold(made)
+    name_nodes(made)
+    copies = _set_apart(made)
+    pairs, left = find_pairs(made)
     spared = _spared(pairs, options.exclude)
     why_not = {
         pair: unfit(pair) if pair in spared else "`exclude` names it, or what it reads" for pair in pairs
@@ -70,14 +70,12 @@ def equalized(
     tensors = {touch.tensor for pair in chosen for touch in (*pair.makers, *pair.readers)}
     stored = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in before.graph.initializer
+        for tensor in made.graph.initializer
         if tensor.name in tensors
     }
-    found = scales(before, chosen, stored)
+    found = scales(made, chosen, stored)
     for pair, scale in found.items():
         move(stored, pair, scale)
-    made = onnx.ModelProto()
-    made.CopyFrom(before)
     for tensor in made.graph.initializer:
         if tensor.name in stored:
             tensor.CopyFrom(onnx.numpy_helper.from_array(stored[tensor.name], tensor.name))
@@ -86,10 +84,10 @@ def equalized(
         raise StageError(
             "equalize",
             "with scales moved the model answers otherwise than before, by more than rounding; leave layers to `exclude`: "
-            + _few([pair.label for pair in found]),
+            + few([pair.label for pair in found]),
             step,
         )
-    said = f"scales moved: {_few([pair.label for pair in found])}"
+    said = f"scales moved: {few([pair.label for pair in found])}"
     return Model("onnx", made, model.source, (*model.notes, said, *reasons))
 
 
@@ -103,9 +101,7 @@ def _set_apart(proto: Any) -> dict[str, str]:
         for tensor in proto.graph.initializer
         if read[tensor.name] > 1 and sum(side > 1 for side in tensor.dims) == 1
     }
-    taken = {tensor.name for tensor in proto.graph.initializer} | {
-        name for node in proto.graph.node for name in (*node.input, *node.output)
-    }
+    taken = names(proto)
     copies = {}
     for node in proto.graph.node:
         for position, name in enumerate(node.input):
@@ -169,8 +165,3 @@ def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
     for name, why in left.items():
         found.setdefault(why, []).append(name)
     return found
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -48,12 +48,8 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
             }
 
     def unfit(pair: Pair) -> str:
-        kind = pair.nodes[-1].op_type
-        return (
-            ""
-            if kind in ("MatMul", "Gemm")
-            else f"it is a {kind}, and outliers go into MatMul and Gemm alone"
-        )
+        others = [kind for kind in pair.read_by if kind not in ("MatMul", "Gemm")]
+        return f"a {others[0]} reads it, and outliers go into MatMul and Gemm alone" if others else ""
 
     return equalized("smooth_quant", model, options, context, unfit, scales)
 

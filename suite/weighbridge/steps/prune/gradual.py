@@ -13,11 +13,12 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
-from weighbridge.steps.prune.options import LayerOptions, PruneOptions
+from weighbridge.steps.prune.options import PruneOptions
 from weighbridge.steps.prune.ranking import Kept, rank
-from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
+from weighbridge.steps.prune.torch_weights import as_weight
 from weighbridge.steps.prune.weights import Opened, pruned
-from weighbridge.steps.torch_layers import WeightLayer, working_copy
+from weighbridge.steps.selection import LayerOptions
+from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, working_copy
 from weighbridge.steps.train.finetune import keep_zeros, pruned_weights
 from weighbridge.steps.train.training import TrainingOptions, count_steps, train
 

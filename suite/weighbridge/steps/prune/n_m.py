@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field
 from weighbridge.contracts import STEPS, Context, Model, Step, ZeroGroups
 from weighbridge.core.errors import StageError
 from weighbridge.core.zero_groups import as_rows, as_stored
-from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight, open_weights, pruned
+from weighbridge.steps.selection import LayerOptions
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array

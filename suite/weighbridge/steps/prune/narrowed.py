@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError, first_line
+from weighbridge.core.listed import few
 from weighbridge.engines.torch_eager import float_type, leaves
-from weighbridge.steps.prune.alike import same_answers
+from weighbridge.steps.alike import same_answers
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
     import torch
-
-_LISTED = 6
 
 
 class Narrowed:
@@ -58,9 +57,8 @@ class Narrowed:
                 self.widths[name] = before, after
 
     def said(self) -> str:
-        shown = [f"{name} {before} → {after}" for name, (before, after) in self.widths.items()]
-        more = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
-        text = f"channels removed: {', '.join(shown[:_LISTED])}{more}"
+        shown = few(f"{name} {before} → {after}" for name, (before, after) in self.widths.items())
+        text = f"channels removed: {shown}"
         if self._norms:
             text += (
                 f"; {', '.join(self._norms)} normalizes over what is left, so the outputs are not only those of the "

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from weighbridge.formats.onnx_operators import STANDARD, attributes, integer
-from weighbridge.steps.onnx_edits import bodies, readers
-from weighbridge.steps.prune.onnx_groups import Channels, Group, Role, Touch, shapes_of
+from weighbridge.steps.onnx_edits import read_inside, readers
+from weighbridge.steps.onnx_types import shapes
+from weighbridge.steps.prune.onnx_groups import Channels, Group, Role, Touch
 
 _ONE_BY_ONE = frozenset((
     "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Swish", "Mish", "Gelu",
@@ -37,10 +38,9 @@ class _Follower:
     def __init__(self, model: Any) -> None:
         self.graph = model.graph
         self.stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.shapes = shapes_of(model)
+        self.shapes = shapes(model)
         self.readers = readers(model)
-        self.inside = {name for body in bodies(model) for node in body.node for name in node.input}
-        self.inside |= {value.name for body in bodies(model) for value in body.output}
+        self.inside = read_inside(model)
         self.found: dict[str, Channels] = {}
         self.groups: list[Group] = []
 

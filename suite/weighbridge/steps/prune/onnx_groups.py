@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -76,21 +75,3 @@ class Channels:
 
     def like(self, other: Channels) -> bool:
         return (self.from_end, self.size, self.repeat) == (other.from_end, other.size, other.repeat)
-
-
-def shapes_of(model: Any) -> Mapping[str, list[int | None]]:
-    """The shape of each value that inference can tell, None for an open axis."""
-    import onnx
-
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # what inference trips over is no fault of the step; fewer layers can be followed
-        return {}
-    found: dict[str, list[int | None]] = {}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape"):
-            found[value.name] = [
-                axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim
-            ]
-    return found

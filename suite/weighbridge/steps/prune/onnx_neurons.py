@@ -12,8 +12,9 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.prune.onnx_channels import follow
 from weighbridge.steps.prune.onnx_groups import Group, Touch
@@ -22,8 +23,6 @@ from weighbridge.steps.selection import Layer, select
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
-
-_LISTED = 6
 
 
 class NeuronOptions(WidthOptions):
@@ -48,9 +47,7 @@ def neurons(model: Model, options: NeuronOptions, context: Context) -> Model:
     made = _without(proto, removed)
     _check(proto, made, removed, context)
     told = [f"{_label(group)} {group.width} → {group.width - len(gone)}" for group, gone in removed.items()]
-    more = f" and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-    said = f"channels removed: {', '.join(told[:_LISTED])}{more}"
-    return Model("onnx", made, model.source, (*model.notes, said, *left))
+    return Model("onnx", made, model.source, (*model.notes, f"channels removed: {few(told)}", *left))
 
 
 Removed = Mapping[Group, "Array"]
@@ -161,9 +158,7 @@ def _without(proto: Any, removed: Removed) -> Any:
             arrays[place] = shape
         for node in group.depthwise:
             next(each for each in nodes[node.name].attribute if each.name == "group").i -= len(gone)
-    taken = {tensor.name for tensor in made.graph.initializer} | {
-        name for node in made.graph.node for name in (*node.input, *node.output)
-    }
+    taken = names(made)
     read = readers(made)
     stored = {tensor.name: tensor for tensor in made.graph.initializer}
     for (name, position), array in arrays.items():

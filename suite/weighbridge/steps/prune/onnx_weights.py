@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Model, StoredTensor
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
 from weighbridge.formats.onnx_operators import integer
 from weighbridge.steps.onnx_edits import free_name
-from weighbridge.steps.prune.options import LayerOptions
 from weighbridge.steps.prune.weights import Opened, Weight
-from weighbridge.steps.selection import Layer, select
+from weighbridge.steps.selection import Layer, LayerOptions, select
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
     from weighbridge.formats.onnx_constants import Constant
-
-_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -141,9 +139,7 @@ def _keep(proto: Any, kept: Array) -> None:
 
 
 def _named(found: list[_Found]) -> str:
-    names = [f"{each.tensor.name} ({each.tensor.operator})" for each in found[:_LISTED]]
-    more = len(found) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return few(f"{each.tensor.name} ({each.tensor.operator})" for each in found)
 
 
 def _node(node: Any) -> str:

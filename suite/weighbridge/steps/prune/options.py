@@ -7,18 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from weighbridge.contracts import Options
-
-
-class LayerOptions(Options):
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers to prune.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers to leave alone."
-    )
+from weighbridge.steps.selection import LayerOptions
 
 
 class PruneOptions(LayerOptions):
@@ -55,7 +44,7 @@ class MagnitudeOptions(PruneOptions):
     serves: ClassVar = ("nonzero", "gzip")
 
 
-class WidthOptions(Options):
+class WidthOptions(LayerOptions):
     tunes: ClassVar = {"amount": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "scope": ("local", "global")}
     amount: float = Field(
         0.5, gt=0, lt=1, description="Share of the channels to remove, of each layer or of all together."
@@ -65,12 +54,4 @@ class WidthOptions(Options):
     )
     round_to: int = Field(
         8, ge=1, description="Widths that stay are multiples of it: kernels are fastest on those that align."
-    )
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers whose channels may go.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers that keep their channels."
     )

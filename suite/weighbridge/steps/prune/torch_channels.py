@@ -19,7 +19,7 @@ from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
 from weighbridge.steps.prune.options import WidthOptions
 from weighbridge.steps.selection import matching, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers, working_copy
-from weighbridge.steps.train.training import forward, loss_of, wanted
+from weighbridge.steps.train.training import forward, supervised
 
 if TYPE_CHECKING:
     import torch
@@ -125,13 +125,11 @@ def _weight(node: Any) -> int:
 
 
 def _take_gradients(module: torch.nn.Module, options: TaylorOptions, context: Context) -> None:
-    loss_function = loss_of(options.loss, context, "prune")
+    loss = supervised(module, options.loss, context, "prune")
     for number, (inputs, targets) in enumerate(context.data.split("train").batches(options.batch_size)):
         if number == BATCHES:
             return
-        if targets is None:
-            raise StageError("prune", "the train split has no targets, which a loss needs")
-        loss_function(forward(module, inputs), wanted(targets, options.loss, module)).backward()
+        loss(inputs, forward(module, inputs), targets).backward()
 
 
 def _narrow(

@@ -15,9 +15,9 @@ from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.steps.prune.channels import channel_of, channel_scores
 from weighbridge.steps.prune.options import MagnitudeOptions, PruneOptions
 from weighbridge.steps.prune.ranking import rank
-from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
+from weighbridge.steps.prune.torch_weights import as_weight
 from weighbridge.steps.prune.weights import Opened, pruned
-from weighbridge.steps.torch_layers import working_copy
+from weighbridge.steps.torch_layers import chosen_layers, working_copy
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array

@@ -17,10 +17,10 @@ from weighbridge.core.zero_groups import as_rows, as_stored
 from weighbridge.environment.one_thread import one_thread
 from weighbridge.steps.calibration import Calibration
 from weighbridge.steps.prune.n_m import Pattern, fit, largest, pattern_groups
-from weighbridge.steps.prune.options import LayerOptions
-from weighbridge.steps.prune.torch_weights import as_weight, chosen_layers
+from weighbridge.steps.prune.torch_weights import as_weight
 from weighbridge.steps.prune.weights import Opened, pruned
-from weighbridge.steps.torch_layers import WeightLayer, working_copy
+from weighbridge.steps.selection import LayerOptions
+from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, working_copy
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:

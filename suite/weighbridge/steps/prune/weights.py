@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weighbridge.contracts import Model
-from weighbridge.steps.prune.options import LayerOptions
+from weighbridge.core.listed import few
+from weighbridge.steps.selection import LayerOptions
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
-
-_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,9 @@ def pruned(opened: Opened, kept: Sequence[tuple[Weight, Array]], notes: Sequence
         weight.keep(mask)
     total = sum(weight.numbers.size for weight, _ in kept)
     stored = sum(weight.stored_bytes for weight, _ in kept)
-    names = [weight.label for weight, _ in kept[:_LISTED]]
-    more = f" and {len(kept) - _LISTED} more" if len(kept) > _LISTED else ""
+    names = few(weight.label for weight, _ in kept)
     bought = (
-        f"{1 - left / total:.1%} of the {total:,} weights in {', '.join(names)}{more} are zeros, which take {stored:,} "
+        f"{1 - left / total:.1%} of the {total:,} weights in {names} are zeros, which take {stored:,} "
         "bytes as before and are multiplied like other numbers: no faster, and smaller only where the file is compressed"
     )
     return replace(opened.model, notes=(*opened.model.notes, *opened.notes, *notes, bought))

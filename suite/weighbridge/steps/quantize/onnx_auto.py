@@ -28,7 +28,6 @@ from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_calibration import Spread
 from weighbridge.steps.quantize.onnx_judge import Judge
 from weighbridge.steps.quantize.onnx_layers import OnnxLayer
-from weighbridge.steps.quantize.onnx_placement import fused_into
 from weighbridge.steps.quantize.onnx_preparation import (
     STATIC_WAYS,
     Prepared,
@@ -37,6 +36,7 @@ from weighbridge.steps.quantize.onnx_preparation import (
 )
 from weighbridge.steps.quantize.onnx_static import Static, StaticOptions, static_mode, static_scheme
 from weighbridge.steps.quantize.onnx_steps import Converted, as_model, choose, converted, written
+from weighbridge.steps.quantize.onnx_wiring import fused_into
 
 MOST_IN_FLOAT = 0.5
 """Of the weights: with more of them in float, it is no int8 artifact any more."""

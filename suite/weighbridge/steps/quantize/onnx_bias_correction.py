@@ -13,7 +13,7 @@ from typing import Any
 from weighbridge.contracts import Array, Inputs
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.formats.onnx_operators import attributes, integer
-from weighbridge.steps.onnx_edits import drop_unused, free_name, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, names, readers
 from weighbridge.steps.quantize.onnx_calibration import feeds
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -167,7 +167,7 @@ def _write(model: Any, biased: Mapping[str, tuple[Any, int]], lost: Mapping[str,
     from onnx import numpy_helper
 
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    taken = set(stored) | {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken = names(model)
     read = readers(model)
     changed = 0
     for name, more in lost.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.onnx_edits import bodies, free_name, set_nodes, used
+from weighbridge.steps.onnx_edits import bodies, free_name, names, read_inside, set_nodes
 
 _PASSED = ("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """The nodes that a DequantizeLinear may be moved behind."""
@@ -18,9 +18,8 @@ def set_branches_apart(model: Any) -> None:
     """Let bodies read the Max of one tensor, which the optimizer leaves where it is, in place."""
     import onnx
 
-    read = {name for body in bodies(model) for node in body.node for name in node.input}
-    read |= {value.name for body in bodies(model) for value in body.output}
-    taken = used(model) | {name for node in model.graph.node for name in node.output}
+    read = read_inside(model)
+    taken = names(model)
     moved: set[str] = set()
     apart: dict[str, str] = {}
     nodes = []

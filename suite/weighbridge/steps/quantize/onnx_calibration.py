@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.contracts import Array, Context, Inputs
 from weighbridge.core.batches import count, take
 from weighbridge.environment.machine import usable_cores
-from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.calibration import MOST, Calibration
+from weighbridge.steps.onnx_answers import opened
 from weighbridge.steps.quantize.onnx_histogram import Histogram
 from weighbridge.steps.quantize.onnx_ranges import COUNTED, chosen_range
 
@@ -84,17 +83,11 @@ def learn_ranges(
 
 def try_samples(proto: Any, context: Context) -> None:
     """Raise `StageError` where the samples do not go through the float model either."""
-    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
     from weighbridge.engines.sequences import stepped
 
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        path = Path(folder) / "float.onnx"
-        write_onnx(proto, path)
-        step = OnnxRuntimeSession(str(path))
-    layout = context.data.layout
-    session = stepped(step, layout.sequence)
-    fixed = step.fixed_batch(layout.axes)
-    session.run(next(iter(Calibration(context, fixed or 1, fixed))))
+    model, layout = opened(proto, context), context.data.layout
+    fixed = model.fixed_batch(layout.axes)
+    stepped(model, layout.sequence).run(next(iter(Calibration(context, fixed or 1, fixed))))
 
 
 def _activations(source: Path, context: Context, samples: int, spread: Spread) -> Iterator[dict[str, Array]]:

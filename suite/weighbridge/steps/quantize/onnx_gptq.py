@@ -22,7 +22,7 @@ from weighbridge.steps.quantize.onnx_weight_only import KINDS, Blocks, WeightOnl
 from weighbridge.steps.quantize.onnx_weight_only import scheme as block_scheme
 
 if TYPE_CHECKING:
-    from weighbridge.contracts import Array
+    from weighbridge.contracts import Array, Quantization
 
 _ROOM = 2**30
 """Bytes of second moments that are gathered in one reading of the samples."""
@@ -50,31 +50,35 @@ class _Gptq:
 
         Blocks(self.options).write(source, target, nodes)
         floats, model = onnx.load(source), onnx.load(target)
-        products = {node.name: node for node in floats.graph.node if node.name in nodes}
-        stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in floats.graph.initializer}
-        made = {tensor.name: tensor for tensor in stored_tensors(model)}
-        held = {tensor.name: tensor for tensor in model.graph.initializer}
+        read = {node.name: node.input for node in floats.graph.node}
         readers: dict[str, list[str]] = {}
         for node in model.graph.node:
             if node.op_type == "MatMulNBits":
-                value, weight = products[node.name].input
+                value, weight = read[node.name]
                 readers.setdefault(weight, []).append(value)
-        sizes = {name: stored[name].shape[0] for name in readers}
+        weights = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in floats.graph.initializer
+            if tensor.name in readers
+        }
+        sizes = {name: len(weights[name]) for name in readers}
+        made = {tensor.name: tensor.quantization for tensor in stored_tensors(model)}
+        held = {tensor.name: tensor for tensor in model.graph.initializer}
         for some in _parts(sizes):
-            values = {name: readers[name] for name in some}
-            for name, moments in self._moments(floats, values, sizes).items():
-                found = made[name]
-                grid = found.quantization
-                assert grid is not None
-                scale, zero = (
-                    each.repeat(self.options.block_size, axis=1)[:, : sizes[name]]
-                    for each in (grid.scale, grid.zero_point)
-                )
-                codes = rounded_together(
-                    stored[name].T, moments, scale, zero, 2**self.options.bits - 1, self.options.damping
-                )
+            for name, moments in self._moments(floats, {each: readers[each] for each in some}, sizes).items():
+                codes = self._codes(weights[name], moments, made[name])
                 _keep(held[f"{name}_quantized"], codes, self.options.bits)
         write_onnx(model, target)
+
+    def _codes(self, weights: Array, moments: Array, grid: Quantization | None) -> Array:
+        """Codes, [outputs, inputs], of weights, [inputs, outputs], on the grid of their blocks."""
+        assert grid is not None
+        scale, zero = (
+            each.repeat(self.options.block_size, axis=1)[:, : len(weights)]
+            for each in (grid.scale, grid.zero_point)
+        )
+        highest = 2**self.options.bits - 1
+        return rounded_together(weights.T, moments, scale, zero, highest, self.options.damping)
 
     def _moments(
         self, floats: Any, values: Mapping[str, Sequence[str]], sizes: Mapping[str, int]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.onnx_edits import drop_unused, free_name, keep_names, set_nodes
+from weighbridge.steps.onnx_edits import drop_unused, free_name, keep_names, names, set_nodes
 
 
 def flatten_biases(model: Any) -> list[str]:
@@ -21,7 +21,7 @@ def flatten_biases(model: Any) -> list[str]:
 
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    taken = set(stored) | {name for node in graph.node for name in (*node.input, *node.output)}
+    taken = names(model)
     nodes, added = [], []
     for original in graph.node:
         node = onnx.NodeProto.FromString(original.SerializeToString())
@@ -66,7 +66,7 @@ def own_biases(model: Any) -> None:
 
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    taken = set(stored) | {name for node in graph.node for name in (*node.input, *node.output)}
+    taken = names(model)
     met = set()
     for node in graph.node:
         products = ("Conv", "ConvTranspose", "Gemm")
@@ -101,7 +101,7 @@ def part_grouped_biases(model: Any) -> list[str]:
 
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    taken = set(stored) | {name for node in graph.node for name in (*node.input, *node.output)}
+    taken = names(model)
     nodes, added = [], []
     for original in graph.node:
         node = onnx.NodeProto.FromString(original.SerializeToString())
@@ -143,7 +143,7 @@ def gemms_to_matmuls(model: Any) -> dict[str, str]:
 
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    taken = set(stored) | {name for node in graph.node for name in (*node.input, *node.output)}
+    taken = names(model)
     turned: dict[str, str] = {}
     nodes = []
     for original in graph.node:
@@ -186,7 +186,7 @@ def separate(model: Any, nodes: set[str]) -> dict[str, list[str]]:
         if any(name in node.input for node in graph.node if node.name in nodes)
         and any(name in node.input for node in graph.node if node.name not in nodes)
     }
-    taken = {tensor.name for tensor in graph.initializer}
+    taken = names(model)
     copies = {name: free_name(f"{name}_float", taken) for name in sorted(shared)}
     for name, copied in copies.items():
         tensor = onnx.TensorProto.FromString(stored[name].SerializeToString())

@@ -6,22 +6,20 @@ file is opened: nothing is slower, and nothing but the weights is rounded.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Array, Context, Model, Options, Promise, Step, StoredTensor
 from weighbridge.core.codes import numpy_dtype
 from weighbridge.core.coverage import Coverage, LayerCoverage
 from weighbridge.core.errors import StageError, first_line
-from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.formats.onnx_flow import Flow
 from weighbridge.formats.onnx_weights import graphs, keyed_tensors
-from weighbridge.steps.onnx_edits import free_name, name_nodes, remove
+from weighbridge.steps.onnx_answers import opened
+from weighbridge.steps.onnx_edits import free_name, name_nodes, names, remove
 from weighbridge.steps.quantize.onnx_half_graph import compute_in_float16
 from weighbridge.steps.quantize.onnx_preparation import raised, refuse_without_floats
 from weighbridge.steps.selection import Layer, matching, select
@@ -54,6 +52,14 @@ class Float16Options(HalfOptions):
         True, description="With `compute: float16`: inputs and outputs stay float32, as callers know them."
     )
 
+    @model_validator(mode="after")
+    def _inputs_change_only_with_the_graph(self) -> Float16Options:
+        if not self.keep_io and self.compute == "float32":
+            raise ValueError(
+                "`keep_io: false` needs `compute: float16`: a graph that computes in float32 keeps its inputs and outputs"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -76,11 +82,12 @@ def halved(model: Model, options: HalfOptions, context: Context, half: Half) -> 
     places = _weights(proto)
     reasons = _passed_over(_layers(places, proto), proto, options)
     asked = places.keys() - reasons.keys()
+    taken = names(proto)
     for name, (place, tensor) in places.items():
         if name in asked and (why := _unfit(tensor.array, half)):
             reasons[name] = why
         elif name in asked:
-            _store(place, tensor.array, half)
+            _store(place, tensor.array, half, taken)
     coverage = Coverage(
         tuple(
             LayerCoverage(tensor.layer or name, tensor.operator, name in asked, name in asked and name not in reasons,
@@ -183,14 +190,14 @@ def _unfit(numbers: Array, half: Half) -> str:
     return ""
 
 
-def _store(place: _Place, numbers: Array, half: Half) -> None:
-    """Keep the numbers as `half`, behind a Cast that bears the weight's name, so that readers stay as they are."""
+def _store(place: _Place, numbers: Array, half: Half, taken: set[str]) -> None:
+    """Keep the numbers as `half`, behind a Cast that bears the weight's name, so that readers stay as they are.
+
+    `taken` are the names that are not free.
+    """
     import onnx
 
     graph = place.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {
-        tensor.name for tensor in getattr(graph, "initializer", ())
-    }
     name = place.node.output[0] if place.node else place.tensor.name
     codes = free_name(f"{name}_quantized", taken)
     shape = list(place.tensor.dims)
@@ -208,16 +215,12 @@ def _store(place: _Place, numbers: Array, half: Half) -> None:
 
 def _open(proto: Any, context: Context, step: str) -> None:
     """Raise `StageError` where ONNX Runtime does not open the model."""
-    from weighbridge.engines.onnxruntime import OnnxRuntimeSession
-
-    with tempfile.TemporaryDirectory(dir=context.workdir) as folder:
-        path = Path(folder) / "half.onnx"
-        write_onnx(proto, path)
-        try:
-            OnnxRuntimeSession(str(path))
-        except StageError as error:
-            reason = error.message.replace(str(path), "it")
-            raise StageError("quantize", f"ONNX Runtime does not open the result: {reason}", step) from error
+    try:
+        opened(proto, context)
+    except StageError as error:
+        raise StageError(
+            "quantize", f"ONNX Runtime does not open the result: {error.message}", step
+        ) from error
 
 
 def float16(model: Model, options: Float16Options, context: Context) -> Model:

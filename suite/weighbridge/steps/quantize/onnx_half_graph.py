@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from weighbridge.core.listed import few
 from weighbridge.formats.onnx_weights import graphs
-from weighbridge.steps.onnx_edits import bodies, free_name, readers, remove, set_nodes
+from weighbridge.steps.onnx_edits import bodies, drop_unused, free_name, names, readers, set_nodes
 from weighbridge.steps.onnx_fold import constant_tensor
 from weighbridge.steps.onnx_types import inferred
-from weighbridge.steps.quantize.onnx_half_ports import cast_to, halve_ports, names_in
+from weighbridge.steps.quantize.onnx_half_ports import cast_to, halve_ports
 
 _LARGEST = 65504.0
 _VANISHING = 2.0**-25
@@ -30,7 +31,6 @@ _CARRIES = (
     "Split", "Concat", "Dropout", "Abs", "Sqrt", "Pow", "Reciprocal",
 )  # fmt: skip
 """What passes numbers on, or makes a root or an inverse of them: what float16 cannot hold, it may not hold behind it."""
-_NAMED = 6
 
 
 def compute_in_float16(
@@ -43,7 +43,7 @@ def compute_in_float16(
     were cut to its largest number.
     """
     if not keep_io:
-        halve_ports(proto.graph)
+        halve_ports(proto)
     work = _Conversion(proto, exclude, left)
     work.convert(proto.graph, inferred(proto).graph, None)
     for graph in (proto.graph, *bodies(proto)):
@@ -73,7 +73,7 @@ class _Conversion:
     def __init__(self, proto: Any, exclude: Sequence[str], left: Collection[str]) -> None:
         self._opset = next(each.version for each in proto.opset_import if each.domain in _STANDARD)
         self._exclude, self._left = exclude, {*left}
-        self._taken = {name for graph in (proto.graph, *bodies(proto)) for name in names_in(graph)}
+        self._taken = names(proto)
         # ONNX Runtime's optimizer (MatmulTransposeFusion, seen in 1.31) moves the Cast that it puts between a Transpose of
         # float16 and a MatMul, and may end the process.
         self._multiplied = {
@@ -90,17 +90,14 @@ class _Conversion:
 
     def notes(self) -> Iterator[str]:
         if self._in_float:
-            kinds = [f"{count} {kind}" for kind, count in self._in_float.most_common(_NAMED)]
-            more = len(self._in_float) - len(kinds)
-            yield f"in float32, between Casts, since float16 is not defined for them: {', '.join(kinds)}" + (
-                f" and {more} more types" if more else ""
-            )
+            kinds = few(f"{count} {kind}" for kind, count in self._in_float.most_common())
+            yield f"in float32, between Casts, since float16 is not defined for them: {kinds}"
         if self._turned:
             yield f"{self._turned} Transpose in front of a MatMul in float32, since ONNX Runtime may not open them in float16"
         if self._tiny:
-            yield f"read in float32, since float16 rounds them to 0: {_few(self._tiny)}"
+            yield f"read in float32, since float16 rounds them to 0: {few(self._tiny)}"
         if self._cut:
-            yield f"constants beyond {_LARGEST:g} were cut to it: {_few(self._cut)}"
+            yield f"constants beyond {_LARGEST:g} were cut to it: {few(self._cut)}"
 
     def convert(self, graph: Any, typed: Any, around: _Scope | None) -> None:
         import onnx
@@ -246,11 +243,6 @@ def _vanishes(tensor: Any, reader: Any) -> bool:
     return bool(gone.any() and (gone.all() or reader.op_type == "Div"))
 
 
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _is_float(tensor: Any) -> bool:
     import onnx
 
@@ -284,6 +276,4 @@ def _drop_unread(proto: Any) -> None:
         ]
         for graph, node in unread:
             graph.node.remove(node)
-    read = readers(proto)
-    for graph in (proto.graph, *bodies(proto)):
-        remove(graph.initializer, lambda tensor: not read[tensor.name])
+    drop_unused(proto)

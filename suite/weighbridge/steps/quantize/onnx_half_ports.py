@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from weighbridge.steps.onnx_edits import free_name, set_nodes
+from weighbridge.steps.onnx_edits import free_name, names, set_nodes
 
 
-def halve_ports(graph: Any) -> None:
+def halve_ports(proto: Any) -> None:
     """Inputs and outputs become float16, with a Cast behind and in front of them; a stored output stays as it is."""
     import onnx
 
+    graph = proto.graph
     half, float32 = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
     stored = {tensor.name for tensor in graph.initializer}
-    taken = set(names_in(graph))
+    taken = names(proto)
     nodes = list(graph.node)
     for value in graph.input:
         if value.name not in stored and value.type.tensor_type.elem_type == float32:
@@ -50,8 +50,3 @@ def cast_to(source: str, target: str, to: int) -> Any:
     import onnx
 
     return onnx.helper.make_node("Cast", [source], [target], name=f"{target}_cast", to=to)
-
-
-def names_in(graph: Any) -> Iterator[str]:
-    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
-    yield from (name for node in graph.node for name in (*node.input, *node.output))

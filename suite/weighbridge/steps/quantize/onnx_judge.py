@@ -166,11 +166,13 @@ def _judged(context: Context, original: Session) -> Iterator[_Batch]:
     step, seen = max(1, -(-(split.length or 0) // JUDGED)), 0
     for inputs, targets in split.batches(MOST):
         n = count(inputs)
-        chosen = np.arange(-seen % step, n, step)
+        chosen = np.arange(-seen % step, n, step)[:left]
         seen += n
-        size = max(1, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
-        for start in range(0, len(chosen), size):
-            rows = chosen[start : start + min(size, left)]
+        # Two at least, where there are two: a model whose last layer squeezes would lose the batch's axis.
+        size = max(2, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
+        for rows in np.array_split(chosen, max(1, len(chosen) // size)):
+            if not rows.size:
+                continue
             some = take(inputs, rows)
             outputs = original.run(some)
             yield _Batch(some, None if targets is None else targets[rows], outputs)

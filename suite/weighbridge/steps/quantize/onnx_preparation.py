@@ -16,11 +16,10 @@ from weighbridge.formats.onnx_file import needs_data_file, write_onnx
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.onnx_edits import name_nodes, remove
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
+from weighbridge.steps.onnx_types import SMALL
 
 _OPSET = 13
 """The first with an axis on QuantizeLinear and DequantizeLinear."""
-_SMALL = 1024
-"""Numbers of a tensor whose values shape inference may need."""
 _Result = TypeVar("_Result")
 
 
@@ -220,7 +219,7 @@ def _write_without_weights(model: Any, path: Path) -> list[Any]:
     weights = [
         tensor
         for tensor in model.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) > _SMALL
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) > SMALL
     ]
     names = {tensor.name for tensor in weights}
     copy = onnx.ModelProto()

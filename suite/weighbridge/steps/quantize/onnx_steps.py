@@ -13,9 +13,10 @@ from pydantic import Field
 from weighbridge.contracts import Context, Model, Options, Promise
 from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
-from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
+from weighbridge.environment.requirements import overflows_here
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.steps.quantize.onnx_branches import set_branches_apart
+from weighbridge.steps.quantize.onnx_float_results import keep_results_in_float
 from weighbridge.steps.quantize.onnx_graph import separate
 from weighbridge.steps.quantize.onnx_layers import (
     OnnxLayer,
@@ -37,11 +38,6 @@ from weighbridge.steps.selection import Layer, matching, select
 
 TYPES = {"int8": "QInt8", "uint8": "QUInt8", "int16": "QInt16", "uint16": "QUInt16"}
 """Our names of ONNX Runtime's `QuantType`s."""
-
-
-def overflows_here() -> bool:
-    """Whether this processor adds pairs of products of uint8 and int8 in 16 bits, where 8-bit weights overflow."""
-    return not isa() & INT8_WIDE_SUMS
 
 
 class LayerOptions(Options):
@@ -212,11 +208,14 @@ def written(
     source = folder / "source.onnx"
     write_onnx(prepared.model, source)
     quantizer.write(source, folder / "quantized.onnx", left)
-    return loaded(folder / "quantized.onnx"), copied, unfit
+    return _loaded(folder / "quantized.onnx", prepared.model, left), copied, unfit
 
 
-def loaded(path: Path) -> Any:
-    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried."""
+def _loaded(path: Path, before: Any, nodes: Collection[str]) -> Any:
+    """The quantized model, which the engine can open; raises `RuntimeError` where it cannot, so that another way is tried.
+
+    `nodes` are those that were quantized of the float graph `before`.
+    """
     import onnx
 
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
@@ -226,6 +225,7 @@ def loaded(path: Path) -> Any:
     needed = imports(model)  # the library declares every operator set that it knows
     del model.opset_import[:]
     model.opset_import.extend(needed)
+    keep_results_in_float(model, before, nodes)
     keep_in_float(model)
     set_branches_apart(model)
     write_onnx(model, path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from weighbridge.steps.onnx_edits import bodies
-from weighbridge.steps.quantize.onnx_placement import FUSED
+from weighbridge.steps.onnx_edits import read_inside
+from weighbridge.steps.quantize.onnx_wiring import FUSED
 
 _BOUNDED = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Clip", "Max", "Hardmax", "ArgMax", "IsInf")
 """What gives finite numbers of infinite ones; an infinity that goes on behind another operator goes on to its readers."""
@@ -40,14 +40,21 @@ def stacked(model: Any) -> dict[str, str]:
     }
 
 
+def signed(model: Any) -> dict[str, str]:
+    """Convolutions: with a scale a channel, ONNX Runtime's quantizer gives QLinearConv int8 weights, whatever is asked."""
+    reason = (
+        "QLinearConv with a scale a channel gets int8 weights only; `weights: int8` or `per_channel: false` "
+        "quantizes it"
+    )
+    return {node.name: reason for node in model.graph.node if node.op_type == "Conv"}
+
+
 def watched(model: Any) -> dict[str, str]:
     """Activations whose input is an output of the model too, or read by a body of control flow.
 
     ONNX Runtime sees neither: it cuts that input off at the activation's range, and renames it.
     """
-    seen = {value.name for value in model.graph.output}
-    seen |= {name for body in bodies(model) for node in body.node for name in node.input}
-    seen |= {value.name for body in bodies(model) for value in body.output}
+    seen = {value.name for value in model.graph.output} | read_inside(model)
     return {
         node.name: "what it reads is wanted as it is elsewhere"
         for node in model.graph.node

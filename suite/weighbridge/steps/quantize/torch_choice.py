@@ -6,27 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from weighbridge.contracts import Options
 from weighbridge.core.coverage import Coverage, LayerCoverage
 from weighbridge.core.errors import StageError
-from weighbridge.steps.selection import select
+from weighbridge.steps.selection import LayerOptions, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers
 
 if TYPE_CHECKING:
     import torch
-
-
-class LayerOptions(Options):
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers to quantize.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers to leave in float."
-    )
 
 
 @dataclass(frozen=True)
@@ -57,19 +43,14 @@ def choose(module: torch.nn.Module, options: LayerOptions, method: str, takes: s
     every = [each.layer for each in found]
     what = "no layer with weights"
     asked = {each.name for each in select("quantize", what, every, options.layers, options.exclude)}
+    names = frozenset(name for name, reason in reasons.items() if name in asked and not reason)
     covered = []
     for each in found:
         name, reason = each.names[0], reasons[each.names[0]]
-        taken = name in asked and not reason
         why = f"{method} converts plain {takes}, no {reason}" if reason else ""
         why = why if name in asked else "`layers` and `exclude` leave it out"
-        covered.append(
-            LayerCoverage(each.label, each.kind, name in asked, not reason, taken, "" if taken else why)
-        )
+        covered.append(LayerCoverage(each.label, each.kind, name in asked, not reason, name in names, why))
     coverage = Coverage(tuple(covered))
-    names = frozenset(
-        each.names[0] for each in found if each.names[0] in asked and not reasons[each.names[0]]
-    )
     if not names:
         raise StageError("quantize", "; ".join(coverage.sentences()))
     return Choice(names, coverage, (*coverage.sentences(), *_ties(found, names)))

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
+from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 _KEY = "quantize:dynamic@torch"
@@ -80,9 +81,9 @@ def _unfit(layer: WeightLayer) -> str:
     if kind not in (torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU):
         return f"{', '.join(layer.weights)} of a {layer.kind}"
     if kind is not torch.nn.Linear and layer.module.proj_size:
-        return "a recurrent layer with a projection"
+        return "recurrent layer with a projection"
     if kind is not torch.nn.Linear and not layer.module.bias:
-        return "a recurrent layer without biases"
+        return "recurrent layer without biases"
     return of_another_type(layer, torch.float32)
 
 

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Inputs, Model, Promise, Step
-from weighbridge.core.batches import items, rebuilt
+from weighbridge.core.batches import rebuilt
 from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
+from weighbridge.environment.requirements import overflows_here
 from weighbridge.steps.calibration import Calibration
-from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
+from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, working_copy
 
 _TRACES = ("stack_trace", "from_node", "source_fn_stack", "torch_fn", "custom")
@@ -68,15 +69,12 @@ def _exported(module: Any, sample: Inputs) -> Any:
     """With a free batch, and zeros as the example, which the file keeps."""
     import torch
 
-    from weighbridge.engines.torch_eager import float_type, to_tensors
+    from weighbridge.engines.torch_eager import float_type
+    from weighbridge.engines.torch_export import traced
 
-    args = to_tensors(rebuilt(sample, lambda name, array, axis: array * 0), floats=float_type(module))
-    axes = {name: {} if axis is None else {axis: torch.export.Dim.DYNAMIC} for name, _, axis in items(sample)}
+    zeros = rebuilt(sample, lambda name, array, axis: array * 0)
     try:
-        with torch.no_grad():
-            if isinstance(args, dict):
-                return torch.export.export(module, (), args, dynamic_shapes=axes)
-            return torch.export.export(module, args, dynamic_shapes=(*axes.values(),))
+        return traced(module, zeros, float_type(module), torch.export.Dim.DYNAMIC)
     except Exception as error:  # torch raises whatever a pass of it, or the module's forward, raises
         raise StageError(
             "quantize", f"torch.export cannot take the module with a free batch: {first_line(error)}"

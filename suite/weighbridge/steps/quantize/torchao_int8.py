@@ -10,8 +10,9 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.environment.extras import TORCHAO, load
 from weighbridge.environment.quiet import quiet
-from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.quantize.torch_choice import LayerOptions, choose, of_another_type
+from weighbridge.environment.requirements import overflows_here
+from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
 

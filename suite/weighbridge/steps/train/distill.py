@@ -68,7 +68,7 @@ def distill(model: Model, options: DistillOptions, context: Context) -> Model:
     soft = _soft_loss(options, context)
 
     def objective(module: torch.nn.Module) -> Objective:
-        labels = supervised(module, options, context, "finetune") if options.alpha else None
+        labels = supervised(module, options.loss, context, "finetune") if options.alpha else None
 
         def of(inputs: Inputs, outputs: Any, targets: Array | None) -> Any:
             loss = (1 - options.alpha) * soft(outputs, _outputs(teacher, inputs))

@@ -41,7 +41,9 @@ class FinetuneOptions(TrainingOptions):
 
 def finetune(model: Model, options: FinetuneOptions, context: Context) -> Model:
     """Train on the split `train`; see `training.train`, whose errors it raises."""
-    return trained(model, options, context, lambda module: supervised(module, options, context, "finetune"))
+    return trained(
+        model, options, context, lambda module: supervised(module, options.loss, context, "finetune")
+    )
 
 
 def trained(
@@ -59,26 +61,22 @@ def trained(
     masks = pruned_weights(module, model.source.get("zeros", {}))
     notes = [f"the zeros of {', '.join(masks)} were kept"] if masks else []
     aim = objective(module)
-
-    def after_batch(done: int) -> None:
-        keep_zeros(masks)
-
     with within(module):
-        if options.patience is None:
-            train(module, options, context, "finetune", objective=aim, after_batch=after_batch)
-        else:
+        best = None
+        if options.patience is not None:
             best = HeldOut(module, options, context, aim, options.hold_out, options.patience)
-            train(
-                module,
-                options,
-                context,
-                "finetune",
-                objective=aim,
-                chosen=best.trained,
-                after_batch=after_batch,
-                after_epoch=best.is_over,
-                parts={"held_out": best},
-            )
+        train(
+            module,
+            options,
+            context,
+            "finetune",
+            objective=aim,
+            chosen=best.trained if best else None,
+            after_batch=lambda done: keep_zeros(masks),
+            after_epoch=best.is_over if best else None,
+            parts={"held_out": best} if best else None,
+        )
+        if best is not None:
             notes.append(best.restore())
     return Model("torch", module.eval(), model.source, (*model.notes, *notes))
 

@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
-from weighbridge.steps.quantize.onnx_steps import overflows_here
-from weighbridge.steps.selection import select
+from weighbridge.environment.requirements import overflows_here
+from weighbridge.steps.selection import LayerOptions, select
 from weighbridge.steps.torch_layers import WeightLayer, weight_layers
 from weighbridge.steps.train.finetune import FinetuneOptions, trained
 from weighbridge.steps.train.training import forward, supervised
@@ -32,7 +32,7 @@ _NEW = 0.1
 """What a batch counts in a range of activations."""
 
 
-class QatOptions(FinetuneOptions):
+class QatOptions(FinetuneOptions, LayerOptions):
     tunes: ClassVar = {}
     bits: int = Field(
         8,
@@ -45,14 +45,6 @@ class QatOptions(FinetuneOptions):
         default_factory=overflows_here,
         description="Of weights of 8 bits, leave one unused, as the quantize step after it: by default where this processor "
         "needs it.",
-    )
-    layers: list[str] = Field(
-        default_factory=lambda: ["*"],
-        min_length=1,
-        description="Names, patterns or types of the layers that will be quantized.",
-    )
-    exclude: list[str] = Field(
-        default_factory=list, description="Names, patterns or types of the layers that stay in float."
     )
 
     @model_validator(mode="after")
@@ -85,7 +77,7 @@ def qat(model: Model, options: QatOptions, context: Context) -> Model:
             yield
 
     made = trained(
-        model, options, context, lambda module: supervised(module, options, context, "finetune"), within
+        model, options, context, lambda module: supervised(module, options.loss, context, "finetune"), within
     )
     how = "a scale a channel" if options.per_channel else "one scale a matrix"
     note = (
@@ -106,8 +98,6 @@ def _chosen(module: torch.nn.Module, options: QatOptions) -> list[WeightLayer]:
     names = {
         layer.name for layer in select("finetune", "no such layer", every, options.layers, options.exclude)
     }
-    if not names:
-        raise StageError("finetune", "`layers` and `exclude` leave no layer to train for")
     return [each for each in found if each.names[0] in names]
 
 

@@ -74,7 +74,7 @@ def train(
     module.train()
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise StageError(stage, "there is nothing to train: the model has no parameter with `requires_grad`")
-    objective = objective or supervised(module, options, context, stage)
+    objective = objective or supervised(module, options.loss, context, stage)
     split = context.data.split("train")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.optimizer]
     optimizer = kind(module.parameters(), lr=options.lr, weight_decay=options.weight_decay)
@@ -123,14 +123,14 @@ def train(
                 return
 
 
-def supervised(module: torch.nn.Module, options: TrainingOptions, context: Context, stage: str) -> Objective:
-    """The option `loss` of the outputs and the targets; raises `StageError` where there are none."""
-    loss = loss_of(options.loss, context, stage)
+def supervised(module: torch.nn.Module, loss: str, context: Context, stage: str) -> Objective:
+    """`loss`, as the option has it, of the outputs and the targets; raises `StageError` where there are none."""
+    function = _loss_of(loss, context, stage)
 
     def of(inputs: Inputs, outputs: Any, targets: Array | None) -> Any:
         if targets is None:
             raise StageError(stage, "the train split has no targets")
-        return loss(outputs, wanted(targets, options.loss, module))
+        return function(outputs, _wanted(targets, loss, module))
 
     return of
 
@@ -162,7 +162,7 @@ def forward(module: Any, inputs: Inputs) -> Any:
     return module(**tensors) if isinstance(tensors, dict) else module(*tensors)
 
 
-def wanted(targets: Array, loss: str, module: Any) -> Any:
+def _wanted(targets: Array, loss: str, module: Any) -> Any:
     """Targets in the type that a loss takes: class numbers in 64 bits, other numbers in the module's type."""
     import torch
 
@@ -201,7 +201,7 @@ def _explained(options: TrainingOptions, inputs: Inputs, stage: str) -> Iterator
         ) from error
 
 
-def loss_of(name: str, context: Context, stage: str) -> Callable[[Any, Any], Any]:
+def _loss_of(name: str, context: Context, stage: str) -> Callable[[Any, Any], Any]:
     """`cross_entropy` and `mse` of the first output, or the user's own; raises `StageError` where that is not found."""
     import torch
 

@@ -1,18 +1,22 @@
-"""A sweep's data is read once a process, and a case never gets what another has written into."""
+"""A sweep's data is read once a process, and its model built twice; a case never gets what another has written into."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.projects import report_of
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.core.data import Data
-from weighbridge.run import recent
+from weighbridge.run import recent, workshop
+from weighbridge.run.workshop import Loaded
+
+Project = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +92,66 @@ def test_a_case_with_other_data_does_not_hold_the_old(tmp_path: Path) -> None:
     assert recent._recent
     recent.forget_other_data(case(tmp_path, data="data.py:others"), tmp_path)
     assert not recent._recent
+
+
+def builder(folder: Path, *keys: str) -> tuple[Any, list[str]]:
+    """A model whose key is the next of `keys`, the last one from then on, and which reads a file."""
+    calls: list[str] = []
+
+    def build() -> str:
+        (folder / "weights.bin").read_bytes()
+        calls.append(keys[min(len(calls), len(keys) - 1)])
+        return calls[-1]
+
+    return build, calls
+
+
+def test_a_model_that_was_the_same_twice_is_not_built_for_its_key(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"one")
+    build, calls = builder(tmp_path, "a")
+    assert [recent.identity_of("net", build) for _ in range(4)] == ["a"] * 4
+    assert len(calls) == 2
+    recent.identity_of("another net", build)
+    assert len(calls) == 3
+    recent.identity_of("net", build)
+    (tmp_path / "weights.bin").write_bytes(b"other")
+    recent.identity_of("net", build)
+    assert len(calls) == 4, "a file that it was made of has changed"
+
+
+def test_a_model_that_is_another_at_each_call_is_built_each_time(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"one")
+    build, calls = builder(tmp_path, "a", "b", "a", "b", "c")
+    assert [recent.identity_of("net", build) for _ in range(6)] == ["a", "b", "a", "b", "c", "c"]
+    assert len(calls) == 6
+
+
+SHEET = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: model.py:splits
+thresholds: {size_ratio: 0.9}
+cases:
+"""
+CASES = "".join(
+    f"  - {{name: c{n}, recipe: [{{prune: l1_unstructured, amount: 0.{n}}}]}}\n" for n in range(2, 6)
+)
+
+
+def test_a_stored_sweep_builds_its_model_twice(pytester: pytest.Pytester, project: Project) -> None:
+    """And once for each pruned one, which is opened by the same callable."""
+    folder = project(net=SHEET + CASES)
+    built = folder / "calls.txt"
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=4)
+    built.unlink()
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=4)
+    assert built.read_text().split() == ["net"] * (2 + 4)
+
+
+def test_a_model_that_is_not_what_its_key_says_is_an_error(
+    pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(net=SHEET + CASES)
+    monkeypatch.setattr(workshop, "identity_of", lambda *_: Loaded("torch", None, "of an earlier call", {}))
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(errors=4)
+    messages = [row["verdicts"][0]["message"] for row in report_of(pytester.path)["rows"]]
+    assert all("model.py:net gives another model at some calls than at others" in each for each in messages)
