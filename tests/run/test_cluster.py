@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,15 @@ class Nodes:
             num_cpus=1, object_store_memory=MEMORY, env_vars={"TMPDIR": str(own)}, **options
         )
 
-    def lose(self, raylet: int) -> None:
-        """Kill the node whose raylet has this process id, and what runs on it; another one comes in its place."""
+    @contextmanager
+    def without(self, raylet: int) -> Iterator[None]:
+        """The node whose raylet has this process id is killed, with what runs on it; afterwards there is one like it again."""
         (node,) = [one for one in self._cluster.list_all_nodes() if pid_of(one) == raylet]
         self._cluster.remove_node(node, allow_graceful=False)
-        self.add()
+        try:
+            yield
+        finally:
+            self.add(resources=node._ray_params.resources)
 
     def benches(self) -> set[int]:
         return {
@@ -128,6 +133,22 @@ def test_the_rows_are_those_of_the_process_executor(
     assert list((pytester.path / ".weighbridge" / "making").iterdir()) == []
 
 
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run of pytest that listens to Ctrl-C, as one that a shell starts in the background does not; it ends with the test."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+
+
 LOST = """
 import os, time
 from pathlib import Path
@@ -156,12 +177,10 @@ def test_a_case_whose_node_is_lost_is_carried_out_by_another(
 ) -> None:
     folder = project(a=harmful("once"), b=CASE, c=harmful("always"))
     (folder / "harm.py").write_text(LOST)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--executor=ray"], stdout=subprocess.PIPE, text=True
-    )
-    wait_for(folder / "raylet")
-    nodes.lose(int((folder / "raylet").read_text()))
-    said, _ = run.communicate(timeout=200)
+    with started("--executor=ray") as run:
+        wait_for(folder / "raylet")
+        with nodes.without(int((folder / "raylet").read_text())):
+            said, _ = run.communicate(timeout=200)
     found = statuses(pytester.path)
     assert {found[f"{name}::size_ratio"] for name in "ab"} == {"pass"}, said
     assert found["c::size_ratio"] == "error"
@@ -229,13 +248,11 @@ def test_the_loss_of_the_last_node_of_the_class_ends_what_waits_for_it(
     hangs = 'HERE.joinpath("timing").touch(); time.sleep(SECONDS)'
     pytester.makeconftest(STAMPING.replace("time.sleep(SECONDS)", hangs).replace("SECONDS", "600"))
     pytester.makeini("[pytest]\nweighbridge_speed_resource = bench")
-    command = [sys.executable, "-m", "pytest", "--executor=ray", "--bench"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    wait_for(pytester.path / "timing")
-    (bench,) = nodes.benches()
-    nodes.lose(bench)
-    said, _ = run.communicate(timeout=100)
-    nodes.add(resources={"bench": 1})
+    with started("--executor=ray", "--bench") as run:
+        wait_for(pytester.path / "timing")
+        (bench,) = nodes.benches()
+        with nodes.without(bench):
+            said, _ = run.communicate(timeout=100)
     assert set(statuses(pytester.path).values()) == {"error"}
     assert said.count("no node of the cluster offers 'bench'") >= 2
 
@@ -246,17 +263,13 @@ def test_ctrl_c_leaves_no_task_behind(nodes: Nodes, pytester: pytest.Pytester, p
     folder = project(a=CASE, b=harmful("hangs"), c=harmful("hangs"))
     hangs = "Path(__file__).with_name(f'at-{os.getpid()}').touch(); time.sleep(600)"
     (folder / "harm.py").write_text("from pathlib import Path\n" + HARM.replace("time.sleep(600)", hangs))
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", f"--executor=ray://{nodes.client}"],
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 100
-    while not (hanging := list(folder.glob("at-*"))):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=30)
+    with started(f"--executor=ray://{nodes.client}") as run:
+        for _ in range(1000):
+            if hanging := list(folder.glob("at-*")):
+                break
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=30)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     workers = [int(path.name.partition("-")[2]) for path in hanging]
     for _ in range(100):
