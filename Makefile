@@ -1,7 +1,7 @@
 # `make bench` runs the shipped cases with speed, `make test` the tests. Both set everything up first.
 VENV ?= .venv
 PYTHON ?= python3
-EXTRAS ?= cases,dev,docs,history,litert,litert-torch,mlflow,openvino,pruning,search,sign,torchao,torchmetrics
+EXTRAS ?= cases,dev,docs,history,litert,litert-torch,mlflow,openvino,pruning,ray,s3,search,sign,torchao,torchmetrics
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TF_VENV ?= .venv-tensorflow

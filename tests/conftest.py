@@ -128,11 +128,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
     """Spawning a worker for every pytest that a test starts would take most of the time; `tests/run` does."""
     if request.node.get_closest_marker("worker") is None:
         from weighbridge.run.executors.base import EXECUTORS
-        from weighbridge.run.executors.inline import Inline
 
         monkeypatch.setenv("PYTEST_ADDOPTS", "--executor=inline")
-        EXECUTORS.get("process")
-        monkeypatch.setitem(EXECUTORS._entries, "process", Inline)
+        monkeypatch.setitem(EXECUTORS._entries, "process", EXECUTORS.get("inline"))
 
 
 @pytest.fixture(autouse=True)

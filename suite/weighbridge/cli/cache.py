@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.cli.verbs import add_store, add_verb
+
+if TYPE_CHECKING:
+    from weighbridge.run.object_store import ObjectStore
+    from weighbridge.run.store import Store
 
 _KINDS = {
     "model": "models, as they ship",
@@ -32,11 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where `verify` found damage; 2 for wrong use."""
     from weighbridge.core.errors import UsageError
     from weighbridge.core.units import parse, show
-    from weighbridge.run.store import Store
 
-    if not arguments.store.is_dir():
-        raise UsageError(f"there is no store {arguments.store}; name its folder with --store")
-    store = Store(arguments.store)
+    store = _opened(arguments.store)
     if arguments.action == "show":
         print(_table(store))
     elif arguments.action == "prune":
@@ -55,10 +57,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _table(store: Any) -> str:
+def _opened(place: str) -> Store | ObjectStore:
+    """Raises `UsageError` where there is none."""
+    from weighbridge.core.errors import UsageError
+    from weighbridge.core.urls import is_url
+    from weighbridge.run.object_store import ObjectStore
+    from weighbridge.run.store import Store
+
+    if is_url(place):
+        beyond = ObjectStore(place)
+        beyond.begin()
+        return beyond
+    if not Path(place).is_dir():
+        raise UsageError(f"there is no store {place}; name its folder or address with --store")
+    return Store(Path(place))
+
+
+def _table(store: Store | ObjectStore) -> str:
     from tabulate import tabulate
 
     from weighbridge.core.units import show
+    from weighbridge.run.store import Store
 
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for key, size, used in store.entries():
@@ -72,8 +91,13 @@ def _table(store: Any) -> str:
         ]
         for kind, entries in sorted(found.items())
     ]
-    compiled = store.compiled_bytes()
+    compiled = store.compiled_bytes() if isinstance(store, Store) else 0
     rows += [["compiled by torch", "", show(compiled, "bytes"), ""]] if compiled else []
     total = compiled + sum(size for entries in found.values() for size, _ in entries)
-    table = tabulate(rows, ["", "entries", "size", "last used"], colalign=("left", "right", "right", "left"))
-    return f"{table}\n\n{show(total, 'bytes')} in {store.folder}" if rows else f"{store.folder} is empty"
+    table = tabulate(
+        rows,
+        ["", "entries", "size", "last used" if isinstance(store, Store) else "last made"],
+        colalign=("left", "right", "right", "left"),
+    )
+    place = store.folder if isinstance(store, Store) else store.address
+    return f"{table}\n\n{show(total, 'bytes')} in {place}" if rows else f"{place} is empty"

@@ -63,7 +63,8 @@ def _last_run() -> Mapping[str, float]:
         return {}
 
 
-def _lines(case: Case, bench: bool, folder: Path) -> Iterator[str]:
+def _lines(case: Case, bench: bool, stated: str) -> Iterator[str]:
+    from weighbridge.core.urls import store_place
     from weighbridge.environment.requirements import missing
     from weighbridge.run.foresight import foresee
     from weighbridge.run.plan import make_plan
@@ -73,7 +74,8 @@ def _lines(case: Case, bench: bool, folder: Path) -> Iterator[str]:
     if case.skip is not None or (absent := missing(*plan.requirements)) is not None:
         yield f"skipped: {case.skip if case.skip is not None else absent}"
         return
-    for one in foresee(plan, Store(folder.resolve()), Path.cwd()):
+    folder, beyond = store_place(stated, Path.cwd())
+    for one in foresee(plan, Store(folder, beyond=beyond), Path.cwd()):
         state = "stored" if one.stored else "to do"
         yield f"{one.stage:<32}{state}{f', took {one.seconds:.2g} s' if one.seconds is not None else ''}"
     yield f"measured by {plan.engine}: {', '.join(sorted(plan.measures))}"

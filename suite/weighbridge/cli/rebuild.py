@@ -81,7 +81,7 @@ def _make(stated: Mapping[str, Any], path: str, options: RunOptions, executor: s
     """The case of the manifest, carried out as far as its artifact, in a store of its own."""
     from weighbridge.core.registry import origins
     from weighbridge.run.events import Event, Said, StageEntered
-    from weighbridge.run.executors.base import EXECUTORS
+    from weighbridge.run.executors.base import start_executor
     from weighbridge.run.job import Job
     from weighbridge.run.plan import make_plan
 
@@ -91,7 +91,7 @@ def _make(stated: Mapping[str, Any], path: str, options: RunOptions, executor: s
 
     case = replace(case_of(stated["case"]), repeat=1)
     plan = replace(make_plan(case, wanted=(), bench=False), measures=())
-    carries_out = EXECUTORS.get(executor)()
+    carries_out = start_executor(executor)
     try:
         return carries_out.run(Job(stated["case"], path, plan, options, origins()), listen)
     finally:

@@ -101,10 +101,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _carry_out(case: Case, arguments: argparse.Namespace) -> CaseResult:
+    from weighbridge.core.urls import store_place
     from weighbridge.run.job import RunOptions
     from weighbridge.run.several import carry_out
 
-    options = RunOptions(root=Path.cwd(), store=arguments.store.resolve(), bench=False, seek_layers="always")
+    root = Path.cwd()
+    store, beyond = store_place(arguments.store, root)
+    options = RunOptions(root=root, store=store, beyond=beyond, bench=False, seek_layers="always")
     (result,) = carry_out([case], options, say, arguments.executor, also=_ALSO)
     say("")
     return result

@@ -56,10 +56,9 @@ def last_report(path: Path) -> dict[str, Any]:
 def add_store(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--store",
-        type=Path,
-        default=Path(".weighbridge"),
-        metavar="FOLDER",
-        help="the folder of kept results (.weighbridge)",
+        default=".weighbridge",
+        metavar="PLACE",
+        help="the folder of kept results (.weighbridge), or its address, such as s3://bucket/prefix",
     )
 
 
@@ -68,7 +67,7 @@ def add_executor(verb: argparse.ArgumentParser) -> None:
         "--executor",
         default="process",
         metavar="NAME",
-        help="where cases are carried out: process (a worker, the default), or inline",
+        help="where cases are carried out: process (a worker, the default), inline, or ray[://HOST:PORT], a cluster",
     )
 
 

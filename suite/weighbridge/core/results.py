@@ -196,6 +196,8 @@ class CaseResult:
     notes: tuple[str, ...] = ()
     against: Mapping[str, Any] | None = None
     """How it differs from an earlier run, where one was named."""
+    machine_class: str | None = None
+    """What carried it out, where that is another machine than the one that reports it."""
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""
@@ -203,6 +205,8 @@ class CaseResult:
         row["artifacts"] = {side: row["artifacts"].get(side) for side in ("baseline", "candidate")}
         for measurement in row["measurements"].values():
             del measurement["name"]
+        if row["machine_class"] is None:
+            del row["machine_class"]
         return row
 
     def verdict(self, threshold: str) -> Verdict | None:

@@ -37,7 +37,7 @@ class ProcessState:
             tuple(sys.path),
             tuple(warnings.filters),
             _settings(),
-            threading.active_count(),
+            _threads(),
         )
 
     def restore(self) -> bool:
@@ -54,7 +54,7 @@ class ProcessState:
         if _settings() != settings:
             _put_back(settings)
         _end_progress_monitor()
-        return _settings() == settings and threading.active_count() <= self.threads
+        return _settings() == settings and _threads() <= self.threads
 
 
 def watch_torch() -> None:
@@ -81,6 +81,11 @@ class _Watch(MetaPathFinder):
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+def _threads() -> int:
+    """Those that are alive, but for what fsspec's file systems keep for the whole process to talk to a server."""
+    return sum(not thread.name.startswith(("fsspecIO", "asyncio_")) for thread in threading.enumerate())
 
 
 def _end_progress_monitor() -> None:

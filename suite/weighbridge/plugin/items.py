@@ -72,8 +72,12 @@ class CaseNode(pytest.Collector):
     @cached_property
     def result(self) -> CaseResult:
         """Carried out now, judging those of its items that are to run."""
-        names = [item.name for item in self.session.items if item.parent is self]
-        return self.config.stash[RUNNER].carry_out(self, names)
+        runner = self.config.stash[RUNNER]
+        if not runner.wanted:
+            for item in self.session.items:
+                if isinstance(item.parent, CaseNode):
+                    runner.wanted.setdefault(item.parent, []).append(item.name)
+        return runner.carry_out(self)
 
 
 class FaultItem(pytest.Item):

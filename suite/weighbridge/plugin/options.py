@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from weighbridge.core.urls import store_place
+
 if TYPE_CHECKING:
     from weighbridge.history.shards import Shard
 
@@ -30,8 +32,12 @@ class Settings:
     reports: Path
     formats: tuple[str, ...]
     executor: str
+    speed_resource: str
+    """What nodes of a cluster offer that may time models; empty where all may."""
     fresh: bool
     store: Path
+    beyond: str
+    """The address of a store that several machines have, in front of which `store` stands; empty where there is none."""
     store_size: float
     time_limit: float | None
     memory_limit: float | None
@@ -51,6 +57,7 @@ class Settings:
         )
         if formats != (DEFAULT_REPORT,):
             _check_formats(formats)
+        store, beyond = store_place(config.getini("weighbridge_store"), config.rootpath)
         return cls(
             root=config.rootpath,
             bench=config.getoption("weighbridge_bench"),
@@ -62,8 +69,10 @@ class Settings:
             reports=config.rootpath / config.getini("weighbridge_reports"),
             formats=formats,
             executor=_executor(config),
+            speed_resource=config.getini("weighbridge_speed_resource"),
             fresh=config.getoption("weighbridge_fresh"),
-            store=config.rootpath / config.getini("weighbridge_store"),
+            store=store,
+            beyond=beyond,
             store_size=_quantity(config, "weighbridge_store_size", "bytes") or 0.0,
             time_limit=_quantity(config, "weighbridge_limit_time", "s"),
             memory_limit=_quantity(config, "weighbridge_limit_memory", "bytes"),
@@ -118,6 +127,8 @@ def _history(config: pytest.Config) -> str:
 def _executor(config: pytest.Config) -> str:
     """A debugger wants the case in its own process."""
     stated: str | None = config.getoption("weighbridge_executor")
+    if (stated or "").partition("://")[0] == "ray" and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--executor ray has its cases side by side already: leave -n out")
     debugging = config.getoption("usepdb", False) or config.getoption("trace", False)
     return stated or ("inline" if debugging else DEFAULT_EXECUTOR)
 
@@ -201,7 +212,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--executor",
         dest="weighbridge_executor",
         metavar="NAME",
-        help="where cases are carried out: process (default: a worker, so that a crash costs one case) or inline",
+        help="where cases are carried out: process (default: a worker, so that a crash costs one case), inline, or "
+        "ray[://HOST:PORT], a cluster",
     )
     group.addoption(
         "--fresh",
@@ -263,8 +275,17 @@ def add_options(parser: pytest.Parser) -> None:
     )
     parser.addini("weighbridge_limit_time", "as --limit-time", default="")
     parser.addini("weighbridge_limit_memory", "as --limit-memory", default="")
-    parser.addini("weighbridge_store", "the folder of results that are kept", default=".weighbridge")
-    parser.addini("weighbridge_store_size", "how large that folder may grow", default="10 GB")
+    parser.addini(
+        "weighbridge_speed_resource",
+        "with --executor ray: the resource of the nodes that models are timed on, one case at a time each",
+        default="",
+    )
+    parser.addini(
+        "weighbridge_store",
+        "the folder of results that are kept, or an address such as s3://bucket/prefix",
+        default=".weighbridge",
+    )
+    parser.addini("weighbridge_store_size", "how large the folder on this machine may grow", default="10 GB")
     parser.addini(
         "weighbridge_cases",
         "patterns of the case files, relative to the root directory",

@@ -17,7 +17,7 @@ from weighbridge.propose.search import Search
 from weighbridge.propose.space import Space, around, as_stated, resolved, space_of
 from weighbridge.propose.study import Study
 from weighbridge.propose.tuning import Tuning, splits_of, tuning_of
-from weighbridge.run.executors.base import EXECUTORS, Executor
+from weighbridge.run.executors.base import Executor, start_executor
 from weighbridge.run.job import RunOptions
 from weighbridge.run.keys import make_key
 from weighbridge.run.plan import make_plan
@@ -48,7 +48,7 @@ def search_of(
             + "".join(f"; {text}" for text in space.absent)
         )
     tuning = tuning_of(case, data, space.trains)
-    carries_out = EXECUTORS.get(executor)()
+    carries_out = start_executor(executor)
     try:
         original = _original(case, options, carries_out, say)
         name = make_key(original, _data_key(data), *_asked(case, minimize, engine, space, tuning))[:12]

@@ -193,7 +193,10 @@ class Row(_Part):
         None, description="Where a threshold on the outputs was missed, and its layers could be told apart."
     )
     notes: list[str]
-    machine_class: str | None = Field(None, description="In a joined report, that of the job that ran it.")
+    machine_class: str | None = Field(
+        None,
+        description="That of the job, or of the node of a cluster, that ran it, where the report is of several.",
+    )
     against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
     left_out: bool = Field(
         False,

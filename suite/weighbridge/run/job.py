@@ -17,6 +17,7 @@ from weighbridge.run.plan import Plan
 from weighbridge.run.wire import plan_from_json, plan_to_json
 
 SHOWN = ""
+_PATHS = ("root", "store", "artifacts", "clock")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class RunOptions:
     root: Path
     """The project: its files are the code that a result depends on."""
     store: Path
+    beyond: str = ""
+    """The address of what several machines keep, in front of which `store` stands; empty where there is none."""
+    clock: Path | None = None
+    """A folder of the machine alone, where `store` is one of several machines: in it the processes of one take turns."""
+    speed_resource: str = ""
+    """What nodes of a cluster offer that may time models; empty where all may."""
     artifacts: Path | None = None
     """Where the artifacts are laid out for people, a folder a case; None leaves them in the store."""
     before: float = 0.0
@@ -77,7 +84,7 @@ class Job:
 
 def job_to_json(job: Job) -> dict[str, Any]:
     options = {**vars(job.options), "limits": vars(job.options.limits)}
-    for name in ("root", "store", "artifacts"):
+    for name in _PATHS:
         options[name] = options[name] and str(options[name])
     return {
         "case": job.case,
@@ -92,7 +99,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
 def job_from_json(data: Mapping[str, Any]) -> Job:
     """The job; raises `UsageError` where its plan names what is not registered here."""
     options = dict(data["options"])
-    for name in ("root", "store", "artifacts"):
+    for name in _PATHS:
         options[name] = options[name] and Path(options[name])
     options["limits"] = Limits(**options["limits"])
     origins = tuple(Origin(**origin) for origin in data["origins"])

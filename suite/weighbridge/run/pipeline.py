@@ -54,7 +54,7 @@ def run_case(job: Job, listen: Listener = lambda event: None) -> CaseResult:
         return _absent(job, absent)
     where = _Where(listen, case.line)
     try:
-        turns = Turns(job.options.store, where.tell) if job.options.bench else None
+        turns = Turns(job.options.clock or job.options.store, where.tell) if job.options.bench else None
         with trusting(case.trust), unchanging_code(), turns.working() if turns else nullcontext():
             forget_other_data(case, job.options.root)
             result = _run(job, where, turns.timing if turns else nullcontext)
@@ -120,7 +120,7 @@ class _Where:
 
 def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
-    store = Store(options.store, where.notes.append, options.before)
+    store = Store(options.store, where.notes.append, options.before, options.beyond)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)

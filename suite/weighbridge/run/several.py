@@ -10,7 +10,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.registry import origins
 from weighbridge.core.results import CaseResult, Status
 from weighbridge.run.events import Event, Said, StageEntered
-from weighbridge.run.executors.base import DEFAULT, EXECUTORS, Executor
+from weighbridge.run.executors.base import DEFAULT, Executor, start_executor
 from weighbridge.run.job import Job, RunOptions, unjudged
 from weighbridge.run.plan import impossible_plan, make_plan
 
@@ -28,11 +28,13 @@ def carry_out(
 
     `also` names measurements that a report shows though no threshold asks for them.
     """
-    carries_out = EXECUTORS.get(executor)()
+    planned = [_job(case, options, also) for case in cases]
+    carries_out = start_executor(executor)
     try:
+        carries_out.expect(job for job, trouble in planned if trouble is None)
         return [
-            carry_out_one(case, options, say, carries_out, also, f"{case.name} ({number} of {len(cases)})")
-            for number, case in enumerate(cases, 1)
+            trouble or _run(job, say, carries_out, f"{case.name} ({number} of {len(cases)})")
+            for number, (case, (job, trouble)) in enumerate(zip(cases, planned, strict=True), 1)
         ]
     finally:
         carries_out.close()
@@ -42,14 +44,17 @@ def carry_out_one(
     case: Case, options: RunOptions, say: Say, executor: Executor, also: Sequence[str], title: str
 ) -> CaseResult:
     """The result of a case, by an executor that stays open; `title` begins each line of its progress."""
+    job, trouble = _job(case, options, also)
+    return trouble or _run(job, say, executor, title)
 
+
+def _run(job: Job, say: Say, executor: Executor, title: str) -> CaseResult:
     def listen(event: Event) -> None:
         if isinstance(event, StageEntered | Said):
             say(f"{title}: {event.text}")
 
     say(title)
-    job, trouble = _job(case, options, also)
-    return trouble or executor.run(job, listen)
+    return executor.run(job, listen)
 
 
 def _job(case: Case, options: RunOptions, also: Sequence[str]) -> tuple[Job, CaseResult | None]:

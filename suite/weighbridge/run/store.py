@@ -2,7 +2,8 @@
 
 An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and
 renamed, so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make
-what the others wait for. An entry that is not what was written is said to be damaged, and made again.
+what the others wait for. An entry that is not what was written is said to be damaged, and made again. What lies beyond
+the folder, at an address that several machines reach, is read into it and written as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from weighbridge.core.errors import first_line
 from weighbridge.core.results import FileRecord, to_json
 from weighbridge.core.unfinished import clear_abandoned, unfinished
+from weighbridge.run.object_store import ObjectStore
 
 SIZE_LIMIT = 10e9
 """Bytes that a store may hold unless the project says otherwise."""
@@ -43,12 +46,21 @@ class Entry:
 
 
 class Store:
-    """Entries under `folder`. `before`: entries older than this time (seconds since 1970) are made anew."""
+    """Entries under `folder`, and at the address `beyond` it where one is given.
+
+    `before`: entries older than this time (seconds since 1970) are made anew. Raises `UsageError` for an address that can be
+    none.
+    """
 
     def __init__(
-        self, folder: Path, say: Callable[[str], None] = lambda text: None, before: float = 0.0
+        self,
+        folder: Path,
+        say: Callable[[str], None] = lambda text: None,
+        before: float = 0.0,
+        beyond: str = "",
     ) -> None:
         self.folder = folder
+        self._beyond = ObjectStore(beyond) if beyond else None
         self.compiled = folder.absolute() / "inductor"
         """What torch's compiler keeps: it looks after that by itself, and only its size is our affair."""
         self._say = say
@@ -64,6 +76,10 @@ class Store:
 
     def find(self, key: str) -> Entry | None:
         """The entry called `key`, once its files are found to be as they were written."""
+        return self._own(key) or (self._own(key) if self._fetch(key) else None)
+
+    def _own(self, key: str) -> Entry | None:
+        """That in the folder."""
         folder = self._place(key)
         try:
             facts, files, created = self._read_meta(folder)
@@ -108,6 +124,7 @@ class Store:
                 "files": to_json(files),
             }
             (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            self._offer(key, making)
             place = self._place(key)
             if place.exists():  # stale, or made by another process in the meantime
                 self._remove(place)
@@ -208,6 +225,42 @@ class Store:
 
     def compiled_bytes(self) -> int:
         return _bytes_under(self.compiled)
+
+    def _fetch(self, key: str) -> bool:
+        """Whether the entry lies in the folder now, after it was looked for beyond."""
+        if self._beyond is None:
+            return False
+        aside = self._aside()
+        try:
+            if not self._beyond.fetch(key, aside, self._before):
+                return False
+            with contextlib.suppress(OSError):  # another process was faster
+                aside.rename(self._place(key))
+            return True
+        except ValueError as error:
+            self._say(
+                f"the stored entry {key} in {self._beyond.address} is damaged ({error}); it is made again"
+            )
+        except Exception as error:
+            self._do_without(error)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return False
+
+    def _offer(self, key: str, folder: Path) -> None:
+        """Write the entry in `folder` to the address too."""
+        if self._beyond is not None:
+            try:
+                self._beyond.put(key, folder)
+            except Exception as error:
+                self._do_without(error)
+
+    def _do_without(self, error: Exception) -> None:
+        """What several machines keep is a matter of time, and costs no case its result."""
+        assert self._beyond is not None
+        why = f"{type(error).__name__}: {first_line(error)}"
+        self._say(f"the store {self._beyond.address} does not answer ({why}); this case does without it")
+        self._beyond = None
 
     def _place(self, key: str) -> Path:
         return self.folder / "store" / key
