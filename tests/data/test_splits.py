@@ -113,7 +113,17 @@ def test_an_epoch_has_every_sample_once(value: Any) -> None:
 )
 def test_no_last_batch_of_one(n: int, sizes: list[int]) -> None:
     assert [len(y) for _, y in split((X[:n], Y[:n]), "train").epoch(64, np.arange)] == sizes
-    assert [len(y) for _, y in split((X[:n], Y[:n])).batches()] == sizes
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"), [(129, [64, 63, 2]), (128, [64, 64]), (66, [64, 2]), (1, [1]), (65, [63, 2])]
+)
+def test_a_sample_that_is_left_over_is_not_alone(n: int, sizes: list[int]) -> None:
+    for value in ((X[:n], Y[:n]), [(X[i], Y[i]) for i in range(n)]):
+        batches = list(split(value).batches())
+        assert [len(y) for _, y in batches] == sizes
+        np.testing.assert_array_equal(np.concatenate([x[0] for x, _ in batches]), X[:n])
+        np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), Y[:n])
 
 
 def test_batches_of_one_stay_what_their_user_made_them() -> None:

@@ -64,6 +64,7 @@ def outcome(folder: Path, train: str, n: int = 129) -> Any:
         "Rows(129)",
         "Loader(Set(129), 64, shuffle=True, drop_last=True)",
         "Loader(Set(129), 43)",
+        "Loader(Set(129), 64)",
         "[(x[:60], y[:60]), (x[60:], y[60:])]",
         "zip(x, y)",
     ],
@@ -74,9 +75,8 @@ def test_it_is_trained(tmp_path: Path, train: str) -> None:
     assert found.measurements["accuracy"].candidate > found.measurements["accuracy"].baseline + 0.1
 
 
-@pytest.mark.parametrize("train", ["Loader(Set(129), 64)", "(x[:1], y[:1])"])
-def test_a_batch_of_one_that_nobody_can_join(tmp_path: Path, train: str) -> None:
-    said = outcome(tmp_path, train).message
+def test_a_batch_of_one_that_nobody_can_join(tmp_path: Path) -> None:
+    said = outcome(tmp_path, "(x[:1], y[:1])").message
     assert (
         "a batch of one sample cannot be trained on, as with batch normalization: choose another `batch_size`"
         in said

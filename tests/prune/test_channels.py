@@ -369,5 +369,6 @@ def test_the_documented_cases_are_valid(tmp_path: Path) -> None:
         ["page"],
         ["page"],
         ["half", "by-the-loss"],
+        ["by-the-loss", "by-their-weights"],
         ["page"],
     ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.projects import report_of
+from tests.projects import MODEL, report_of
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.run import recent, workshop
-from weighbridge.run.workshop import Loaded
+from weighbridge.run.store import Store
+from weighbridge.run.workshop import Loaded, Workshop
 
 Project = Callable[..., Path]
 
@@ -155,3 +158,68 @@ def test_a_model_that_is_not_what_its_key_says_is_an_error(
     pytester.runpytest_inprocess("--executor=inline").assert_outcomes(errors=4)
     messages = [row["verdicts"][0]["message"] for row in report_of(pytester.path)["rows"]]
     assert all("model.py:net gives another model at some calls than at others" in each for each in messages)
+
+
+def test_weights_that_native_code_reads_are_looked_at_each_time(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    """The builder reads them itself, and the third case's step has written others."""
+    folder = project(net=SHEET.replace(", weights: net.safetensors", "") + CASES)
+    text = MODEL.replace("    return nn.Sequential", "    made = nn.Sequential").replace(
+        "nn.Linear(96, 4))\n",
+        "nn.Linear(96, 4))\n"
+        "    from safetensors.torch import load_file\n"
+        "    made.load_state_dict(load_file(HERE / 'net.safetensors'))\n"
+        "    return made\n",
+    )
+    (folder / "model.py").write_text(text)
+    (folder / "conftest.py").write_text(
+        "import pytest\nfrom pathlib import Path\nfrom safetensors.torch import load_file, save_file\n"
+        "@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_protocol(item):\n"
+        "    path = Path(__file__).parent / 'net.safetensors'\n"
+        "    if 'c5' in item.nodeid:\n"
+        "        save_file({name: tensor * 0 + 1 for name, tensor in load_file(path).items()}, path)\n"
+        "    return (yield)\n"
+    )
+    pytester.runpytest_inprocess("--executor=inline")
+    rows = report_of(pytester.path)["rows"]
+    digests = [row["artifacts"]["baseline"]["files"][0]["sha256"] for row in rows]
+    assert digests[0] == digests[1] == digests[2] != digests[3]
+
+
+def test_a_draw_has_the_original_of_the_first(pytester: pytest.Pytester, project: Project) -> None:
+    """Nobody but the seed says which weights a model without a file has."""
+    sheet = SHEET.replace(", weights: net.safetensors", "") + CASES.replace("l1_", "random_")
+    folder = project(net=sheet)
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=4)
+    (folder / "net.yaml").write_text(f"repeat: 2\n{sheet}")
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=4)
+
+
+def test_a_refused_original_is_refused_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "identity_of", lambda *_: Loaded("torch", None, "of an earlier call", {}))
+    (tmp_path / "model.py").write_text(MODEL)
+    ref = ModelRef("torch", "model.py:net")
+    shop = Workshop(
+        replace(case(tmp_path), model=ref),
+        Store(tmp_path / "store"),
+        tmp_path,
+        tmp_path,
+        lambda *_: None,
+        lambda _: None,
+    )
+    for _ in range(2):
+        with pytest.raises(StageError, match="another model at some calls"):
+            shop.original(ref)
+
+
+def test_a_builder_without_a_seed_is_built_once_for_a_case_without_data(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    folder = project(
+        net="model: {torch: model.py:net}\ninputs: {random: [16]}\nrecipe: [{prune: l1_unstructured, amount: 0.5}]\n"
+        "thresholds: {nonzero_ratio: 0.6}\n"
+    )
+    text = MODEL.replace("    return nn.Sequential", "    torch.seed()\n    return nn.Sequential")
+    (folder / "model.py").write_text(text)
+    pytester.runpytest_inprocess("--executor=inline").assert_outcomes(passed=1)

@@ -21,7 +21,12 @@ CASES = sorted(ROOT.glob("cases/*/*.yaml"))
 def test_every_shipped_plan_comes_back_the_same(path: Path) -> None:
     for case in load_cases(path):
         options = RunOptions(
-            ROOT, ROOT / ".weighbridge", ROOT / "reports", 1.5, limits=Limits(60.0, 4e9), confidence=0.9
+            ROOT,
+            ROOT / ".weighbridge",
+            artifacts=ROOT / "reports",
+            before=1.5,
+            limits=Limits(60.0, 4e9),
+            confidence=0.9,
         )
         job = Job(f"{path}::{case.name}", str(path), make_plan(case), options, (Origin("conftest", "c.py"),))
         assert job_from_json(json.loads(json.dumps(job_to_json(job)))) == job

@@ -46,10 +46,10 @@ class Split:
         return not self.redrawn or isinstance(self.source, Arrays | Kept)
 
     def batches(self, size: int = 64) -> Iterator[Labelled]:
-        """`(inputs, targets)` in order, `size` samples each; a user's own batches keep their own size.
+        """`(inputs, targets)` in order, at most `size` samples each; a user's own batches keep their own size.
 
-        A last one of one sample joins the one before: a model whose last layer squeezes would lose the batch's axis. Samples
-        of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
+        A last one of one sample gets another from the one before: a model whose last layer squeezes would lose the batch's
+        axis. Samples of unlike shapes do not stand in one batch. Raises `StageError` for an empty split.
         """
         for batch in self.whole(size):
             yield batch.inputs, batch.targets
@@ -64,7 +64,7 @@ class Split:
             held.append(batch)
         if not held:
             raise StageError("data", f"split '{self.name}' is empty")
-        yield _whole(held)
+        yield from held if len(held) == 1 else _shared(*held)
 
     def arrays(self, limit: int | None = None) -> Labelled:
         """The first `limit` samples (all, without one) as one batch; raises `StageError` where their shapes differ."""
@@ -278,8 +278,16 @@ class Kept:
 
 
 def _is_left_over(last: Batch, before: Batch) -> bool:
-    """Whether it is one sample behind a batch of several like it."""
-    return count(last.inputs) == 1 < count(before.inputs) and _form(last) == _form(before)
+    """Whether it is one sample behind a batch of three or more like it, which can spare one."""
+    return count(last.inputs) == 1 and count(before.inputs) > 2 and _form(last) == _form(before)
+
+
+def _shared(before: Batch, last: Batch) -> Iterator[Batch]:
+    """The same samples, the last of `before` in the last batch."""
+    inputs, *columns = _whole([before, last])
+    cut = count(inputs) - 2
+    for rows in (slice(cut), slice(cut, None)):
+        yield Batch(take(inputs, rows), *(None if each is None else each[rows] for each in columns))
 
 
 def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from weighbridge.run.keys import file_key, model_key, reference_code
 from weighbridge.run.recent import identity_of
 from weighbridge.run.store import Store, file_digest, shown
 
+WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".pt", ".pth", ".safetensors")
+"""How the names of files end that builders read weights from."""
 Enter = Callable[[str, str, int | None], None]
 """Takes the stage, a text for people, and the line of the case file."""
 
@@ -86,20 +89,25 @@ class Workshop:
 
     def original(self, ref: ModelRef) -> Model:
         """The model itself. Raises `StageError` where its callable gives another one than for the cases before."""
-        if ref not in self._originals and self._build(ref) != self.load(ref):
+        known = self.load(ref)
+        if ref not in self._originals and self._build(ref) != known:
+            del self._originals[ref]
             raise StageError("load", f"{ref.reference} gives another model at some calls than at others")
         return self._originals[ref]
 
     def _asked(self, ref: ModelRef) -> tuple[Any, ...]:
         """What a model that code builds depends on, but for the files that Python reads on the way."""
         folder = self.case.folder
-        weights = (folder / ref.weights).stat() if ref.weights else None  # native code reads it
-        state = weights and (weights.st_mtime_ns, weights.st_size)
         code = reference_code(ref.reference, folder, self.root)
-        return ref.format, ref.reference, ref.weights, folder, self.case.seed, state, code
+        return ref.format, ref.reference, ref.weights, folder, self._seed, _weights(folder, ref.weights), code
+
+    @property
+    def _seed(self) -> int:
+        """Of the originals: every draw of `repeat` has the same."""
+        return self.case.seed - self.draw
 
     def _build(self, ref: ModelRef) -> Loaded:
-        seed_everything(self.case.seed)
+        seed_everything(self._seed)
         loaded, self._originals[ref] = _load(ref, self.case.folder, self.root)
         return loaded
 
@@ -129,6 +137,17 @@ def seed_everything(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # `torch.manual_seed` keeps a stack trace a call until it is
             torch.cuda.manual_seed_all(seed)
+
+
+def _weights(folder: Path, stated: str | None) -> tuple[tuple[str, int, int], ...]:
+    """The files of weights beside a case, and the one that it states, as they are now: what native code reads is not seen."""
+    paths = {path for path in folder.iterdir() if path.suffix in WEIGHTS}
+    found = []
+    for path in sorted({*paths, folder / stated} if stated else paths):
+        with contextlib.suppress(OSError):  # whoever loads it says that it is not there
+            stat = path.stat()
+            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
 
 
 def _load(ref: ModelRef, folder: Path, root: Path) -> tuple[Loaded, Model]:
