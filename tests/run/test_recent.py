@@ -217,7 +217,7 @@ def test_a_builder_without_a_seed_is_built_once_for_a_case_without_data(
     pytester: pytest.Pytester, project: Project
 ) -> None:
     folder = project(
-        net="model: {torch: model.py:net}\ninputs: {random: [16]}\nrecipe: [{prune: l1_unstructured, amount: 0.5}]\n"
+        net="model: {torch: model.py:net}\nrecipe: [{prune: l1_unstructured, amount: 0.5}]\n"
         "thresholds: {nonzero_ratio: 0.6}\n"
     )
     text = MODEL.replace("    return nn.Sequential", "    torch.seed()\n    return nn.Sequential")
