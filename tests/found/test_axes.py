@@ -14,6 +14,7 @@ from tests.projects import weigh
 
 from weighbridge.core.batches import NamedInputs
 from weighbridge.core.errors import CaseError, StageError
+from weighbridge.core.results import Status
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import SteppedSession
 
@@ -235,3 +236,34 @@ def test_a_model_without_any_batch_axis_takes_one_recording_a_call(tmp_path: Pat
     assert not found.failed, (found.message, found.failed)
     assert found.measurements["accuracy"].details["n"] == 16
     assert found.measurements["accuracy"].baseline == pytest.approx(0, abs=1e-5)
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 64), nn.Linear(64, 1)
+
+    def forward(self, x): return self.down(torch.relu(self.up(x))).squeeze(1)
+
+
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+"""
+
+
+def test_a_torch_module_without_any_batch_axis_is_exported(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(RECORDINGS.replace("(5, 9, 5, 7)", "(5, 5, 5, 5)"))
+    (tmp_path / "model.py").write_text(NETWORK)
+    found = weigh(
+        tmp_path,
+        "model: {torch: model.py:net}\ndata: data.py:both\nmetric: data.py:error\nbatch: {x: null, squeeze: null}\n"
+        "recipe: [{quantize: static, engine: onnxruntime, reduce_range: true}]\n"
+        "thresholds: {accuracy_drop: 0.5, fidelity: 20}\n",
+    )
+    assert found.status is Status.PASS, found.message

@@ -6,7 +6,7 @@ from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
 from weighbridge.core.agreement import check_agreement
-from weighbridge.core.batches import Axes, axes_of
+from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.onnx_metadata import strip
@@ -65,7 +65,9 @@ def _outputs(proto: Any, samples: Inputs) -> tuple[Array, ...]:
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
     try:
-        return OnnxRuntimeSession(proto.SerializeToString(), threads=1).run(samples)
+        session = OnnxRuntimeSession(proto.SerializeToString(), threads=1)
+        # As it is: what `run` makes of answers to one sample, torch does not.
+        return session.call(session.feed(samples)) if is_one_sample(samples) else session.run(samples)
     except Exception as error:
         raise StageError("export", f"the exported model does not run: {first_line(error)}") from error
 

@@ -57,6 +57,11 @@ def count(inputs: Inputs) -> int:
     return next((array.shape[axis] for _, array, axis in items(inputs) if axis is not None), 1)
 
 
+def is_one_sample(inputs: Inputs) -> bool:
+    """Whether no input has an axis of the batch, so that a call is of one sample."""
+    return all(axis is None for _, _, axis in items(inputs))
+
+
 def take(inputs: Inputs, rows: slice | Array) -> Inputs:
     """Some of the samples of a batch, each array along its own batch axis."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weighbridge.contracts import Array, Inputs
-from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, items, take
+from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, is_one_sample, take
 from weighbridge.core.errors import StageError, did_you_mean
 
 
@@ -53,7 +53,7 @@ class NamedSession(ABC):
         axes, n = axes_of(inputs), count(inputs)
         parts, size = [self.call(feed) for feed in self.feeds(inputs)], self.fixed_batch(axes)
         if size in (None, n):
-            alone = all(axis is None for _, _, axis in items(inputs))  # then each call is of one sample
+            alone = is_one_sample(inputs)
             return tuple(
                 array[None] if alone and axes.get(name, 0) is None else array
                 for name, array in zip(self.outputs, parts[0], strict=True)
