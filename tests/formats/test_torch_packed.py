@@ -108,3 +108,13 @@ def test_a_shared_parameter_is_given_once_and_half_precision_is_a_quantization()
 def test_integers_of_a_state_dict_are_no_weights() -> None:
     names = {one.name for one in FORMATS.get("torch").tensors(Model("torch", nn.BatchNorm1d(3)))}
     assert names == {"weight", "bias", "running_mean", "running_var"}
+
+
+@pytest.mark.parametrize("dtype", ["uint4", "int4", "bits8"])
+def test_integers_of_a_type_that_numpy_lacks_may_be_codes(dtype: str) -> None:
+    net = nn.Linear(8, 8)
+    net.register_buffer("packed", torch.arange(64, dtype=torch.uint8).view(8, 8).view(getattr(torch, dtype)))
+    found = {one.name: one for one in FORMATS.get("torch").tensors(Model("torch", net))}
+    assert "nothing says whether its integers are codes" in found["packed"].unread
+    assert (found["packed"].dtype, found["packed"].array.shape) == (dtype, (8, 8))
+    assert not found["weight"].unread

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from weighbridge.contracts import METRICS, Context, Limit
+from weighbridge.core.batches import count
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Layout
+from weighbridge.steps.calibration import MOST
 from weighbridge.steps.quantize import onnx_judge
 from weighbridge.steps.quantize.onnx_judge import Judge, noise_share
 
@@ -158,6 +161,41 @@ def test_a_split_that_is_sorted_by_class_is_judged_whole(tmp_path: Path, n: int)
     found = Judge(context, SAME, 0.01)
     ruined = Function(lambda x: np.where(x[:, 3:] > 0, np.roll(x, 1, axis=1), x))
     assert found.loss(ruined) == pytest.approx(0.25, abs=0.05)
+
+
+def test_no_sample_of_many_is_judged_alone(tmp_path: Path) -> None:
+    """A model whose last layer squeezes gives an answer without a batch for one sample: here, of every 79th of 20,000."""
+    x = np.random.default_rng(0).standard_normal((20_000, 1)).astype(np.float32)
+    context = Context(
+        tmp_path, tmp_path, 0, Data(splits={"calibration": (x, x[:, 0])}), metric=METRICS.get("mse")
+    )
+    squeezing = Function(np.squeeze)
+    found = Judge(context, squeezing, 0.01)
+    assert found.holds(found.loss(squeezing))
+    assert not found.holds(found.loss(Function(lambda x: np.squeeze(x) + 1)))
+    assert "254 samples of the calibration split" in found.said(0.0)
+
+
+def test_no_batch_is_of_more_samples_than_calibration_has(tmp_path: Path) -> None:
+    """The user's own batch is cut."""
+    seen = list[int]()
+
+    def answer(x: Any) -> Any:
+        seen.append(len(x))
+        return x
+
+    data = Data(splits={"calibration": [(X[:63], X[:63, 0])]})
+    Judge(Context(tmp_path, tmp_path, 0, data), Function(answer), 0.01)
+    assert max(seen) <= MOST
+
+
+def test_equal_recordings_without_a_batch_axis_stay_two(tmp_path: Path) -> None:
+    """Each is one sample, so that joining them would leave one of them without its target."""
+    layout = Layout(axes={"x": None})
+    recordings = [({"x": X[:5]}, X[:1, 0])] * 4
+    data = Data(splits={"calibration": recordings}, layout=layout)
+    found = [count(inputs) for inputs, _ in onnx_judge._gathered(data.split("calibration"))]
+    assert found == [1, 1, 1, 1]
 
 
 def test_of_one_sample_a_small_error_is_little_noise() -> None:

@@ -15,6 +15,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.environment import requirements
 from weighbridge.steps.quantize.onnx_saturation import saturating
 from weighbridge.steps.quantize.onnx_static import StaticOptions
+from weighbridge.steps.quantize.onnx_wiring import Wiring
 
 
 def network() -> Model:
@@ -130,6 +131,43 @@ def test_in_the_midst_of_integers_little_work_stays_in_float(
 ) -> None:
     after = quantize(tmp_path, light_first(activation, wide=wide), "static")
     assert quantized(after) == {"stem": integer, "body": True, "deep": True, "head": True}
+
+
+def test_what_is_not_left_in_float_uses_up_no_share(tmp_path: Path) -> None:
+    """The stem does 7 % of the work, so it computes in integers; the layer behind it does 0.2 %, and is the next lightest."""
+    nodes = [
+        node("Conv", "x stem", "a", "stem", pads=[1] * 4),
+        node("Conv", "a body", "c", "body", pads=[1] * 4),
+        node("Conv", "c squeeze", "c2", "squeeze", strides=[8, 8]),
+        node("Conv", "c2 deep", "d", "deep"),
+        node("GlobalAveragePool", "d", "e", "mean"),
+        node("Flatten", "e", "f", "flat"),
+        node("Gemm", "f head", "y", "head"),
+    ]
+    weights = {
+        "stem": weight(8, 1, 3, 3),
+        "body": weight(8, 8, 3, 3),
+        "squeeze": weight(16, 8, 1, 1),
+        "deep": weight(64, 16, 1, 1),
+        "head": weight(64, 400),
+    }
+    before = model(nodes, weights, ["n", 1, 8, 8])
+    done = {"stem": True, "body": True, "squeeze": False, "deep": True, "head": True}
+    assert quantized(quantize(tmp_path, before, "static")) == done
+    # Of the 27,928 weights, the share of 0.005 holds those 128 and not the stem's 72 beside them.
+    assert quantized(quantize(tmp_path, before, "static", float_share=0.005)) == done
+
+
+def test_a_graph_of_many_ways_is_walked_once() -> None:
+    """Twelve diamonds in a row are 4,096 ways from the first node to the last."""
+    nodes = [node("Relu", "x", "h0", "first")]
+    for place in range(12):
+        nodes += [
+            node("Exp", f"h{place}", f"e{place}", f"exp{place}"),
+            node("Add", f"h{place} e{place}", f"h{place + 1}", f"add{place}"),
+        ]
+    behind = list(Wiring(model(nodes, {}, ["n", 4], ("h12",)).value).behind("first", lambda _: True))
+    assert sorted(behind) == sorted(each.name for each in nodes[1:])
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky"])

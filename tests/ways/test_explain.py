@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def test_a_failed_case_is_explained_by_layer(
     assert layers["0"].endswith("quantized")
     assert " dB " in layers["0"]
     assert "left in float: `exclude` names it" in layers["2"]
-    assert "other" not in out
+    another = re.compile(r"^\S +other\b", re.MULTILINE)
+    assert not another.search(out)
+    assert main(["explain", "other"]) == 0
+    assert another.search(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

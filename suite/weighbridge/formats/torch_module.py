@@ -22,7 +22,7 @@ from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_misfit import misfit
-from weighbridge.formats.torch_packed import coded, flatten, is_torchao, pack, shown, unexplained
+from weighbridge.formats.torch_packed import as_array, coded, flatten, is_torchao, pack, shown, unexplained
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
 from weighbridge.formats.torch_shapes import fit_shapes
 
@@ -147,7 +147,7 @@ def _stored(
         tensor = tensor.float()
     layer, _, attribute = name.rpartition(".")
     use = Use(layout=_layout(layers.get(layer), tensor.dim()) if attribute == "weight" else "")
-    return StoredTensor(name, tensor.numpy(), dtype, stored_bytes, quantization, layer, use=use)
+    return StoredTensor(name, as_array(tensor), dtype, stored_bytes, quantization, layer, use=use)
 
 
 def _layout(layer: torch.nn.Module | None, rank: int) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.core.arrays import Array
 from weighbridge.core.errors import StageError
 
 if TYPE_CHECKING:
@@ -163,8 +164,18 @@ def unexplained(tensors: Mapping[str, torch.Tensor], bases: Collection[str]) -> 
 def _may_be_codes(tensor: torch.Tensor) -> bool:
     if tensor.dtype.itemsize >= 8 or tensor.is_complex() or sum(side > 1 for side in tensor.shape) < 2:
         return False
-    numbers = tensor.numpy()  # torch has no comparison for each type
+    numbers = as_array(tensor)  # torch has no comparison for each type
     return bool(numbers.size and ((numbers != numbers.min()) & (numbers != numbers.max())).any())
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """The numbers of a tensor; of a type that numpy lacks, such as torch's uint4, the bytes that hold them."""
+    import torch
+
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.view(torch.uint8 if tensor.itemsize == 1 else torch.uint16).numpy()
 
 
 def pack(tensors: Mapping[str, torch.Tensor], module: torch.nn.Module) -> dict[str, Any]:

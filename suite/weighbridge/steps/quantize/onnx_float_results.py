@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from weighbridge.steps.onnx_edits import read_inside, set_nodes
+from weighbridge.steps.onnx_edits import drop_unused, read_inside, set_nodes
 from weighbridge.steps.quantize.onnx_wiring import GIVE_FLOATS, Wiring
 
 
@@ -42,6 +42,7 @@ def keep_results_in_float(quantized: Any, before: Any, nodes: Collection[str]) -
     for node in kept:
         node.output[:] = [instead.get(each, each) for each in node.output]
     set_nodes(quantized.graph, kept)
+    drop_unused(quantized)
 
 
 def _pair(wiring: Wiring, value: str) -> list[str] | None:

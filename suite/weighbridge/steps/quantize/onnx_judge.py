@@ -10,9 +10,11 @@ from itertools import groupby
 import numpy as np
 
 from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
-from weighbridge.core.batches import count, join, nbytes, shapes, take
+from weighbridge.core.batches import count, items, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
+from weighbridge.core.splits import Split, join_labelled
 from weighbridge.steps.calibration import BYTES, MOST
 
 JUDGED, RANKED = 256, 8
@@ -157,29 +159,50 @@ class Judge:
 
 
 def _judged(context: Context, original: Session) -> Iterator[_Batch]:
-    """Samples of the whole calibration split, which is often sorted by class, in batches of few bytes as calibration has them.
-
-    Of a split that does not tell its length, the first.
-    """
-    left, room = JUDGED, ROOM
-    split = context.data.split("calibration")
-    step, seen = max(1, -(-(split.length or 0) // JUDGED)), 0
-    for inputs, targets in split.batches(MOST):
+    """The chosen samples in batches of few bytes as calibration has them, as far as `ROOM` goes."""
+    room = ROOM
+    for inputs, targets in _gathered(context.data.split("calibration")):
         n = count(inputs)
-        chosen = np.arange(-seen % step, n, step)[:left]
-        seen += n
-        # Two at least, where there are two: a model whose last layer squeezes would lose the batch's axis.
-        size = max(2, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
-        for rows in np.array_split(chosen, max(1, len(chosen) // size)):
-            if not rows.size:
-                continue
+        # No sample is left alone, where there are several: a model whose last layer squeezes would lose the batch's axis.
+        size = max(3, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
+        for rows in np.array_split(np.arange(n), -(-n // size)):
             some = take(inputs, rows)
             outputs = original.run(some)
             yield _Batch(some, None if targets is None else targets[rows], outputs)
-            left -= count(some)
             room -= nbytes(some, None) + sum(each.nbytes for each in outputs)
-            if left <= 0 or room <= 0:
+            if room <= 0:
                 return
+
+
+def _gathered(split: Split) -> Iterator[Labelled]:
+    """The chosen samples with their targets: those in a row that can stand in one batch do, from however far apart."""
+    for _, alike in groupby(enumerate(_chosen(split)), _form):
+        yield join_labelled([batch for _, batch in alike], split.name)
+
+
+def _form(numbered: tuple[int, Labelled]) -> tuple[object, ...]:
+    """What batches share that can be one; a batch that is one sample without a batch axis is like no other."""
+    number, (inputs, targets) = numbered
+    fixed = tuple(array.tobytes() for _, array, axis in items(inputs) if axis is None)
+    alone = number if len(fixed) == len(inputs) else None
+    return alone, fixed, shapes(inputs), None if targets is None else targets.shape[1:]
+
+
+def _chosen(split: Split) -> Iterator[Labelled]:
+    """Samples of the whole split, which is often sorted by class; of one that does not tell its length, the first."""
+    left, room = JUDGED, ROOM
+    step, seen = max(1, -(-(split.length or 0) // JUDGED)), 0
+    for inputs, targets in split.batches(MOST):
+        rows = np.arange(-seen % step, count(inputs), step)[:left]
+        seen += count(inputs)
+        if not rows.size:
+            continue
+        some = take(inputs, rows)
+        yield some, None if targets is None else targets[rows]
+        left -= rows.size
+        room -= nbytes(some, None)
+        if left <= 0 or room <= 0:
+            return
 
 
 def _few(batches: Sequence[_Batch], original: Session) -> Iterator[_Batch]:

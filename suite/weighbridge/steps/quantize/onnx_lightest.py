@@ -43,15 +43,15 @@ def lightest(
     for name in sorted(products, key=lambda name: sizes[name]):
         if any(readers[weight] > 1 for weight in products[name].weights):
             continue
-        held += sizes[name]
-        if held > share * total:
+        if held + sizes[name] > share * total:
             break
         if _before_a_pool(wiring, name, integers - products.keys()):
             continue
         if _in_the_midst(wiring, name, integers):
-            done += work[name]
-            if done > WORK * sum(work.values()):
+            if done + work[name] > WORK * sum(work.values()):
                 continue
+            done += work[name]
+        held += sizes[name]
         few.append(name)
     return few
 

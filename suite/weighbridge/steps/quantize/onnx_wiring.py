@@ -62,12 +62,18 @@ class Wiring:
         )
 
     def behind(self, name: str, through: Callable[[str], bool]) -> Iterator[str]:
-        """What reads the node's results, and what reads those of the nodes that are gone `through`."""
-        for value in self.nodes[name].output:
-            for reader in self.readers(value):
-                yield reader
-                if through(reader):
-                    yield from self.behind(reader, through)
+        """What reads the node's results, and what reads those of the nodes that are gone `through`; each node once."""
+        seen: set[str] = set()
+        ahead = [name]
+        while ahead:
+            for value in self.nodes[ahead.pop()].output:
+                for reader in self.readers(value):
+                    if reader in seen:
+                        continue
+                    seen.add(reader)
+                    yield reader
+                    if through(reader):
+                        ahead.append(reader)
 
 
 def joined(wiring: Wiring, products: Collection[str], chosen: Collection[str]) -> set[str]:
