@@ -6,8 +6,10 @@ the next layer that reads their width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError
@@ -35,6 +37,10 @@ class Attention:
     width: int
     """Of all heads together."""
 
+    @property
+    def label(self) -> str:
+        return labelled(self.name)
+
     def rows(self, head: int, by_head: bool) -> list[int]:
         """Of a head in each of `parts`. Where one layer holds all three: its query, key and value together if `by_head`."""
         size, times = self.width // self.heads, 1 if len(self.parts) == 3 else 3
@@ -53,23 +59,25 @@ def find(
 ) -> tuple[list[Attention], list[str]]:
     """The attention that the options choose, and why other attention keeps its heads.
 
-    Each has `heads` of them, or as many as its module says. Raises `StageError` where none is found.
+    Each has `heads` of them, or as many as its module says. A module around attention is none itself, whatever it says: the
+    number is its part's, and its own layers are those of a block. Raises `StageError` where none is found.
     """
     import torch
 
     runs = _runs(module, samples)
-    found, left = list[Attention](), list[str]()
-    for owner in dict.fromkeys(each.owner for each in runs):
-        count = heads or _count(module.get_submodule(owner))
-        attention = _attention(owner, count, runs) if count else None
-        if attention is not None:
-            found.append(attention)
-        elif count and not heads:
-            left.append(
-                f"{owner} keeps its {count} heads: no query, key and value of one width are found in it"
-            )
+    owners = dict.fromkeys(each.owner for each in runs)
+    counts = {owner: count for owner in owners if (count := heads or _count(module.get_submodule(owner)))}
+    every = {owner: _attention(owner, count, runs) for owner, count in counts.items()}
+    inner = [owner for owner, attention in every.items() if attention is not None]
+    every = {owner: one for owner, one in every.items() if not any(_inside(each, owner) for each in inner)}
+    found = [attention for attention in every.values() if attention is not None]
+    left = [
+        f"{labelled(owner)} keeps its {counts[owner]} heads: no query, key and value of one width are found in it"
+        for owner, attention in every.items()
+        if attention is None and not heads
+    ]
     left += [
-        f"{name} keeps its heads: torch.nn.MultiheadAttention has as many as its width holds"
+        f"{labelled(name)} keeps its heads: torch.nn.MultiheadAttention has as many as its width holds"
         for name, layer in module.named_modules()
         if isinstance(layer, torch.nn.MultiheadAttention)
     ]
@@ -77,18 +85,32 @@ def find(
         raise StageError(
             "prune",
             f"no attention is found whose number of heads is known{f' ({few(left)})' if left else ''}: its module says it "
-            f"in one of {', '.join(COUNTS)}, or the step in `heads:`",
+            f"in one of {', '.join(COUNTS)}, or the step in `heads:`; only torch.nn.Linear layers are followed, "
+            "not Conv1D as in GPT-2 of transformers",
         )
-    every = [
+    layers = [
         Layer(each.name, type(module.get_submodule(each.name)).__name__, frozenset(each.parts))
         for each in found
     ]
-    chosen = {each.name for each in select("prune", "no attention", every, options.layers, options.exclude)}
-    found = [each for each in found if each.name in chosen]
-    return found, left
+    chosen = {each.name for each in select("prune", "no attention", layers, options.layers, options.exclude)}
+    return [each for each in found if each.name in chosen], left
 
 
-@dataclass(frozen=True)
+def labelled(name: str) -> str:
+    """A module as messages call it: the whole one has no name."""
+    return name or "the module"
+
+
+def read_by(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What a Linear layer is called with, which may be by keyword."""
+    return next(iter((*given, *named.values())))
+
+
+def _inside(name: str, owner: str) -> bool:
+    return name != owner and name.startswith(f"{owner}." if owner else "")
+
+
+@dataclass(frozen=True, eq=False)
 class _Run:
     """A Linear layer that was run, and what it read."""
 
@@ -113,7 +135,8 @@ def _runs(module: torch.nn.Module, samples: Any) -> list[_Run]:
     runs: list[_Run] = []
     hooks = [
         layer.register_forward_pre_hook(
-            lambda each, given, name=name: runs.append(_Run(name, each, given[0]))
+            lambda each, given, named, name=name: runs.append(_Run(name, each, read_by(given, named))),
+            with_kwargs=True,
         )
         for name, layer in module.named_modules()
         if isinstance(layer, torch.nn.Linear)
@@ -136,7 +159,7 @@ def _count(owner: Any) -> int | None:
 def _attention(owner: str, heads: int, runs: Sequence[_Run]) -> Attention | None:
     """What `owner` attends by; None where its layers are no query, key and value of `heads` heads."""
     own = [each for each in runs if each.owner == owner]
-    triples = [list(each) for each in zip(own, own[1:], own[2:], strict=False) if _is_triple(each)]
+    triples = [list(each) for each in zip(own, own[1:], own[2:], strict=False) if _is_triple(each, own)]
     fused = [[each] for each in own if each.widths[0] == 3 * each.widths[1]]
     parts = next(iter(triples or fused), None)
     if parts is None:
@@ -149,8 +172,10 @@ def _attention(owner: str, heads: int, runs: Sequence[_Run]) -> Attention | None
     return Attention(owner, heads, tuple(each.name for each in parts), out.name, width)
 
 
-def _is_triple(runs: Sequence[_Run]) -> bool:
-    """Whether the three have one width, and key and value, which stand together, one input."""
-    _, one, other = runs
-    same = one.read is other.read or runs[0].read is one.read
-    return same and len({each.layer.out_features for each in runs}) == 1
+def _is_triple(runs: Sequence[_Run], own: Sequence[_Run]) -> bool:
+    """Whether they are three layers of one width, of which two that stand together can be key and value: these have one input,
+    and run equally often, unlike one layer that makes both query and key."""
+    often = Counter(each.name for each in own)
+    pairs = pairwise(runs)
+    paired = any(a.read is b.read and often[a.name] == often[b.name] for a, b in pairs)
+    return paired and len({each.name for each in runs}) == 3 and len({each.widths[0] for each in runs}) == 1

@@ -5,18 +5,19 @@ Which rows a head has is believed only if the smaller module computes what the o
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
-from weighbridge.core.errors import StageError
+from weighbridge.core.batches import count
+from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.listed import few
 from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
-from weighbridge.steps.prune.torch_attention import COUNTS, WIDTHS, Attention, find
+from weighbridge.steps.prune.torch_attention import COUNTS, WIDTHS, Attention, find, read_by
 from weighbridge.steps.prune.torch_channels import BATCHES, SAMPLES
 from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import rebuilt_by, working_copy
@@ -62,23 +63,25 @@ def heads(model: Model, options: HeadOptions | TaylorHeadOptions, context: Conte
     original = working_copy(model, "prune")
     samples = context.data.sample(SAMPLES)
     found, left = find(original, options.heads, options, samples)
+    _refuse_tied(original, found)
     by_loss = _by_loss(original, found, options, context) if isinstance(options, TaylorHeadOptions) else []
     together = any(len(each.parts) == 1 for each in found)
     for by_head in (False, True) if together else (False,):
-        module = copy.deepcopy(original)
+        module = _copied(original)
         worth = by_loss or [_norms(module, each, options, by_head) for each in found]
         ranked = _least(found, worth, options)
         narrowed, facts = _narrow(module, found, ranked, by_head)
+        whole, smaller = _copied(original), _copied(module)
         try:
             with torch.inference_mode():
-                compute_alike(copy.deepcopy(original), copy.deepcopy(module), narrowed, samples)
+                compute_alike(whole, smaller, narrowed, samples)
             break
         except StageError:
             if by_head or not together:
                 raise
     source = rebuilt_by(model, _key(options), options, facts)
     said = few(
-        f"{each.name or 'the module'} {each.heads} → {each.heads - len(gone)}"
+        f"{each.label} {each.heads} → {each.heads - len(gone)}"
         for each, gone in zip(found, ranked, strict=True)
         if gone
     )
@@ -93,6 +96,28 @@ def rebuild(model: Model, options: _HeadOptions, facts: Mapping[str, Any]) -> Mo
 
 def _key(options: _HeadOptions) -> str:
     return "prune:taylor_heads" if isinstance(options, TaylorHeadOptions) else "prune:heads"
+
+
+def _copied(module: torch.nn.Module) -> Any:
+    return working_copy(Model("torch", module), "prune")
+
+
+def _refuse_tied(module: torch.nn.Module, found: Sequence[Attention]) -> None:
+    """Raise `StageError` where a layer that would be cut shares a parameter: the module ties the two again when it is
+    opened, and they are no longer one."""
+    places: dict[int, list[str]] = {}
+    for name, layer in module.named_modules():
+        for own, parameter in layer.named_parameters(name, recurse=False):
+            places.setdefault(parameter.data_ptr(), []).append(own)
+    for attention in found:
+        for name in (*attention.parts, attention.out):
+            for parameter in module.get_submodule(name).parameters():
+                if len(tied := places[parameter.data_ptr()]) > 1:
+                    raise StageError(
+                        "prune",
+                        f"{' and '.join(tied)} are one parameter, which would be two once heads are cut and is tied again "
+                        f"where the module is opened: untie it, or leave '{attention.label}' to `exclude`",
+                    )
 
 
 def _least(
@@ -110,7 +135,7 @@ def _least(
             gone[place].append(head)
             left -= 1
     if not any(gone):
-        counts = few(f"{each.name} has {each.heads}" for each in found)
+        counts = few(f"{each.label} has {each.heads}" for each in found)
         raise StageError("prune", f"`amount: {options.amount:g}` removes no head: {counts}")
     return gone
 
@@ -118,35 +143,73 @@ def _least(
 def _by_loss(
     module: torch.nn.Module, found: Sequence[Attention], options: TaylorHeadOptions, context: Context
 ) -> list[list[float]]:
-    """What each head of each attention is worth: |d loss / d gate| over the samples, with a gate of 1 on what the head gives."""
+    """What each head of each attention is worth: |d loss / d gate| over the samples, with a gate of 1 on what the head gives.
+
+    Nothing, where the loss does not ask for it. Raises `StageError` where that is so everywhere, and where the module or the
+    loss has no gradient.
+    """
     loss = supervised(module, options.loss, context, "prune")
     worth = [[0.0] * each.heads for each in found]
-    given: dict[str, Any] = {}
+    given: dict[str, list[Any]] = {}
 
-    def watch(name: str, inputs: Any) -> None:
-        given[name] = inputs[0] if inputs[0].requires_grad else inputs[0].requires_grad_()
-        given[name].retain_grad()
+    def watch(name: str, read: Any) -> None:
+        given.setdefault(name, []).append(read if read.requires_grad else read.requires_grad_())
+        read.retain_grad()
 
     hooks = [
         module.get_submodule(each.out).register_forward_pre_hook(
-            lambda _, inputs, name=each.name: watch(name, inputs)
+            lambda _, inputs, named, name=each.name: watch(name, read_by(inputs, named)), with_kwargs=True
         )
         for each in found
     ]
     try:
         for inputs, targets in islice(context.data.split("train").batches(options.batch_size), BATCHES):
-            loss(inputs, forward(module, inputs), targets).backward()
+            given.clear()
+            with _explained(options):
+                loss(inputs, forward(module, inputs), targets).backward()
             for each, sums in zip(found, worth, strict=True):
-                read = given[each.name]
-                gates = (read.detach() * read.grad).unflatten(-1, (each.heads, -1)).sum(-1)
-                for head, one in enumerate(gates.flatten(1, -2).sum(1).abs().sum(0).tolist()):
+                reads = [read for read in given.get(each.name, ()) if read.grad is not None]
+                gates = sum(_gates(read, each.heads, count(inputs)) for read in reads)
+                for head, one in enumerate(gates.abs().sum(0).tolist() if reads else ()):
                     sums[head] += one
     finally:
         for hook in hooks:
             hook.remove()
     for parameter in module.parameters():
         parameter.grad = None
+    if not any(map(any, worth)):
+        raise StageError(
+            "prune",
+            f"`loss: {options.loss}` does not ask for what the attention gives: no gradient comes from the loss to "
+            f"{few(each.label for each in found)}, as where it runs under torch.no_grad(); `prune: heads` needs none",
+        )
     return worth
+
+
+def _gates(read: Any, heads: int, samples: int) -> Any:
+    """d loss / d gate of each head for each sample, [samples, heads].
+
+    A layer may read the steps of a sample along axes of their own, one after the other ([samples * steps, width]), or
+    pooled; where it reads no whole number of them for each sample, all count as one sample.
+    """
+    gates = (read.detach() * read.grad).unflatten(-1, (heads, -1)).sum(-1).reshape(-1, heads)
+    return gates.unflatten(0, (samples if len(gates) % samples == 0 else 1, -1)).sum(1)
+
+
+@contextmanager
+def _explained(options: TaylorHeadOptions) -> Iterator[None]:
+    """What the module, the loss or the way back raises for a batch."""
+    try:
+        yield
+    except StageError:
+        raise
+    except Exception as error:  # the module and the loss are the user's code
+        raise StageError(
+            "prune",
+            f"a batch of `train` does not go through the model and `loss: {options.loss}` and back, as `taylor_heads` needs "
+            f"({type(error).__name__}: {first_line(error)}); a loss of your own is written `loss: file.py:function`, and "
+            "`prune: heads` needs no gradient",
+        ) from error
 
 
 def _narrow(
@@ -164,12 +227,13 @@ def _narrow(
         for part in parts:
             _cut(part, 0, rows)
         _cut(out, 1, columns)
-        told = {name: attention.heads - len(gone) for name in COUNTS}
-        told |= dict.fromkeys(WIDTHS, attention.width - len(columns))
         owner = module.get_submodule(attention.name)
-        before = (attention.heads, attention.width)
+        stated = dict.fromkeys(COUNTS, (attention.heads, len(gone)))
+        stated |= dict.fromkeys(WIDTHS, (attention.width, len(columns)))
         facts[attention.name] = {
-            name: value for name, value in told.items() if getattr(owner, name, None) in before
+            name: before - less
+            for name, (before, less) in stated.items()
+            if isinstance(value := getattr(owner, name, None), int) and value == before
         }
     _tell(module, facts)
     narrowed.measure()
