@@ -83,6 +83,79 @@ class Unsaid(Apart):
         del self.num_heads
 
 
+class Doubled(Apart):
+    """One layer makes query and key."""
+
+    def forward(self, x):
+        return self.out(attended(self.query(x), self.query(x), self.value(x)))
+
+
+class Halves(Apart):
+    """Queries come in two parts."""
+
+    def forward(self, x):
+        query = torch.cat([self.query(x[:, :2]), self.query(x[:, 2:])], 1)
+        return self.out(attended(query, self.key(x), self.value(x)))
+
+
+class Named(Apart):
+    """Calls its layers by keyword."""
+
+    def forward(self, x):
+        return self.out(input=attended(self.query(input=x), self.key(input=x), self.value(input=x)))
+
+
+class Flat(Apart):
+    """The next layer reads the steps of all samples one after the other."""
+
+    def forward(self, x):
+        given = attended(self.query(x), self.key(x), self.value(x))
+        return self.out(given.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class Pooled(Apart):
+    def forward(self, x):
+        return self.out(attended(self.query(x), self.key(x), self.value(x)).mean(1)).unsqueeze(1)
+
+
+class Numbers(Apart):
+    """Keeps other things, and other numbers, under the names of counts and widths."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.Parameter(torch.zeros(3))
+        self.nhead, self.inner_dim, self.attn_dim = WIDTH, WIDTH // SIZE, WIDTH
+
+
+class Block(nn.Module):
+    """Says the number of heads as well, and has its feed-forward layers itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_head, self.attention = WIDTH // SIZE, Apart()
+        self.wide, self.narrow = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(3 * WIDTH, WIDTH)
+
+    def forward(self, x):
+        return self.narrow(torch.relu(self.wide(x + self.attention(x))))
+
+
+class Conv1D(nn.Module):
+    """As in transformers: a Linear layer that is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(WIDTH, WIDTH))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+class Convs(Apart):
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value, self.out = (Conv1D() for _ in range(4))
+
+
 class Torchs(nn.Module):
     def __init__(self):
         super().__init__()
@@ -104,6 +177,41 @@ class Net(nn.Module):
         return self.head(x.mean(1))
 
 
+class InPlace(Net):
+    def forward(self, x):
+        x = self.embed(x)
+        for layer in self.layers:
+            x += layer(x)
+        return self.head(x.mean(1))
+
+
+class Around(nn.Module):
+    """Says the number of heads as well, and has a layer of its own; `unread` gives what no loss asks for."""
+
+    def __init__(self, net, unread=None, gradient=True):
+        super().__init__()
+        self.n_heads, self.gradient = 4, gradient
+        self.net, self.unread, self.last = net, unread, nn.Linear(3, 3)
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
+            given = self.net(x)
+        return self.last(given) if self.unread is None else (self.last(given), self.unread(x))
+
+
+class Twice(nn.Module):
+    """One attention runs twice, the second time for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.layer, self.head = nn.Linear(6, WIDTH), Apart(), nn.Linear(WIDTH, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        x = x + self.layer(x)
+        return self.head((x + 0 * self.layer(x)).mean(1))
+
+
 def of(*layers):
     torch.manual_seed(5)
     return Net(*(layer() for layer in layers)).eval()
@@ -118,6 +226,41 @@ def both(): return of(Grouped, Apart)
 def turned(): return of(Turned)
 def unsaid(): return of(Unsaid)
 def torchs(): return of(Torchs)
+def doubled(): return of(Doubled, Apart)
+def halves(): return of(Halves)
+def named(): return of(Named)
+def single(): return of(Apart)
+def flat(): return of(Flat)
+def pooled(): return of(Pooled)
+def numbers(): return of(Numbers)
+def blocks(): return of(Block, Block)
+def convs(): return of(Convs)
+def in_place(): torch.manual_seed(5); return InPlace(Apart()).eval()
+def around(): return Around(of(Apart)).eval()
+def unread(): return Around(of(Apart), of(Apart)).eval()
+def no_grad(): return Around(of(Apart), gradient=False).eval()
+def twice(): torch.manual_seed(5); return Twice().eval()
+def around_grouped(): net = Around(of(Apart)); net.net.layers[0] = Grouped(); return net.eval()
+
+
+def tied(*parts):
+    net = of(Apart, Apart, Apart)
+    for part in parts:
+        getattr(net.layers[1], part).weight = getattr(net.layers[0], part).weight
+    return net
+
+
+def tied_parts(): return tied("query", "key", "value")
+def tied_out(): return tied("out")
+def tied_memory():
+    net = tied()
+    net.layers[1].key.weight.data = net.layers[0].key.weight.data
+    return net
+def shared(): layer = Apart(); return of(lambda: layer, lambda: layer)
+def tied_elsewhere():
+    net = Around(of(Apart), of(Apart))
+    net.unread.embed.weight.data = net.net.embed.weight.data
+    return net.eval()
 '''
 X = np.random.default_rng(2).standard_normal((24, 5, 6)).astype(np.float32)
 Y = np.random.default_rng(3).integers(0, 3, 24)
@@ -134,6 +277,12 @@ def pruned(model: Model, folder: Path, method: str = "heads", **options: Any) ->
     step = STEPS.get(f"prune:{method}")
     context = Context(folder, folder, 0, Data({"test": (X, Y), "train": (X, Y)}))
     return step.apply(model, step.options.model_validate({"amount": 0.5, **options}), context)
+
+
+def kept(model: Model, after: Model, layer: str) -> list[int]:
+    """The heads that are left of a query."""
+    before, now = (each.value.get_submodule(layer).weight.detach() for each in (model, after))
+    return [head for head in range(4) if any(torch.equal(row, before[8 * head]) for row in now)]
 
 
 def widths(module: nn.Module) -> dict[str, tuple[int, int]]:
@@ -206,6 +355,7 @@ def test_across_all_attention_one_head_stays_in_each(load: Load, tmp_path: Path)
         ("turned", {}, "computes something else than the original"),
         ("unsaid", {}, "no attention is found whose number of heads is known: .*or the step in `heads:`"),
         ("grouped", {}, "layers.0 keeps its 4 heads: no query, key and value of one width"),
+        ("convs", {}, "only torch.nn.Linear layers are followed, not Conv1D"),
         ("torchs", {}, "layers.0.attention keeps its heads: torch.nn.MultiheadAttention"),
         ("apart", {"amount": 0.1}, "`amount: 0.1` removes no head: layers.0 has 4"),
         ("apart", {"layers": ["layer.0"]}, "no attention matches 'layer.0'; did you mean 'layers.0'"),
@@ -216,6 +366,119 @@ def test_what_cannot_do_with_fewer_is_told(
 ) -> None:
     with pytest.raises(StageError, match=message):
         pruned(load(name), tmp_path, **options)
+
+
+def test_a_tied_weight_is_refused_by_name(load: Load, tmp_path: Path) -> None:
+    """Its two places lose other heads, and the module makes one of them again when it is opened."""
+    for name, part in (("tied_parts", "query"), ("tied_out", "out"), ("tied_memory", "key")):
+        one, other = (f"layers.{place}.{part}.weight" for place in (0, 1))
+        with pytest.raises(StageError, match=f"{one} and {other} are one parameter.*'layers.0' to `exclude`"):
+            pruned(load(name), tmp_path)
+        after = pruned(load(name), tmp_path, exclude=["layers.0", "layers.1"])
+        assert widths(after.value)["layers.2.query"] == (32, 16)
+
+
+def test_one_attention_at_two_places_is_cut_once(load: Load, tmp_path: Path) -> None:
+    for method in ("heads", "taylor_heads"):
+        after = pruned(load("shared"), tmp_path, method)
+        assert after.value.layers[0] is after.value.layers[1]
+        opened = FORMATS.get("torch").open(FORMATS.get("torch").save(after, tmp_path, method))
+        np.testing.assert_array_equal(answers(opened.value), answers(after.value))
+
+
+def test_what_shares_memory_beside_attention_still_does(load: Load, tmp_path: Path) -> None:
+    after = pruned(load("tied_elsewhere"), tmp_path).value
+    assert after.unread.embed.weight.data_ptr() == after.net.embed.weight.data_ptr()
+
+
+@pytest.mark.parametrize("method", ["heads", "taylor_heads"])
+def test_frozen_weights_stay_frozen(load: Load, tmp_path: Path, method: str) -> None:
+    model = load("apart")
+    model.value.requires_grad_(False)
+    model.value.head.requires_grad_(True)
+    after = pruned(model, tmp_path, method)
+    trained = [name for name, parameter in after.value.named_parameters() if parameter.requires_grad]
+    assert trained == ["head.weight", "head.bias"]
+    assert widths(after.value) != widths(model.value)
+
+
+def test_the_rank_says_which_weights_are_large(load: Load, tmp_path: Path) -> None:
+    """Heads 0 and 1 have one large weight each, heads 2 and 3 many small ones."""
+    model = load("single")
+    with torch.no_grad():
+        for part in model.value.layers[0].children():
+            part.weight.fill_(0.1)
+        for part in (model.value.layers[0].query, model.value.layers[0].key, model.value.layers[0].value):
+            part.weight[:16] = 0
+        model.value.layers[0].out.weight[:, :16] = 0
+        model.value.layers[0].query.weight[[0, 8], [0, 1]] = 10
+        model.value.layers[0].query.weight[[16, 24], [0, 1]] = 0.2
+    assert kept(model, pruned(model, tmp_path), "layers.0.query") == [0, 1]
+    assert kept(model, pruned(model, tmp_path, rank="l1"), "layers.0.query") == [2, 3]
+
+
+def test_the_loss_is_asked_however_the_next_layer_reads(load: Load, tmp_path: Path) -> None:
+    """Heads 1 and 2 give next to nothing."""
+    for name in ("single", "flat", "pooled", "named", "halves"):
+        model = load(name)
+        with torch.no_grad():
+            model.value.layers[0].out.weight[:, 8:24] *= 1e-4
+        assert kept(model, pruned(model, tmp_path, "taylor_heads"), "layers.0.query") == [0, 3], name
+
+
+def test_steps_in_a_row_count_as_those_of_their_sample(load: Load, tmp_path: Path) -> None:
+    one, other = (pruned(load(name), tmp_path, "taylor_heads") for name in ("single", "flat"))
+    np.testing.assert_allclose(answers(one.value), answers(other.value), atol=1e-5)
+
+
+def test_every_run_of_an_attention_counts(load: Load, tmp_path: Path) -> None:
+    """Only the first run does something; heads 0 and 1 do most of it."""
+    model = load("twice")
+    with torch.no_grad():
+        model.value.layer.out.weight[:, 16:] *= 1e-4
+    assert kept(model, pruned(model, tmp_path, "taylor_heads"), "layer.query") == [0, 1]
+
+
+def test_attention_that_the_loss_does_not_ask_for_goes_first(load: Load, tmp_path: Path) -> None:
+    after = pruned(load("unread"), tmp_path, "taylor_heads", amount=0.375)
+    assert widths(after.value)["unread.layers.0.query"] == (32, 8)
+    assert widths(after.value)["net.layers.0.query"] == (32, 32)
+
+
+def test_a_loss_without_a_way_back_is_told(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(
+        StageError, match=r"no gradient comes from the loss to net\.layers\.0.*`prune: heads`"
+    ):
+        pruned(load("no_grad"), tmp_path, "taylor_heads")
+    with pytest.raises(StageError, match=r"and back, as `taylor_heads` needs .*inplace operation"):
+        pruned(load("in_place"), tmp_path, "taylor_heads")
+    assert widths(pruned(load("in_place"), tmp_path).value)["layers.0.query"] == (32, 16)
+
+
+def test_query_key_and_value_are_three_layers(load: Load, tmp_path: Path) -> None:
+    after = pruned(load("doubled"), tmp_path)
+    assert any("layers.0 keeps its 4 heads: no query, key and value" in note for note in after.notes)
+    assert widths(after.value)["layers.0.query"] == (32, 32)
+    assert widths(after.value)["layers.1.query"] == (32, 16)
+
+
+def test_only_numbers_of_heads_and_widths_are_set_anew(load: Load, tmp_path: Path) -> None:
+    layer = pruned(load("numbers"), tmp_path).value.layers[0]
+    assert (layer.num_heads, layer.nhead, layer.inner_dim, layer.attn_dim) == (2, 32, 4, 16)
+    assert layer.heads.shape == (3,)
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": 4}])
+def test_a_module_around_attention_is_none(load: Load, tmp_path: Path, options: dict[str, Any]) -> None:
+    for name, layer in (("blocks", "layers.0.attention"), ("around", "net.layers.0")):
+        after = pruned(load(name), tmp_path, scope="local", **options)
+        assert widths(after.value)[f"{layer}.query"] == (32, 16)
+        assert not any("keeps its" in note for note in after.notes)
+
+
+def test_the_whole_module_has_a_name_in_messages(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="the module keeps its 4 heads"):
+        pruned(load("around_grouped"), tmp_path)
 
 
 def test_the_number_of_heads_can_be_stated(load: Load, tmp_path: Path) -> None:
