@@ -21,11 +21,12 @@ def both(split): return {"test": split, "calibration": split}
 def arrays(): return both((x, y))
 def batches(): return both([(x[:64], y[:64]), (x[64:], y[64:])])
 def samples(): return both(list(zip(x, y)))
+def ones(): return both([(x[i : i + 1], y[i : i + 1]) for i in range(65)])
 def error(outputs, targets): return -float(np.abs(outputs - targets).mean())
 """
 
 
-@pytest.mark.parametrize("data", ["arrays", "batches", "samples"])
+@pytest.mark.parametrize("data", ["arrays", "batches", "samples", "ones"])
 @pytest.mark.parametrize("method", ["static", "auto"])
 def test_a_sample_that_is_left_over_is_no_batch_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, method: str

@@ -62,6 +62,14 @@ def is_one_sample(inputs: Inputs) -> bool:
     return all(axis is None for _, _, axis in items(inputs))
 
 
+def answers(outputs: Sequence[Array], n: int) -> tuple[Array, ...]:
+    """The outputs that answer `n` samples, by axis 0; another, such as the state of a recurrent model, is no answer. A number
+    is one where it is of one sample: a last layer that squeezes takes the batch's axis too.
+    """
+    whole = (each.reshape(1) if n == 1 and not each.ndim else each for each in outputs)
+    return tuple(each for each in whole if each.shape[:1] == (n,))
+
+
 def take(inputs: Inputs, rows: slice | Array) -> Inputs:
     """Some of the samples of a batch, each array along its own batch axis."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
-from weighbridge.core.batches import Fingerprint, count, not_finite
+from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.splits import Split, join_labelled
 
@@ -163,11 +163,10 @@ class _Run:
 
     def add(self, inputs: Inputs, targets: Array, blind: Array) -> None:
         found, n = self._session.run(inputs), len(targets)
-        if not found or found[0].shape[:1] != (n,):
+        outputs = answers(found, n)
+        if not answers(found[:1], n):
             what = f"its first output has shape {list(found[0].shape)}" if found else "it has no output"
             raise StageError("measure", f"the {self._who} was given {n} samples, and {what}")
-        # An output without the batch at axis 0, such as the state of a recurrent model, is no answer.
-        outputs = tuple(output for output in found if output.shape[:1] == (n,))
         broken = _not_finite(outputs, n)
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
-from weighbridge.core.batches import count, items, join, nbytes, shapes, take
+from weighbridge.core.batches import answers, count, items, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
@@ -138,13 +138,12 @@ class Judge:
         try:
             for batch, found in zip(self._batches, outputs, strict=True):
                 target = np.asarray(batch.targets)
-                # An output without the batch at axis 0, such as a state, is no answer.
-                answers = tuple(each for each in found if each.shape[:1] == target.shape[:1])
-                score = metric.per_sample(answers, target)
+                given = answers(found, len(target))
+                score = metric.per_sample(given, target)
                 if score is not None:
                     scores.append(score)
                 else:
-                    kept.append(answers)
+                    kept.append(given)
                     targets.append(target)
             if scores:
                 return float(np.concatenate(scores).mean())
