@@ -15,6 +15,7 @@ from torch import nn
 from weighbridge.contracts import FORMATS, STEPS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.steps.prune import torch_heads
 
 NETWORKS = '''
 import torch
@@ -423,12 +424,39 @@ def test_the_loss_is_asked_however_the_next_layer_reads(load: Load, tmp_path: Pa
         model = load(name)
         with torch.no_grad():
             model.value.layers[0].out.weight[:, 8:24] *= 1e-4
-        assert kept(model, pruned(model, tmp_path, "taylor_heads"), "layers.0.query") == [0, 3], name
+        after = pruned(model, tmp_path, "taylor_heads")
+        assert kept(model, after, "layers.0.query") == [0, 3], name
 
 
-def test_steps_in_a_row_count_as_those_of_their_sample(load: Load, tmp_path: Path) -> None:
-    one, other = (pruned(load(name), tmp_path, "taylor_heads") for name in ("single", "flat"))
-    np.testing.assert_allclose(answers(one.value), answers(other.value), atol=1e-5)
+def test_steps_count_as_those_of_their_sample_along_whatever_axes() -> None:
+    """Worth is a sum of what single samples give, so that what one gives and another takes does not cancel."""
+
+    def gates(*shape: int) -> torch.Tensor:
+        read = torch.arange(96.0).reshape(shape).requires_grad_()
+        (read * torch.linspace(-1, 1, 96).reshape(shape)).sum().backward()
+        return torch_heads._gates(read, 4, 2)
+
+    expected = (torch.arange(96.0) * torch.linspace(-1, 1, 96)).reshape(2, 3, 4, 4).sum((1, 3))
+    for shape in ((2, 3, 16), (6, 16), (2, 3, 1, 16)):
+        torch.testing.assert_close(gates(*shape), expected)
+    assert gates(3, 32).shape == (1, 4)
+
+
+def test_worth_is_a_sum_over_samples_whatever_the_batches(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "loss.py").write_text(
+        "from torch.nn.functional import cross_entropy\n\n\n"
+        "def summed(outputs, targets):\n    return cross_entropy(outputs, targets, reduction='sum')\n"
+    )
+    data = Data({"test": (X, Y), "train": (X, Y)})
+    module = load("apart").value
+    worth = []
+    for size in (24, 8, 7):
+        options = torch_heads.TaylorHeadOptions(loss="loss.py:summed", batch_size=size)
+        found, _ = torch_heads.find(module, None, options, data.sample(8))
+        context = Context(tmp_path, tmp_path, 0, data)
+        worth.append(torch_heads._by_loss(module, found, options, context))
+    np.testing.assert_allclose(worth[1], worth[0], rtol=1e-4)
+    np.testing.assert_allclose(worth[2], worth[0], rtol=1e-4)
 
 
 def test_every_run_of_an_attention_counts(load: Load, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def _refuse_tied(module: torch.nn.Module, found: Sequence[Attention]) -> None:
                 if len(tied := places[parameter.data_ptr()]) > 1:
                     raise StageError(
                         "prune",
-                        f"{' and '.join(tied)} are one parameter, which would be two once heads are cut and is tied again "
+                        f"{' and '.join(tied)} are one parameter: two once heads are cut, and tied again to be one "
                         f"where the module is opened: untie it, or leave '{attention.label}' to `exclude`",
                     )
 
