@@ -56,8 +56,7 @@ def rounded(after: Model) -> set[str]:
 def test_products_and_what_stands_between_them(tmp_path: Path) -> None:
     before = network()
     after = quantize(tmp_path, before, "static")
-    assert quantized(after) == {"stem": False, "body": True, "wide": True, "deep": True, "head": True}
-    assert any("stem (Conv) left in float: too few weights" in note for note in after.notes)
+    assert quantized(after) == {"stem": True, "body": True, "wide": True, "deep": True, "head": True}
     assert {"body", "wide", "pool", "deep", "mean", "flat", "head"} <= integers(after)
     # The swish has no integer kernel: what it computes is rounded once, where the next product reads it.
     assert "s" not in rounded(after)
@@ -65,7 +64,6 @@ def test_products_and_what_stands_between_them(tmp_path: Path) -> None:
     everything = quantize(tmp_path, before, "static", operators="all", per_channel=False)
     assert "s" in rounded(everything)
     assert all(quantized(everything).values())
-    assert decibel(before, everything) < decibel(before, after)
 
 
 def test_the_range_of_a_fused_activation_is_that_behind_it(tmp_path: Path) -> None:
@@ -86,23 +84,21 @@ def test_what_leads_out_of_the_integers_is_no_island(tmp_path: Path) -> None:
     assert rounded(after) == {"x", "a"}
 
 
-def light_first(activation: str, *, pool: bool = False, wide: bool = False) -> Model:
-    """A light convolution "stem", an activation and perhaps a pooling behind it, and three heavier layers.
-
-    The stem does 6 % of the multiplications, and 1 % where the next convolution is `wide`.
-    """
+def light_first(activation: str, *, pool: bool = False) -> Model:
+    """A light convolution "stem", an activation behind it, and three heavier layers; perhaps a pooling, and floats in front."""
     behind = {
         "relu": [node("Relu", "a", "b", "act")],
         "leaky": [node("LeakyRelu", "a", "b", "act")],
         "swish": [node("Sigmoid", "a", "s", "gate"), node("Mul", "a s", "b", "swish")],
     }[activation]
+    front = [node("Exp", "x", "e0", "front")] if pool else []
     pooled = [node("MaxPool", "b", "p", "pool", kernel_shape=[2, 2], strides=[2, 2])] if pool else []
-    side = 9 if wide else 3
     nodes = [
-        node("Conv", "x stem", "a", "stem", pads=[1] * 4),
+        *front,
+        node("Conv", f"{'e0' if pool else 'x'} stem", "a", "stem", pads=[1] * 4),
         *behind,
         *pooled,
-        node("Conv", f"{'p' if pool else 'b'} body", "c", "body", pads=[side // 2] * 4),
+        node("Conv", f"{'p' if pool else 'b'} body", "c", "body", pads=[1] * 4),
         node("Conv", "c deep", "d", "deep"),
         node("GlobalAveragePool", "d", "e", "mean"),
         node("Flatten", "e", "f", "flat"),
@@ -110,35 +106,31 @@ def light_first(activation: str, *, pool: bool = False, wide: bool = False) -> M
     ]
     weights = {
         "stem": weight(8, 1, 3, 3),
-        "body": weight(8, 8, side, side),
+        "body": weight(8, 8, 3, 3),
         "deep": weight(64, 8, 1, 1),
         "head": weight(64, 256),
     }
     return model(nodes, weights, ["n", 1, 8, 8])
 
 
-@pytest.mark.parametrize(
-    ("activation", "wide", "integer"),
-    [
-        ("relu", False, True),
-        ("leaky", False, True),
-        ("relu", True, False),
-        pytest.param("swish", False, False, id="floats behind it: staying costs nothing"),
-    ],
-)
-def test_in_the_midst_of_integers_little_work_stays_in_float(
-    tmp_path: Path, activation: str, wide: bool, integer: bool
+@pytest.mark.parametrize(("activation", "integer"), [("relu", True), ("leaky", True), ("swish", False)])
+def test_a_light_layer_stays_in_float_beside_floats_only(
+    tmp_path: Path, activation: str, integer: bool
 ) -> None:
-    after = quantize(tmp_path, light_first(activation, wide=wide), "static")
+    """Behind a swish, which has no integer kernel, it costs no conversion to stay."""
+    after = quantize(tmp_path, light_first(activation), "static")
     assert quantized(after) == {"stem": integer, "body": True, "deep": True, "head": True}
+    told = any("stem (Conv) left in float: too few weights" in note for note in after.notes)
+    assert told is not integer
 
 
 def test_what_is_not_left_in_float_uses_up_no_share(tmp_path: Path) -> None:
-    """The stem does 7 % of the work, so it computes in integers; the layer behind it does 0.2 %, and is the next lightest."""
+    """The stem is in the midst of integers; the next lightest, behind which a Sigmoid stands, is not."""
     nodes = [
         node("Conv", "x stem", "a", "stem", pads=[1] * 4),
         node("Conv", "a body", "c", "body", pads=[1] * 4),
-        node("Conv", "c squeeze", "c2", "squeeze", strides=[8, 8]),
+        node("Conv", "c squeeze", "c1", "squeeze", strides=[8, 8]),
+        node("Sigmoid", "c1", "c2", "gate"),
         node("Conv", "c2 deep", "d", "deep"),
         node("GlobalAveragePool", "d", "e", "mean"),
         node("Flatten", "e", "f", "flat"),
@@ -173,7 +165,7 @@ def test_a_graph_of_many_ways_is_walked_once() -> None:
 @pytest.mark.parametrize("activation", ["relu", "leaky"])
 def test_no_float_layer_feeds_a_pooling_of_codes(tmp_path: Path, activation: str) -> None:
     """ONNX Runtime would round before the pooling, and pool codes in the layout of floats: 3.3 ns a number for 0.2."""
-    after = quantize(tmp_path, light_first(activation, pool=True, wide=True), "static")
+    after = quantize(tmp_path, light_first(activation, pool=True), "static")
     assert quantized(after)["stem"]
     assert "pool" in integers(after)
 

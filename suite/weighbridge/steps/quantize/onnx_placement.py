@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weighbridge.core.errors import StageError, did_you_mean
-from weighbridge.steps.onnx_types import shapes
 from weighbridge.steps.quantize.onnx_layers import OnnxLayer
 from weighbridge.steps.quantize.onnx_lightest import lightest
 from weighbridge.steps.quantize.onnx_wiring import Wiring, joined
@@ -65,7 +64,7 @@ def place(
         if each.weights and each.layer.kind in kinds and each.layer.name in chosen
     }
     wiring = Wiring(model)
-    few = lightest(wiring, shapes(model), products, chosen, light) if light else []
+    few = lightest(wiring, products, chosen, light) if light else []
     nodes = joined(wiring, products.keys() - {*few}, {*chosen} - {*few})
     reason = f"too few weights to be worth the error (`float_share: {light:g}`)"
     return Placement(frozenset(nodes), dict.fromkeys(few, reason))

@@ -52,8 +52,7 @@ class StaticOptions(WeightOptions):
         ge=0,
         lt=1,
         description="With `operators: auto`, the lightest layers stay in float while they hold at most this share of the "
-        "weights: they cost the most accuracy, and mostly gain little. Those in the midst of integer operators stay while "
-        "they do at most a twentieth of the multiplications.",
+        "weights and compute beside float operators: they cost the most accuracy, and gain little there.",
     )
 
     @model_validator(mode="after")
