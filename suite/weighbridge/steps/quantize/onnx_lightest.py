@@ -55,6 +55,6 @@ def _before_a_pool(wiring: Wiring, name: str, integers: Collection[str]) -> bool
 
 def _in_the_midst(wiring: Wiring, name: str, integers: Collection[str]) -> bool:
     """Whether everything around a layer computes in integers."""
-    before = all(value in wiring.inputs or wiring.made_by(value, integers) for value in wiring.data(name))
+    before = all(wiring.made_by(value, integers) for value in wiring.data(name))
     behind = list(wiring.behind(name, lambda reader: wiring.nodes[reader].op_type in FUSED))
     return before and bool(behind) and all(each in integers for each in behind)

@@ -32,7 +32,6 @@ class Wiring:
 
     def __init__(self, model: Any) -> None:
         self.nodes = {node.name: node for node in model.graph.node}
-        self.inputs = {value.name for value in model.graph.input}
         self.outputs = {value.name for value in model.graph.output}
         self.stored = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
         self._makers = {name: node.name for node in model.graph.node for name in node.output}
