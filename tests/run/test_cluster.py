@@ -114,10 +114,6 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.worker
-@pytest.mark.xfail(
-    strict=False,
-    reason="seen once in three whole runs: an entry of the store vanished between its making and its reading; not yet found",
-)
 def test_the_rows_are_those_of_the_process_executor(
     nodes: Nodes, pytester: pytest.Pytester, project: Project
 ) -> None:

@@ -36,6 +36,51 @@ def test_an_entry_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     assert store.find("model-2") is None
 
 
+@pytest.mark.parametrize(("before", "of_another"), [(0.0, False), (0.0, True), (1.0, False)])
+def test_what_is_made_twice_is_not_taken_from_its_readers(
+    tmp_path: Path, before: float, of_another: bool
+) -> None:
+    """Two processes may find nothing and both make it; a third one may be reading an older one that a run wants afresh."""
+    put(Store(tmp_path))
+    file = tmp_path / "store" / "model-1" / "file"
+    there = file.stat().st_ino
+    with file.open() as reader:
+        store = Store(tmp_path, before=time.time() if before else 0.0)
+        put(store, text="others!" if of_another else "weights")
+        assert reader.read() == "weights"
+    assert store.find("model-1") is not None
+    assert (file.stat().st_ino == there) is not of_another
+    assert file.read_text() == ("others!" if of_another else "weights")
+
+
+def test_damaged_files_are_not_believed_to_be_the_same(tmp_path: Path) -> None:
+    put(Store(tmp_path))
+    file = tmp_path / "store" / "model-1" / "file"
+    file.write_text("weightz")
+    put(Store(tmp_path))
+    assert file.read_text() == "weights"
+
+
+def _keeps_and_reads(folder: Path, lost: Any) -> None:
+    for _ in range(100):
+        store = Store(folder)
+        put(store, text="weights" * 30_000)  # so many that writing them takes a while
+        for _ in range(5):
+            lost.value += store.find("model-1") is None
+
+
+def test_several_processes_that_make_one_entry_never_miss_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    lost = [context.Value("i", 0) for _ in range(3)]
+    processes = [context.Process(target=_keeps_and_reads, args=(tmp_path, each)) for each in lost]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [each.value for each in lost] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "meta cut", "meta gone", "meta altered"])
 def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
     said: list[str] = []

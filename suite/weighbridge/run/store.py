@@ -105,6 +105,7 @@ class Store:
     ) -> Entry:
         """Make the entry `key`: `write` puts its files into a folder, and may still add to `facts`.
 
+        Another process may have made it in the meantime, and be reading it: files that are the same stay where they are.
         Raises `OSError` on a full disk.
         """
         making = self._aside()
@@ -125,12 +126,8 @@ class Store:
             }
             (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
             self._offer(key, making)
-            place = self._place(key)
-            if place.exists():  # stale, or made by another process in the meantime
-                self._remove(place)
-            with contextlib.suppress(OSError):  # another process was faster; its entry is as good
-                making.rename(place)
-            return Entry(key, place, plain, tuple(files))
+            self._move(making, self._place(key), tuple(files))
+            return Entry(key, self._place(key), plain, tuple(files))
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
@@ -261,6 +258,19 @@ class Store:
         why = f"{type(error).__name__}: {first_line(error)}"
         self._say(f"the store {self._beyond.address} does not answer ({why}); this case does without it")
         self._beyond = None
+
+    def _move(self, making: Path, place: Path, files: tuple[FileRecord, ...]) -> None:
+        """The entry in `making` to its place."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or a damaged one
+            _, there, _ = self._read_meta(place)
+            self._verify(place, there)
+            if there == files:
+                (making / "meta.json").replace(place / "meta.json")
+                return
+        if place.exists():
+            self._remove(place)
+        with contextlib.suppress(OSError):  # another process was faster; its entry is as good
+            making.rename(place)
 
     def _place(self, key: str) -> Path:
         return self.folder / "store" / key
