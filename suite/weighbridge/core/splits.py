@@ -84,7 +84,7 @@ class Split:
         parts: list[Labelled] = []
         seen = 0
         for batch in self.batches(min(n, 64)):
-            if parts and _form(batch) != _form(parts[0]):
+            if parts and form(batch) != form(parts[0]):
                 break
             parts.append(batch)
             seen += count(batch[0])
@@ -279,7 +279,7 @@ class Kept:
 
 def _is_left_over(last: Batch, before: Batch) -> bool:
     """Whether it is one sample behind a batch of three or more like it, which can spare one."""
-    return count(last.inputs) == 1 and count(before.inputs) > 2 and _form(last) == _form(before)
+    return count(last.inputs) == 1 and count(before.inputs) > 2 and form(last) == form(before)
 
 
 def _shared(before: Batch, last: Batch) -> Iterator[Batch]:
@@ -299,7 +299,7 @@ def _grouped(samples: Iterable[Batch], size: int) -> Iterator[Batch]:
     """Batches of up to `size` of consecutive samples that have one shape."""
     group: list[Batch] = []
     for sample in samples:
-        if group and (len(group) == size or _form(sample) != _form(group[0])):
+        if group and (len(group) == size or form(sample) != form(group[0])):
             yield _whole(group)
             group = []
         group.append(sample)
@@ -313,7 +313,7 @@ def _whole(batches: Sequence[Batch]) -> Batch:
     return Batch(*_joined(labelled), np.concatenate(groups) if groups else None)
 
 
-def _form(batch: Labelled | Batch) -> tuple[Any, ...]:
+def form(batch: Labelled | Batch) -> tuple[Any, ...]:
     """What the samples of one batch share: shapes, and the values of what has no batch axis."""
     shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
     return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared
@@ -326,7 +326,7 @@ def _joined(batches: Sequence[Labelled]) -> Labelled:
 
 def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
     """Several batches as one; raises `StageError` where their samples differ in shape."""
-    forms = list(dict.fromkeys(_form(batch) for batch in batches))
+    forms = list(dict.fromkeys(form(batch) for batch in batches))
     if len(forms) > 1:
         found = " and ".join(str([list(shape) for shape in inputs]) for inputs, *_ in forms[:2])
         raise StageError(

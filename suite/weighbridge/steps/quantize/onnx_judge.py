@@ -10,11 +10,11 @@ from itertools import groupby
 import numpy as np
 
 from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
-from weighbridge.core.batches import answers, count, items, join, nbytes, shapes, take
+from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
-from weighbridge.core.splits import Split, join_labelled
+from weighbridge.core.splits import Split, form, join_labelled
 from weighbridge.steps.calibration import BYTES, MOST
 
 JUDGED, RANKED = 256, 8
@@ -175,16 +175,14 @@ def _judged(context: Context, original: Session) -> Iterator[_Batch]:
 
 def _gathered(split: Split) -> Iterator[Labelled]:
     """The chosen samples with their targets: those in a row that can stand in one batch do, from however far apart."""
-    for _, alike in groupby(enumerate(_chosen(split)), _form):
+    for _, alike in groupby(enumerate(_chosen(split)), _shared):
         yield join_labelled([batch for _, batch in alike], split.name)
 
 
-def _form(numbered: tuple[int, Labelled]) -> tuple[object, ...]:
+def _shared(numbered: tuple[int, Labelled]) -> tuple[object, ...]:
     """What batches share that can be one; a batch that is one sample without a batch axis is like no other."""
-    number, (inputs, targets) = numbered
-    fixed = tuple(array.tobytes() for _, array, axis in items(inputs) if axis is None)
-    alone = number if len(fixed) == len(inputs) else None
-    return alone, fixed, shapes(inputs), None if targets is None else targets.shape[1:]
+    number, batch = numbered
+    return number if is_one_sample(batch[0]) else None, form(batch)
 
 
 def _chosen(split: Split) -> Iterator[Labelled]:
