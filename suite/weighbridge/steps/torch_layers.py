@@ -73,6 +73,11 @@ def _uncopyable(module: torch.nn.Module) -> str:
     return "the module cannot be copied"
 
 
+def read_by(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """What a layer is called with, which may be by keyword."""
+    return next(iter((*given, *named.values())))
+
+
 @dataclass(frozen=True)
 class WeightLayer:
     """A layer that owns float weights of two or more dimensions: its names (several where it stands at several places)."""

@@ -7,7 +7,7 @@ the next layer that reads their width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
 from weighbridge.steps.selection import Layer, LayerOptions, select
+from weighbridge.steps.torch_layers import read_by
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
@@ -99,11 +100,6 @@ def find(
 def labelled(name: str) -> str:
     """A module as messages call it: the whole one has no name."""
     return name or "the module"
-
-
-def read_by(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """What a Linear layer is called with, which may be by keyword."""
-    return next(iter((*given, *named.values())))
 
 
 def _inside(name: str, owner: str) -> bool:

@@ -17,10 +17,10 @@ from weighbridge.core.batches import count
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.listed import few
 from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
-from weighbridge.steps.prune.torch_attention import COUNTS, WIDTHS, Attention, find, read_by
+from weighbridge.steps.prune.torch_attention import COUNTS, WIDTHS, Attention, find
 from weighbridge.steps.prune.torch_channels import BATCHES, SAMPLES
 from weighbridge.steps.selection import LayerOptions
-from weighbridge.steps.torch_layers import rebuilt_by, working_copy
+from weighbridge.steps.torch_layers import read_by, rebuilt_by, working_copy
 from weighbridge.steps.train.training import forward, supervised
 
 if TYPE_CHECKING:

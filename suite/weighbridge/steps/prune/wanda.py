@@ -20,7 +20,7 @@ from weighbridge.steps.prune.n_m import Pattern, fit, largest, pattern_groups
 from weighbridge.steps.prune.torch_weights import as_weight
 from weighbridge.steps.prune.weights import Opened, pruned
 from weighbridge.steps.selection import LayerOptions
-from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, working_copy
+from weighbridge.steps.torch_layers import WeightLayer, chosen_layers, read_by, working_copy
 from weighbridge.steps.train.training import forward
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _norms(
     sums: dict[str, Any] = {}
 
     def hear(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        label, x = labels[layer.weight.data_ptr()], inputs[0] if inputs else named["input"]
+        label, x = labels[layer.weight.data_ptr()], read_by(inputs, named)
         axis = x.dim() - layer.weight.dim() + 1 if isinstance(layer, torch.nn.modules.conv._ConvNd) else -1
         squares = x.double().square().movedim(axis, -1)
         sums[label] = sums.get(label, 0) + squares.reshape(-1, squares.shape[-1]).sum(0)

@@ -19,7 +19,7 @@ from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import overflows_here
 from weighbridge.steps.selection import LayerOptions, select
-from weighbridge.steps.torch_layers import WeightLayer, weight_layers
+from weighbridge.steps.torch_layers import WeightLayer, read_by, weight_layers
 from weighbridge.steps.train.finetune import FinetuneOptions, trained
 from weighbridge.steps.train.training import forward, supervised
 
@@ -126,7 +126,7 @@ def _normalizations(
             )  # held, so that no other tensor gets its id
 
     def reads(layer: Any, args: Any, kwargs: Any) -> None:
-        given = args[0] if args else kwargs["input"]
+        given = read_by(args, kwargs)
         source, _, version = outputs.get(id(given), (None, None, None))
         if source is not None and given._version == version:  # an activation in place leaves the same object
             found[id(source)] = layer
