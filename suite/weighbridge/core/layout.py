@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from weighbridge.core.arrays import Array, Inputs
-from weighbridge.core.batches import Axes, NamedInputs, items
+from weighbridge.core.batches import Axes, NamedInputs, items, take
 from weighbridge.core.errors import StageError, did_you_mean
 
 LABELS = ("labels", "label", "targets", "target", "y")
@@ -25,6 +25,11 @@ class Batch(NamedTuple):
     inputs: Inputs
     targets: Array | None = None
     groups: Array | None = None
+
+    def rows(self, rows: slice | Array) -> Batch:
+        """The same of some of the samples."""
+        inputs, *columns = self
+        return Batch(take(inputs, rows), *(None if each is None else each[rows] for each in columns))
 
 
 @dataclass(frozen=True)

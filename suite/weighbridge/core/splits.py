@@ -74,10 +74,7 @@ class Split:
             seen += count(inputs)
             if limit is not None and seen >= limit:
                 break
-        inputs, targets = join_labelled(parts, self.name)
-        if limit is None or seen <= limit:
-            return inputs, targets
-        return take(inputs, slice(limit)), None if targets is None else targets[:limit]
+        return Batch(*join_labelled(parts, self.name)).rows(slice(limit))[:2]
 
     def first(self, n: int) -> Inputs:
         """The inputs of up to `n` samples from the start, as far as they have one shape."""
@@ -98,12 +95,7 @@ class Split:
         if not isinstance(source, Arrays) or (source.length or 0) <= n:
             return self
         rows = np.linspace(0, (source.length or 0) - 1, n).round().astype(int)
-        targets, groups = (
-            None if column is None else column[rows] for column in (source.targets, source.groups)
-        )
-        return Split(
-            self.name, Arrays(take(source.inputs, rows), targets, groups), grouped_by=self.grouped_by
-        )
+        return Split(self.name, Arrays(*source.rows(rows)), grouped_by=self.grouped_by)
 
     def epoch(self, size: int, permutation: Callable[[int], Array]) -> Iterator[Labelled]:
         """One pass to train on, drawn anew: arrays and datasets in a fresh order, a user's own batches as they come.
@@ -120,7 +112,7 @@ class Split:
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
             rows = order[start:stop]
             if isinstance(source, Arrays):
-                yield take(source.inputs, rows), None if source.targets is None else source.targets[rows]
+                yield source.rows(rows)[:2]
             else:
                 for batch in _grouped(source.elements(rows), size + 1):
                     yield batch.inputs, batch.targets
@@ -174,11 +166,10 @@ class Arrays:
 
     def batches(self, size: int) -> Iterator[Batch]:
         for start in range(0, self.length or 0, size):
-            rows = slice(start, start + size)
-            targets, groups = (
-                None if column is None else column[rows] for column in (self.targets, self.groups)
-            )
-            yield Batch(take(self.inputs, rows), targets, groups)
+            yield self.rows(slice(start, start + size))
+
+    def rows(self, rows: slice | Array) -> Batch:
+        return Batch(self.inputs, self.targets, self.groups).rows(rows)
 
 
 @dataclass
@@ -284,10 +275,10 @@ def _is_left_over(last: Batch, before: Batch) -> bool:
 
 def _shared(before: Batch, last: Batch) -> Iterator[Batch]:
     """The same samples, the last of `before` in the last batch."""
-    inputs, *columns = _whole([before, last])
-    cut = count(inputs) - 2
-    for rows in (slice(cut), slice(cut, None)):
-        yield Batch(take(inputs, rows), *(None if each is None else each[rows] for each in columns))
+    both = _whole([before, last])
+    cut = count(both.inputs) - 2
+    yield both.rows(slice(cut))
+    yield both.rows(slice(cut, None))
 
 
 def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:

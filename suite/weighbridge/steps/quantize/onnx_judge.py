@@ -12,7 +12,7 @@ import numpy as np
 from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
 from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes, shapes, take
 from weighbridge.core.errors import StageError
-from weighbridge.core.layout import Labelled
+from weighbridge.core.layout import Batch, Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
 from weighbridge.core.splits import Split, form, join_labelled
 from weighbridge.steps.calibration import BYTES, MOST
@@ -165,9 +165,9 @@ def _judged(context: Context, original: Session) -> Iterator[_Batch]:
         # No sample is left alone, where there are several: a model whose last layer squeezes would lose the batch's axis.
         size = max(3, min(MOST, BYTES * n // max(nbytes(inputs, None), 1)))
         for rows in np.array_split(np.arange(n), -(-n // size)):
-            some = take(inputs, rows)
+            some, wanted, _ = Batch(inputs, targets).rows(rows)
             outputs = original.run(some)
-            yield _Batch(some, None if targets is None else targets[rows], outputs)
+            yield _Batch(some, wanted, outputs)
             room -= nbytes(some, None) + sum(each.nbytes for each in outputs)
             if room <= 0:
                 return
@@ -194,10 +194,10 @@ def _chosen(split: Split) -> Iterator[Labelled]:
         seen += count(inputs)
         if not rows.size:
             continue
-        some = take(inputs, rows)
-        yield some, None if targets is None else targets[rows]
+        some = Batch(inputs, targets).rows(rows)
+        yield some[:2]
         left -= rows.size
-        room -= nbytes(some, None)
+        room -= nbytes(some.inputs, None)
         if left <= 0 or room <= 0:
             return
 
