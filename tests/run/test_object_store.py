@@ -71,6 +71,17 @@ def test_one_machine_finds_what_another_made(tmp_path: Path, address: str) -> No
     assert not (tmp_path / "c" / "store" / "model-1").exists(), "what is too old is not read"
 
 
+def test_a_newer_entry_takes_the_place_of_the_machines_own(tmp_path: Path, address: str) -> None:
+    """As on the node that times what another one has made afresh."""
+    here = tmp_path / "b"
+    put(Store(here), text="old")
+    began = time.time()
+    put(Store(tmp_path / "a", beyond=address), text="new")
+    entry = Store(here, before=began, beyond=address).find("model-1")
+    assert entry is not None
+    assert (entry.folder / "deeper" / "file").read_text() == "new"
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "leads out"])
 def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, address: str, damage: str) -> None:
     put(Store(tmp_path / "a", beyond=address))

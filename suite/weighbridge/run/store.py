@@ -126,7 +126,7 @@ class Store:
             }
             (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
             self._offer(key, making)
-            self._move(making, self._place(key), tuple(files))
+            self._move(making, self._place(key))
             return Entry(key, self._place(key), plain, tuple(files))
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -231,10 +231,9 @@ class Store:
         try:
             if not self._beyond.fetch(key, aside, self._before):
                 return False
-            with contextlib.suppress(OSError):  # another process was faster
-                aside.rename(self._place(key))
+            self._move(aside, self._place(key))
             return True
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             self._say(
                 f"the stored entry {key} in {self._beyond.address} is damaged ({error}); it is made again"
             )
@@ -259,8 +258,9 @@ class Store:
         self._say(f"the store {self._beyond.address} does not answer ({why}); this case does without it")
         self._beyond = None
 
-    def _move(self, making: Path, place: Path, files: tuple[FileRecord, ...]) -> None:
+    def _move(self, making: Path, place: Path) -> None:
         """The entry in `making` to its place."""
+        _, files, _ = self._read_meta(making)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or a damaged one
             _, there, _ = self._read_meta(place)
             self._verify(place, there)
