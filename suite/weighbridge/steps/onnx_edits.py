@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from weighbridge.formats.onnx_weights import graphs
@@ -31,10 +31,14 @@ def keep_names(model: Any, moved: Mapping[str, str]) -> dict[str, str]:
     stale = {*rename, *rename.values()}  # torch tells the shapes of stored weights too
     remove(model.graph.value_info, lambda value: value.name in stale)
     for graph in graphs(model):
-        for node in graph.node:
-            for position, name in enumerate(node.input):
-                node.input[position] = rename.get(name, name)
+        reread(graph.node, rename)
     return {name: root for name, root in moved.items() if name not in rename}
+
+
+def reread(nodes: Iterable[Any], instead: Mapping[str, str]) -> None:
+    """Let nodes read other values: by the name of each that they read, what they read instead of it."""
+    for node in nodes:
+        node.input[:] = [instead.get(name, name) for name in node.input]
 
 
 def drop_unused(model: Any) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.steps.onnx_edits import bodies, drop_unused, keep_names, remove, set_nodes
+from weighbridge.steps.onnx_edits import bodies, drop_unused, keep_names, remove, reread, set_nodes
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
@@ -77,8 +77,7 @@ def fold(model: Any) -> dict[str, str]:
     kept = []
     for original in graph.node:
         node = onnx.NodeProto.FromString(original.SerializeToString())
-        for position, name in enumerate(node.input):
-            node.input[position] = same.get(name, name)
+        reread([node], same)
         key = (node.op_type, *node.input, *sorted(each.SerializeToString() for each in node.attribute))
         if not _foldable(node, stored) or any(name in outputs for name in node.output):
             kept.append(node)
@@ -105,9 +104,7 @@ def fold(model: Any) -> dict[str, str]:
                     misleading.add(name)
     set_nodes(graph, kept)
     for body in bodies(model):
-        for node in body.node:
-            for position, name in enumerate(node.input):
-                node.input[position] = same.get(name, name)
+        reread(body.node, same)
     graph.initializer.extend(stored[name] for names in done.values() for name in names)
     drop_unused(model)
     live = {tensor.name: roots.get(tensor.name, tensor.name) for tensor in graph.initializer}
@@ -129,9 +126,7 @@ def _pass_identities(model: Any) -> None:
             kept.append(node)
     set_nodes(graph, kept)
     for part in (graph, *bodies(model)):
-        for node in part.node:
-            for position, name in enumerate(node.input):
-                node.input[position] = same.get(name, name)
+        reread(part.node, same)
 
 
 def _read_by_what_stays(model: Any, stored: Collection[str]) -> set[str]:

@@ -11,9 +11,9 @@ from weighbridge.contracts import Context, Model, Options
 from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
 from weighbridge.steps.equalize.onnx_inserted import insert_scales, take_out
-from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, reach, scaled
+from weighbridge.steps.equalize.onnx_pairs import Pair, find_pairs, owner, reach, scaled
 from weighbridge.steps.onnx_answers import give_the_same
-from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers
+from weighbridge.steps.onnx_edits import drop_unused, free_name, name_nodes, names, readers, reread
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.selection import Layer, matching
 
@@ -90,7 +90,8 @@ def equalized(
     for tensor in made.graph.initializer:
         if tensor.name in stored:
             tensor.CopyFrom(onnx.numpy_helper.from_array(stored[tensor.name], tensor.name))
-    _put_together(made, {name: old for name, old in copies.items() if name not in tensors})
+    reread(made.graph.node, {name: old for name, old in copies.items() if name not in tensors})
+    drop_unused(made)
     if not give_the_same(model.value, made, context):
         raise StageError(
             "equalize",
@@ -123,14 +124,6 @@ def _set_apart(proto: Any) -> dict[str, str]:
                 proto.graph.initializer.append(tensor)
                 copies[tensor.name] = name
     return copies
-
-
-def _put_together(proto: Any, copies: Mapping[str, str]) -> None:
-    """Let whoever reads a copy read its original again."""
-    for node in proto.graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = copies.get(name, name)
-    drop_unused(proto)
 
 
 def move(stored: dict[str, Array], pair: Pair, scale: Array) -> None:
@@ -167,8 +160,7 @@ def _spared(pairs: Sequence[Pair], exclude: Sequence[str]) -> list[Pair]:
 
 def _layer(node: Any) -> Layer:
     names = [name for name in node.input[1:] if name]
-    owners = [name.rpartition(".")[0] for name in names]
-    return Layer(node.name, node.op_type, frozenset({*names, *owners} - {""}))
+    return Layer(node.name, node.op_type, frozenset({*names, *map(owner, names)}))
 
 
 def _by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:

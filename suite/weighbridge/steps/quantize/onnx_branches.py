@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.steps.onnx_edits import bodies, free_name, names, read_inside, set_nodes
+from weighbridge.steps.onnx_edits import bodies, free_name, names, read_inside, reread, set_nodes
 
 _PASSED = ("Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """The nodes that a DequantizeLinear may be moved behind."""
@@ -34,7 +34,6 @@ def set_branches_apart(model: Any) -> None:
         return
     set_nodes(model.graph, nodes)
     for body in bodies(model):
-        for node in body.node:
-            node.input[:] = [apart.get(name, name) for name in node.input]
+        reread(body.node, apart)
         for value in body.output:
             value.name = apart.get(value.name, value.name)

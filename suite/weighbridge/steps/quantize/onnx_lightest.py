@@ -24,7 +24,7 @@ def lightest(
     One in the midst of integers is not left: a float operator there costs more than it is worth, since it takes conversions
     and another layout of its numbers, and the layers around it lose what they gained. A layer that shares its weight with
     one that is quantized is no lighter for staying in float, so it is not left either. Nor is one before a MaxPool: ONNX
-    Runtime moves the rounding to before the pooling, whose kernel for codes in the layout of a float convolution takes ten
+    Runtime moves the rounding to before the pooling, whose kernel for codes in the layout of a float convolution takes 16
     times as long as the float one.
     """
     sizes = {

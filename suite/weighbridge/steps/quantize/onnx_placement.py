@@ -23,7 +23,7 @@ STATIC = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
 DYNAMIC = ("Gemm", "MatMul", "Gather", "LSTM", "Attention", "EmbedLayerNormalization")
 """The same of a dynamic model. Its convolutions are 5 to 8 times slower than float ones."""
 LIGHT = 0.01
-"""Share of all weights that the lightest layers may hold together and stay in float for it."""
+"""Share of all weights that the lightest layers, which stay in float, may hold together."""
 
 
 @dataclass(frozen=True)

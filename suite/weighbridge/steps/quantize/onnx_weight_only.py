@@ -12,7 +12,7 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.formats.onnx_file import write_onnx
 from weighbridge.formats.onnx_weights import graphs
-from weighbridge.steps.onnx_edits import drop_unused, remove
+from weighbridge.steps.onnx_edits import drop_unused, remove, reread
 from weighbridge.steps.quantize.onnx_graph import gemms_to_matmuls
 from weighbridge.steps.quantize.onnx_preparation import DYNAMIC_WAYS, Prepared
 from weighbridge.steps.quantize.onnx_steps import LayerOptions, Mode, quantized
@@ -95,9 +95,7 @@ def _call_as_others_do(model: Any, bits: int) -> None:
     remove(graph.initializer, again)
     for tensor in graph.initializer:
         tensor.name = called.get(tensor.name, tensor.name)
-    for node in graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = called.get(name, name)
+    reread(graph.node, called)
     drop_unused(model)
 
 
