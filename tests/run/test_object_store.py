@@ -71,7 +71,9 @@ def test_one_machine_finds_what_another_made(tmp_path: Path, address: str) -> No
     assert not (tmp_path / "c" / "store" / "model-1").exists(), "what is too old is not read"
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "leads out"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "entry of another", "leads out"]
+)
 def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, address: str, damage: str) -> None:
     put(Store(tmp_path / "a", beyond=address))
     found = objects(address)
@@ -90,6 +92,9 @@ def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, address: str, da
         entry.put(Body=json.dumps(meta)[:40].encode())
     elif damage == "entry altered":
         entry.put(Body=json.dumps({**meta, "facts": {"a": 2}}).encode())
+    elif damage == "entry of another":
+        put(Store(tmp_path / "a", beyond=address), "other weights", "model-2")
+        entry.put(Body=objects(address)["entries/model-2.json"].get()["Body"].read())
     else:
         meta["files"][0]["path"] = "../../../outside"
         entry.put(Body=json.dumps(meta).encode())

@@ -1,9 +1,9 @@
 """What was made once: results and artifacts by the hash of everything they depend on.
 
-An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and
-renamed, so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make
-what the others wait for. An entry that is not what was written is said to be damaged, and made again. What lies beyond
-the folder, at an address that several machines reach, is read into it and written as it is.
+An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and renamed,
+so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make what the others
+wait for. An entry that is not what was written, or not under its own name, is said to be damaged, and made again. What lies
+beyond the folder, at an address that several machines reach, is read into it and written as it is.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Store:
                 if path.is_file()
             ]
             meta = {
+                "key": key,
                 "created": time.time(),
                 "facts": plain,
                 "facts_sha256": _text_digest(plain),
@@ -284,6 +285,8 @@ class Store:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError("meta.json is no JSON") from error
+        if meta["key"] != folder.name:
+            raise ValueError(f"it is {meta['key']}, under another name")
         if _text_digest(meta["facts"]) != meta["facts_sha256"]:
             raise ValueError("meta.json was altered")
         return meta["facts"], tuple(FileRecord(**file) for file in meta["files"]), float(meta["created"])
