@@ -84,6 +84,18 @@ class Unsaid(Apart):
         del self.num_heads
 
 
+class Computed(Unsaid):
+    """Says the number by a property that nobody can set, as one that asks a configuration."""
+    n_heads = property(lambda self: 4)
+
+
+class Bound(Computed):
+    """And goes by it."""
+
+    def forward(self, x):
+        return self.out(attended(self.query(x), self.key(x), self.value(x), self.n_heads))
+
+
 class Doubled(Apart):
     """One layer makes query and key."""
 
@@ -226,6 +238,8 @@ def grouped(): return of(Grouped)
 def both(): return of(Grouped, Apart)
 def turned(): return of(Turned)
 def unsaid(): return of(Unsaid)
+def computed(): return of(Computed)
+def bound(): return of(Bound)
 def torchs(): return of(Torchs)
 def doubled(): return of(Doubled, Apart)
 def halves(): return of(Halves)
@@ -353,6 +367,7 @@ def test_across_all_attention_one_head_stays_in_each(load: Load, tmp_path: Path)
     ("name", "options", "message"),
     [
         ("stated", {}, "'layers.0' does not run with fewer channels"),
+        ("bound", {}, "'layers.0' does not run with fewer channels"),
         ("turned", {}, "computes something else than the original"),
         ("unsaid", {}, "no attention is found whose number of heads is known: .*or the step in `heads:`"),
         ("grouped", {}, "layers.0 keeps its 4 heads: no query, key and value of one width"),
@@ -494,6 +509,13 @@ def test_only_numbers_of_heads_and_widths_are_set_anew(load: Load, tmp_path: Pat
     layer = pruned(load("numbers"), tmp_path).value.layers[0]
     assert (layer.num_heads, layer.nhead, layer.inner_dim, layer.attn_dim) == (2, 32, 4, 16)
     assert layer.heads.shape == (3,)
+
+
+def test_a_number_that_is_computed_is_left_to_the_module(load: Load, tmp_path: Path) -> None:
+    after = pruned(load("computed"), tmp_path)
+    assert widths(after.value)["layers.0.query"] == (32, 16)
+    opened = FORMATS.get("torch").open(FORMATS.get("torch").save(after, tmp_path, "smaller"))
+    np.testing.assert_array_equal(answers(opened.value), answers(after.value))
 
 
 @pytest.mark.parametrize("options", [{}, {"heads": 4}])

@@ -82,7 +82,9 @@ def test_a_newer_entry_takes_the_place_of_the_machines_own(tmp_path: Path, addre
     assert (entry.folder / "deeper" / "file").read_text() == "new"
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "leads out"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "cut", "gone", "entry cut", "entry altered", "entry of another", "leads out"]
+)
 def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, address: str, damage: str) -> None:
     put(Store(tmp_path / "a", beyond=address))
     found = objects(address)
@@ -101,6 +103,9 @@ def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, address: str, da
         entry.put(Body=json.dumps(meta)[:40].encode())
     elif damage == "entry altered":
         entry.put(Body=json.dumps({**meta, "facts": {"a": 2}}).encode())
+    elif damage == "entry of another":
+        put(Store(tmp_path / "a", beyond=address), "other weights", "model-2")
+        entry.put(Body=objects(address)["entries/model-2.json"].get()["Body"].read())
     else:
         meta["files"][0]["path"] = "../../../outside"
         entry.put(Body=json.dumps(meta).encode())

@@ -107,6 +107,18 @@ def test_a_damaged_entry_is_said_and_made_again(tmp_path: Path, damage: str) -> 
     assert Store(tmp_path).find("model-1") is not None
 
 
+def test_an_entry_under_the_name_of_another_is_none(tmp_path: Path) -> None:
+    """Whole, and of other weights: whoever copies a store by hand may misname one."""
+    said: list[str] = []
+    put(Store(tmp_path))
+    (tmp_path / "store" / "model-1").rename(tmp_path / "store" / "model-2")
+    store = Store(tmp_path, said.append)
+    assert store.find("model-2") is None
+    assert "model-2 is damaged (it is model-1, under another name); it is made again" in said[0]
+    put(store, "model-2")
+    assert Store(tmp_path).find("model-2") is not None
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     store = Store(tmp_path)
 

@@ -72,7 +72,7 @@ class ObjectStore:
             text = self._files.cat_file(self._entry(key))
         except FileNotFoundError:
             return False
-        meta = _read(text)
+        meta = _read(key, text)
         if float(meta["created"]) < before:
             return False
         folder.mkdir()
@@ -122,7 +122,7 @@ class ObjectStore:
         """Read every file of every entry; damaged entries are removed, and named with the reason."""
         damaged = []
         for key, meta in self._metas():
-            why = "it is no entry" if meta is None else self._damage(meta)
+            why = "it is no entry of that name" if meta is None else self._damage(meta)
             if why:
                 damaged.append(f"the stored entry {key} is damaged ({why}); it is made again")
                 self._files.rm_file(self._entry(key))
@@ -157,7 +157,7 @@ class ObjectStore:
             some = {self._entry(key): key for key in keys[start : start + _READ_AT_ONCE]}
             texts = self._files.cat(list(some), on_error="omit")
             for path, text in texts.items():
-                yield some[path], _read_or_none(text)
+                yield some[path], _read_or_none(some[path], text)
 
     def _damage(self, meta: Mapping[str, Any]) -> str:
         for file in meta["files"]:
@@ -177,19 +177,22 @@ def _listed(metas: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str
             yield key, sum(file["bytes"] for file in meta["files"]), float(meta["created"])
 
 
-def _read(text: bytes) -> dict[str, Any]:
-    """Raises `ValueError`."""
+def _read(key: str, text: bytes) -> dict[str, Any]:
+    """Raises `ValueError`, for another entry under this name too: a copy in a bucket is made by hand."""
     try:
         meta = json.loads(text)
+        own = meta["key"]
         float(meta["created"]), [(file["path"], file["sha256"], file["bytes"]) for file in meta["files"]]
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError("meta.json is no JSON of an entry") from error
+    if own != key:
+        raise ValueError(f"it is {own}, under another name")
     return dict(meta)
 
 
-def _read_or_none(text: bytes) -> dict[str, Any] | None:
+def _read_or_none(key: str, text: bytes) -> dict[str, Any] | None:
     try:
-        return _read(text)
+        return _read(key, text)
     except ValueError:
         return None
 

@@ -1,9 +1,9 @@
 """What was made once: results and artifacts by the hash of everything they depend on.
 
-An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and
-renamed, so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make
-what the others wait for. An entry that is not what was written is said to be damaged, and made again. What lies beyond
-the folder, at an address that several machines reach, is read into it and written as it is.
+An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and renamed,
+so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make what the others
+wait for. An entry that is not what was written, or not under its own name, is said to be damaged, and made again. What lies
+beyond the folder, at an address that several machines reach, is read into it and written as it is.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Store:
         """That in the folder."""
         folder = self._place(key)
         try:
-            facts, files, created = self._read_meta(folder)
+            facts, files, created = self._read_meta(key, folder)
             if created < self._before:
                 return None
             self._verify(folder, files)
@@ -119,6 +119,7 @@ class Store:
                 if path.is_file()
             ]
             meta = {
+                "key": key,
                 "created": time.time(),
                 "facts": plain,
                 "facts_sha256": _text_digest(plain),
@@ -126,7 +127,7 @@ class Store:
             }
             (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
             self._offer(key, making)
-            self._move(making, self._place(key))
+            self._move(key, making)
             return Entry(key, self._place(key), plain, tuple(files))
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -231,7 +232,7 @@ class Store:
         try:
             if not self._beyond.fetch(key, aside, self._before):
                 return False
-            self._move(aside, self._place(key))
+            self._move(key, aside)
             return True
         except (ValueError, KeyError, TypeError) as error:
             self._say(
@@ -258,11 +259,12 @@ class Store:
         self._say(f"the store {self._beyond.address} does not answer ({why}); this case does without it")
         self._beyond = None
 
-    def _move(self, making: Path, place: Path) -> None:
+    def _move(self, key: str, making: Path) -> None:
         """The entry in `making` to its place."""
-        _, files, _ = self._read_meta(making)
+        place = self._place(key)
+        _, files, _ = self._read_meta(key, making)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or a damaged one
-            _, there, _ = self._read_meta(place)
+            _, there, _ = self._read_meta(key, place)
             self._verify(place, there)
             if there == files:
                 (making / "meta.json").replace(place / "meta.json")
@@ -279,11 +281,13 @@ class Store:
         """A new name outside of the entries."""
         return unfinished(self.folder / "making")
 
-    def _read_meta(self, folder: Path) -> tuple[Mapping[str, Any], tuple[FileRecord, ...], float]:
+    def _read_meta(self, key: str, folder: Path) -> tuple[Mapping[str, Any], tuple[FileRecord, ...], float]:
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError("meta.json is no JSON") from error
+        if meta["key"] != key:
+            raise ValueError(f"it is {meta['key']}, under another name")
         if _text_digest(meta["facts"]) != meta["facts_sha256"]:
             raise ValueError("meta.json was altered")
         return meta["facts"], tuple(FileRecord(**file) for file in meta["files"]), float(meta["created"])

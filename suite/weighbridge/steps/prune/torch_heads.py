@@ -233,7 +233,9 @@ def _narrow(
         facts[attention.name] = {
             name: before - less
             for name, (before, less) in stated.items()
-            if isinstance(value := getattr(owner, name, None), int) and value == before
+            if isinstance(value := getattr(owner, name, None), int)
+            and value == before
+            and not _computed(owner, name)
         }
     _tell(module, facts)
     narrowed.measure()
@@ -263,6 +265,12 @@ def _cut(layer: Any, axis: int, gone: Sequence[int]) -> None:
     if axis == 0 and layer.bias is not None:
         layer.bias = torch.nn.Parameter(layer.bias.detach()[left], layer.bias.requires_grad)
     layer.out_features, layer.in_features = layer.weight.shape
+
+
+def _computed(owner: Any, name: str) -> bool:
+    """Whether an attribute is a property that nobody can set: whether the module goes by it, its answers say."""
+    attribute = getattr(type(owner), name, None)
+    return isinstance(attribute, property) and attribute.fset is None
 
 
 def _tell(module: torch.nn.Module, facts: Mapping[str, Any]) -> None:
