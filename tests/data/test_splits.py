@@ -142,6 +142,14 @@ def test_samples_of_several_lengths_come_in_batches_of_one_length() -> None:
         opened.arrays()
 
 
+def test_targets_of_several_shapes_are_not_taken_for_the_inputs() -> None:
+    boxes = [(np.ones((3, 8), np.float32), np.ones((length, 5))) for length in (1, 2)]
+    with pytest.raises(
+        StageError, match=r"the targets of .* differ in shape \(\[\[1, 5\]\] and \[\[2, 5\]\]\)"
+    ):
+        split(boxes).arrays()
+
+
 def test_a_stage_reads_only_what_it_declares() -> None:
     data = Data({"test": (X, Y), "train": (X, Y)})
     view = data.restricted(("calibration",))

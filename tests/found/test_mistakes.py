@@ -38,6 +38,9 @@ def outcome(folder: Path, test: str, rest: str = "", head: str = "") -> Any:
         "(x.astype('float64'), y)",
         "(x.astype('float16'), y)",
         "(x, y[:, None])",
+        "(x, np.eye(4)[y])",
+        "(x, np.eye(4)[y] * 2 - 1)",
+        "(x, np.where(np.arange(400)[:, None] == 7, 0.25, np.eye(4)[y]))",
         "(x, y.astype('float32'))",
         "(x.tolist(), y.tolist())",
         "[(row.tolist(), int(label)) for row, label in zip(x, y)]",
@@ -68,6 +71,11 @@ def test_it_works(tmp_path: Path, test: str) -> None:
         ("(x, (y + 1) % 4)", "the baseline is no better than guessing"),
         ("(x[y == 3], y[y == 3])", "are the same, so always giving this one answer is right"),
         ("(x[:0], y[:0])", "split 'test' is empty"),
+        (
+            "(x, (np.eye(4) + np.eye(4, k=1))[y])",
+            "the target [0, 1, 1, 0] marks several; for several labels a sample say ",
+        ),
+        ("(x, np.eye(4)[y] * (y > 0)[:, None])", "the target [0, 0, 0, 0] marks none"),
         ("(x, y[:-1])", "inputs and targets differ in length: input 0 400, the targets 399"),
     ],
 )

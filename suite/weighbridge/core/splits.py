@@ -319,9 +319,13 @@ def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
     """Several batches as one; raises `StageError` where their samples differ in shape."""
     forms = list(dict.fromkeys(form(batch) for batch in batches))
     if len(forms) > 1:
-        found = " and ".join(str([list(shape) for shape in inputs]) for inputs, *_ in forms[:2])
+        one, other = forms[:2]
+        by_targets = one[0] == other[0] and one[1] != other[1]
+        told = [(targets or (),) if by_targets else inputs for inputs, targets, _ in (one, other)]
+        found = " and ".join(str([list(shape) for shape in parts]) for parts in told)
+        what = "targets" if by_targets else "samples"
         raise StageError(
             "data",
-            f"the samples of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
+            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
         )
     return _joined(batches)

@@ -15,6 +15,7 @@ def class_numbers(targets: Array, who: str) -> Array:
     """
     wanted = numbers(targets, who).reshape(len(targets), -1)
     if wanted.shape[1] > 1:
+        _refuse_several(wanted, who)
         return np.asarray(wanted.argmax(1))
     labels = wanted[:, 0]
     whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
@@ -25,6 +26,22 @@ def class_numbers(targets: Array, who: str) -> Array:
             f"{who} needs class numbers, and a target is {odd:.6g}; for a regression say `metric: mse`",
         )
     return whole
+
+
+def _refuse_several(rows: Array, who: str) -> None:
+    """Raise `StageError` where a row marks several classes, or none: its first would pass for the sample's only one."""
+    largest = rows.max(1)
+    unclear = ((rows == largest[:, None]).sum(1) > 1) & ~np.isclose(rows.sum(1), 1)
+    if unclear.any():
+        row = rows[unclear][0]
+        shown = ", ".join(f"{value:g}" for value in row[:8]) + (", ..." if len(row) > 8 else "")
+        raise StageError(
+            "data",
+            f"{who} wants one class a sample, and the target [{shown}] marks "
+            f"{'several' if largest[unclear][0] > 0 else 'none'}; for several labels a sample say "
+            f"`metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or write your own, "
+            "`metric: file.py:function`",
+        )
 
 
 def numbers(targets: Array, who: str) -> Array:

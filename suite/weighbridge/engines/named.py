@@ -151,9 +151,18 @@ class NamedSession(ABC):
     def call(self, feed: dict[str, Array]) -> tuple[Array, ...]:
         """One run; raises `StageError` that names what was fed."""
         try:
-            return tuple(self.infer(feed))
+            outputs = tuple(self.infer(feed))
         except Exception as error:  # engines' own exceptions share no base
             raise StageError(
                 "run",
                 f"the model does not run on {describe(feed)}; {self.engine} says: {self.reason(error)}",
             ) from error
+        for name, output in zip(self.outputs, outputs, strict=False):
+            if not hasattr(output, "shape"):
+                raise StageError(
+                    "run",
+                    f"the model's output '{name}' is a {type(output).__name__}, not a tensor: nothing can be measured on it; "
+                    "skl2onnx gives tensors with `options={'zipmap': False}`, other exporters where a ZipMap or a "
+                    "sequence is left out at the end",
+                )
+        return outputs

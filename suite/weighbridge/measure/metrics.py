@@ -19,7 +19,10 @@ from weighbridge.measure.tallies import AbsoluteTally, ClassTally, NoTally, Squa
 
 @dataclass(frozen=True)
 class TopK:
-    """Right when the target is among the `k` largest of the first output, shape [N, classes]; NaN is never right."""
+    """Right when the target is among the `k` largest of the first output, shape [N, classes]; NaN is never right.
+
+    Of one alone (`k` 1) the output may also be the class itself, shape [N] or [N, 1], int32 or int64.
+    """
 
     name: str
     k: int
@@ -30,10 +33,14 @@ class TopK:
         scores = outputs[0].reshape(len(outputs[0]), -1)
         if len(targets) != len(scores):
             raise StageError("measure", f"{len(scores)} outputs for {len(targets)} targets")
+        if self.k == 1 and _are_classes(scores):
+            return np.asarray(scores[:, 0] == self.labels(targets), dtype=np.float64)
         if scores.shape[1] == 1:
             raise StageError(
                 "measure",
-                f"metric '{self.name}' needs a score a class, and the output has shape {outputs[0].shape}",
+                f"metric '{self.name}' needs a score a class, and the first output is {outputs[0].dtype} of shape "
+                f"{list(outputs[0].shape)}; for another of its {len(outputs)} outputs, or one score a sample, write your own, "
+                "`metric: file.py:function`",
             )
         wanted = targets.size // max(len(targets), 1)
         if wanted not in (1, scores.shape[1]):
@@ -57,8 +64,10 @@ class TopK:
         return np.asarray(right, dtype=np.float64)
 
     def answers(self, outputs: tuple[Array, ...]) -> Array:
-        """The class with the largest score, the first of several; -1 where a score is not finite."""
+        """The class with the largest score, the first of several, or that the model named; -1 where one is not finite."""
         scores = outputs[0].reshape(len(outputs[0]), -1)
+        if self.k == 1 and _are_classes(scores):
+            return scores[:, 0]
         return np.where(np.isfinite(scores).all(1), scores.argmax(1), -1)
 
     def labels(self, targets: Array) -> Array:
@@ -69,6 +78,14 @@ class TopK:
 
     def tally(self) -> ClassTally:
         return ClassTally(self.name, self.k)
+
+
+def _are_classes(scores: Array) -> bool:
+    """Whether a model names the class itself, as those with an ArgMax inside and scikit-learn's do.
+
+    Smaller integers are a quantized score as likely as a class.
+    """
+    return scores.shape[1] == 1 and scores.dtype in (np.int32, np.int64)
 
 
 @dataclass(frozen=True)
