@@ -45,6 +45,7 @@ def subject_of(arguments: argparse.Namespace) -> Subject:
     from weighbridge.case.scaffold import NO_METRIC, Subject
     from weighbridge.contracts import METRICS
     from weighbridge.core.errors import UsageError, did_you_mean
+    from weighbridge.run.import_paths import add_import_paths
 
     if not 0 < arguments.max_drop < 1:
         hint = f"; did you mean {arguments.max_drop / 100:g}?" if arguments.max_drop >= 1 else ""
@@ -54,6 +55,7 @@ def subject_of(arguments: argparse.Namespace) -> Subject:
         raise UsageError(
             f"--metric: unknown metric '{metric}'{did_you_mean(metric, [*METRICS.names(), NO_METRIC])}"
         )
+    add_import_paths(Path.cwd())
     subject = Subject(arguments.model, arguments.weights, arguments.data, metric)
     subject.check()
     return subject

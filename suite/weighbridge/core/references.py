@@ -16,6 +16,8 @@ from typing import Any
 
 from weighbridge.core.errors import StageError, did_you_mean
 
+_SETTING = "pytest's setting `pythonpath` is to name {}"
+
 
 def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
     """The object that `reference` names, files being relative to `folder`; raises `StageError`.
@@ -32,7 +34,8 @@ def resolve(reference: str, folder: Path, stage: str = "load") -> Any:
     except StageError:
         raise
     except (Exception, SystemExit) as error:
-        raise StageError(stage, f"importing {location} raised {type(error).__name__}: {error}") from error
+        text = f"importing {location} raised {type(error).__name__}: {error}"
+        raise StageError(stage, text + _way_out(error, location, folder)) from error
     target: Any = module
     for part in name.split("."):
         if not hasattr(target, part):
@@ -59,7 +62,36 @@ def call(reference: str, folder: Path, stage: str = "load") -> Any:
     try:
         return target()
     except (Exception, SystemExit) as error:
-        raise StageError(stage, f"{reference}() raised {type(error).__name__}: {error}") from error
+        text = f"{reference}() raised {type(error).__name__}: {error}"
+        raise StageError(stage, text + _looked_in(error)) from error
+
+
+def _looked_in(error: BaseException) -> str:
+    """Where a relative path was looked for, which the exception does not say."""
+    name = error.filename if isinstance(error, FileNotFoundError) else None
+    if not isinstance(name, str) or Path(name).is_absolute():
+        return ""
+    return f", looked for in {Path.cwd()}, where pytest was started; write `Path(__file__).parent / ...` in the code"
+
+
+def _way_out(error: BaseException, location: str, folder: Path) -> str:
+    """What mends the import of a file that belongs to a package, or of a package that is not on the path."""
+    if isinstance(error, ImportError) and "no known parent package" in str(error):
+        top = (folder / location).resolve()
+        parts = [top.stem]
+        while (top.parent / "__init__.py").is_file():
+            top = top.parent
+            parts.insert(0, top.name)
+        if len(parts) > 1:
+            source = os.path.relpath(top.parent)
+            return f"; a file of a package is named by its module, {'.'.join(parts)}:callable; {_SETTING.format(source)}"
+        return "; a file with relative imports is named by its module, package.module:callable"
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        first = error.name.partition(".")[0]
+        for place in (Path("src"), Path("lib")):
+            if (place / first).is_dir() or (place / f"{first}.py").is_file():
+                return f"; it is in {place}; {_SETTING.format(place)}"
+    return _looked_in(error)
 
 
 def _needed(target: Any) -> list[str]:

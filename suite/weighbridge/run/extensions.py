@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import StageError
 from weighbridge.core.registry import Origin, discover
+from weighbridge.run.import_paths import add_import_paths
 
 
 def load_extension(origin: Origin) -> None:
@@ -37,6 +38,7 @@ def load_extension(origin: Origin) -> None:
 def load_conftests(case_file: Path) -> None:
     """Import the conftest.py beside a case file and those of the folders above it, up to the working directory."""
     folder, root = case_file.resolve().parent, Path.cwd()
+    add_import_paths(root)
     above = [folder, *folder.parents] if folder.is_relative_to(root) else [folder]
     for place in reversed(above):
         path = place / "conftest.py"
