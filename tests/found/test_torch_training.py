@@ -153,6 +153,25 @@ def test_a_loss_that_refuses_a_batch_names_the_way_out(tmp_path: Path) -> None:
         apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (split(100)[0], targets)})
 
 
+def test_several_labels_a_sample_are_no_classes_to_train_on(tmp_path: Path) -> None:
+    x, y = split(100)
+    several = (np.eye(3) + np.eye(3, k=1))[y].astype("f4")
+    with pytest.raises(
+        StageError, match=r"^data: loss 'cross_entropy' wants one class a sample, and the target \["
+    ) as error:
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (x, several)})
+    assert "`loss: file.py:function`" in str(error.value)
+    for shares in (np.eye(3)[y], np.full((100, 3), 1 / 3)):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (x, shares.astype("f4"))})
+
+
+def test_a_loss_that_nobody_knows_is_told_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        StageError, match=r"unknown loss 'bce' \(valid: cross_entropy, mse\); a loss of your own"
+    ):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": split(100)}, loss="bce")
+
+
 @pytest.mark.parametrize("shape", [(400,), (400, 1), (400, 1, 1)])
 @pytest.mark.parametrize("step", ["finetune:supervised", "finetune:qat"])
 def test_a_regression_learns_its_targets_and_not_their_mean(

@@ -25,10 +25,12 @@ class SignalToNoise:
     def add(self, reference: Sequence[Array], outputs: Sequence[Array]) -> None:
         """One batch's outputs of both; raises `StageError` where their shapes differ."""
         if [a.shape for a in reference] != [a.shape for a in outputs]:
+            ours, theirs = (", ".join(str(a.shape) for a in side[:4]) for side in (outputs, reference))
+            more = ", ..." if max(len(outputs), len(reference)) > 4 else ""
             raise StageError(
                 "measure",
-                f"the candidate's outputs have shapes {[a.shape for a in outputs]}, the baseline's "
-                f"{[a.shape for a in reference]}",
+                f"the candidate's outputs have shapes {ours}{more}, the baseline's {theirs}{more}; of a detector that keeps "
+                "as many boxes as it is sure of, compare the outputs before they are picked, or judge a metric of your own",
             )
         self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a in reference])
         self._noises = _added(

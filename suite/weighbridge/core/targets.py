@@ -38,9 +38,13 @@ def _refuse_several(rows: Array, who: str) -> None:
         raise StageError(
             "data",
             f"{who} wants one class a sample, and the target [{shown}] marks "
-            f"{'several' if largest[unclear][0] > 0 else 'none'}; for several labels a sample say "
-            f"`metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or write your own, "
-            "`metric: file.py:function`",
+            f"{'several' if largest[unclear][0] > 0 else 'none'}; for several labels a sample "
+            + (
+                "write your own, `loss: file.py:function`"
+                if who.startswith("loss")
+                else f"say `metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or write your own, "
+                "`metric: file.py:function`"
+            ),
         )
 
 

@@ -196,7 +196,9 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
     """The same of a metric that does not decompose, computed anew on each resample, the same samples for both models.
 
     A resample on which the metric has no value (no sample of a class) is left out. Where that is more than `MOST_LOST` of
-    them, nothing is said of certainty, since what is left favours the samples at hand.
+    them, nothing is said of certainty, since what is left favours the samples at hand. Nor where no resample comes to the
+    figure of the samples themselves: a metric that holds samples against each other, such as recall at 1, finds the copies
+    that a resample has of them.
     """
     sides = [ours] if theirs is None else [ours, theirs]
 
@@ -220,6 +222,8 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
     lost = 1 - len(replicates) / RESAMPLES
     if lost > MOST_LOST:
         return {**details, "not_resampled": lost}
+    if any(_outside(values, value) for values, value in zip(replicates.T, whole, strict=True)):
+        return {**details, "unlike_resamples": True}
     spread = float(np.abs(whole).max() or 1.0)
 
     def known(values: Array, estimate: float, without: Array) -> list[float]:
@@ -231,6 +235,12 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
     if theirs is not None:
         details["quantiles"] = known(drop(replicates), details["drop"], drop(jackknife))
     return details
+
+
+def _outside(values: Array, estimate: float) -> bool:
+    """Whether every resample lies to one side of the figure that all of them stand for."""
+    room = 1e-6 * max(1.0, abs(estimate))  # sums in another order
+    return bool(len(values)) and not values.min() - room <= estimate <= values.max() + room
 
 
 def _on(metric: Metric, found: Evaluation, rows: Array) -> float:

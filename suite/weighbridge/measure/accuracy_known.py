@@ -142,6 +142,11 @@ def _more_samples(
             f"on {percent(details['not_resampled'])} of the resamples the metric has no value, so nothing tells how sure "
             "it is; give more samples of every class",
         )
+    if "unlike_resamples" in details:
+        return (
+            "no resample of the test split comes to its figure, as of a metric that holds samples against each other and "
+            "finds the copies; nothing tells how sure it is: keep queries and what is searched apart, and give a score a query",
+        )
     if limit.confidence is None or sure is None or sure >= limit.confidence:
         return ()
     n, what = details.get("groups", details["n"]), "groups" if "groups" in details else "samples"

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from weighbridge.contracts import Array, Context, Inputs, Options
 from weighbridge.core.batches import count, describe, not_finite
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import class_numbers
 from weighbridge.environment.one_thread import one_thread
@@ -170,6 +170,10 @@ def _wanted(targets: Array, loss: str, module: Any) -> Any:
 
     if loss == "cross_entropy" and (targets.ndim == 1 or targets.shape[1:] == (1,)):
         targets = class_numbers(targets, "loss 'cross_entropy'")
+    elif loss == "cross_entropy" and targets.ndim == 2 and targets.dtype.kind == "f":
+        class_numbers(
+            targets, "loss 'cross_entropy'"
+        )  # one-hot or shares of one, which torch takes as they are
     wanted = torch.as_tensor(targets)
     return wanted.to(float_type(module)) if wanted.is_floating_point() else wanted.long()
 
@@ -213,6 +217,11 @@ def _loss_of(name: str, context: Context, stage: str) -> Callable[[Any, Any], An
         "mse": lambda output, targets: functional.mse_loss(output, _as_shaped(targets, output, stage)),
     }
     if name not in known:
+        if ":" not in name:
+            raise StageError(
+                stage,
+                f"unknown loss '{name}'{did_you_mean(name, known)}; a loss of your own is written `loss: file.py:function`",
+            )
         own: Callable[[Any, Any], Any] = resolve(name, context.folder, stage)
         return own
     return lambda outputs, targets: known[name](leaves(outputs)[0], targets)

@@ -1,0 +1,71 @@
+"""Embeddings judged by recall at 1, and detectors that keep as many boxes as they are sure of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.projects import weigh, write_project
+
+from weighbridge.core.errors import StageError
+from weighbridge.core.signal_to_noise import SignalToNoise
+
+CASE = """
+model: {torch: model.py:net, weights: net.safetensors}
+data: metric.py:few
+metric: metric.py:METRIC
+allow_chance: true
+recipe: [{prune: l1_unstructured, amount: 0.97}]
+thresholds: {accuracy_drop: {max: 0.02, confidence: 0.9}}
+"""
+METRIC = """
+import numpy as np
+from model import splits
+
+
+def nearest(outputs, targets, pool):
+    distance = ((outputs[:, None] - outputs[None]) ** 2).sum(-1)
+    distance[~pool] = np.inf
+    return (targets[distance.argmin(1)] == targets).astype(float)
+
+
+def recall(outputs, targets):
+    return nearest(outputs, targets, ~np.eye(len(targets), dtype=bool)).mean()
+
+
+def few():
+    return {"test": tuple(part[:40] for part in splits()["test"])}
+
+
+def smooth(outputs, targets):
+    return float((outputs.argmax(1) == targets).mean()) ** 2
+"""
+
+
+def judged(folder: Path, metric: str) -> Any:
+    cases = write_project(folder)
+    (cases / "metric.py").write_text(METRIC)
+    return weigh(cases, CASE.replace("METRIC", metric))
+
+
+def test_a_metric_that_finds_the_copies_of_a_resample_is_not_said_to_be_sure(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, "recall").result.verdict("accuracy_drop")
+    assert verdict.interval is None
+    assert "a metric that holds samples against each other" in " ".join(verdict.advice)
+
+
+def test_one_of_all_samples_that_holds_each_by_itself_is(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, "smooth").result.verdict("accuracy_drop")
+    assert verdict.interval is not None, verdict
+    low, high = verdict.interval
+    assert low < verdict.measured < high
+
+
+def test_outputs_of_many_shapes_are_told_by_the_first_of_them() -> None:
+    images = [np.ones((boxes, 4)) for boxes in range(60)]
+    with pytest.raises(StageError) as error:
+        SignalToNoise().add(images, images[1:])
+    assert "(0, 4), (1, 4), (2, 4), (3, 4), ...; of a detector that keeps" in str(error.value)
+    assert len(str(error.value)) < 400
