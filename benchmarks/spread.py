@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spread_process import CONTROL, REFERENCE, SETTINGS, Setting, opened_session
+from spread_process import CONTROL, SETTINGS, Setting, opened_session, small_products
 from tabulate import tabulate
-from workloads import convnet, mlp, products
+from workloads import convnet, mlp
 
 from weighbridge.environment import machine
 from weighbridge.measure.timing.clock import warm_up
@@ -83,8 +83,7 @@ def _run(task: list[Any]) -> Any:
 
 def _lengths(path: str) -> tuple[int, tuple[float, float]]:
     """How many products take about as long as a call, and the seconds of those and of a call."""
-    product, _ = products(REFERENCE, 1, 1)
-    product_s, call_s = warm_up(product, 1.0), warm_up(opened_session(path, Setting())(None), 1.0)
+    product_s, call_s = warm_up(small_products(1), 1.0), warm_up(opened_session(path, Setting())(None), 1.0)
     count = max(1, round(call_s / product_s))
     return count, (count * product_s, call_s)
 
