@@ -54,24 +54,13 @@ def main() -> None:
                 print(f"{condition}, {workload}", file=sys.stderr)
     facts = machine.describe()
     siblings = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text().strip()
+    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']};")
     print(
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}; {options.loads} loads of"
+        f"{options.loads} loads of {options.seconds} s. Threads of the first core, as the system says: {siblings};"
     )
-    print(
-        f"{options.seconds} s. Threads of the first core, as the system says: {siblings}; beside a busy second one"
-    )
-    print(f"the gauge takes {beside:.2f} times as long on it, at best.\n")
-    headers = [
-        "condition",
-        "load average",
-        "workload",
-        "true ratio",
-        "method",
-        "median",
-        "off by",
-        "sd in 1 s",
-    ]
-    headers += ["within a load", "n"]
+    print(f"beside a busy second one the gauge takes {beside:.2f} times as long on it, at best.\n")
+    headers = ["condition", "load average", "workload", "true ratio", "method", "median", "off by"]
+    headers += ["median error", "sd in 1 s", "within a load", "n"]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
@@ -100,9 +89,16 @@ def _rows(workload: str, loads: list[dict[str, list[float]]]) -> Iterator[list[s
         freedom = max(1, within.size - sum(bool(load[method]) for load in loads))
         inside = np.sqrt((within**2).sum() / freedom) / truth
         shown = f"{truth:.4g}" if workload in known else f"about {truth:.3g}"
-        median = float(np.median(every))
-        sds = (f"{100 * sd:.2f} %" for sd in (every.std(ddof=1), inside))
-        yield [shown, method, f"{median * truth:.4g}", f"{100 * (median - 1):+.2f} %", *sds, str(every.size)]
+        median, error = float(np.median(every)), float(np.median(np.abs(every - 1)))
+        spreads = (f"{100 * share:.2f} %" for share in (error, every.std(ddof=1), inside))
+        yield [
+            shown,
+            method,
+            f"{median * truth:.4g}",
+            f"{100 * (median - 1):+.2f} %",
+            *spreads,
+            str(every.size),
+        ]
 
 
 def _options() -> argparse.Namespace:
