@@ -71,4 +71,5 @@ def _spread(rows: Array) -> Array:
     """At most `ROWS` of them, evenly taken."""
     if len(rows) <= ROWS:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, ROWS).round().astype(int)]
+    some: Array = rows[np.linspace(0, len(rows) - 1, ROWS).round().astype(int)]
+    return some
