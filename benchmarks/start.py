@@ -5,14 +5,18 @@ python benchmarks/start.py [plugin] [workers] [files]    (all of them, without a
 
 from __future__ import annotations
 
+import json
+import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measured import Taken, forget, pytest, write_project
-from recipes import DIGITS, STATIC, on, prune
+from measured import ROOT, Taken, forget, pytest, take, write_project
+from recipes import DIGITS, STATIC, Recipe, on, prune
 from tabulate import tabulate
 
 ROUNDS = 31
@@ -76,7 +80,11 @@ def plugin(folder: Path) -> None:
 
 
 def workers(folder: Path) -> None:
-    """Forty cases, cold, each with an export of its own: pruned and quantized, and trained in between."""
+    """Forty cases, cold, each with an export of its own: pruned and quantized, and trained in between.
+
+    Two scripts at once, each with half of the work and nothing to share, say what a second core brings on this machine: less
+    than twice where it is the sibling of the first.
+    """
     kinds = {"40 cases": [], "40 cases that train": [{"finetune": {"epochs": 10, "lr": 1e-3}}]}
 
     def cold(*arguments: str) -> Taken:
@@ -89,13 +97,34 @@ def workers(folder: Path) -> None:
         recipes = [on("onnxruntime", f"{number:02}", *some) for number, some in enumerate(steps)]
         write_project(folder, DIGITS, recipes)
         pytest(folder, "--co")
-        one, two = cold(), cold("-n", "2")
-        rows += [
-            [what, one.processor, one.wall, 1.0],
-            [f"{what}, -n 2", two.processor, two.wall, one.wall / two.wall],
-        ]
+        for name, one, two in (
+            (what, cold(), cold("-n", "2")),
+            (
+                f"{what}, a script",
+                _scripts(folder, [recipes]),
+                _scripts(folder, [recipes[::2], recipes[1::2]]),
+            ),
+        ):
+            rows += [
+                [name, one.processor, one.wall, 1.0],
+                [f"{name}, on two cores", two.processor, two.wall, one.wall / two.wall],
+            ]
     heads = ["", "processor s", "wall s", "times faster"]
     print(tabulate(rows, heads, floatfmt=".2f", tablefmt="github"), "\n", flush=True)
+
+
+def _scripts(folder: Path, parts: Sequence[Sequence[Recipe]]) -> Taken:
+    """`bare.py` at once on each part of the recipes, on one core each."""
+    wanted = []
+    for number, recipes in enumerate(parts):
+        wanted.append(folder / f"part{number}.json")
+        wanted[-1].write_text(json.dumps({**DIGITS, "recipes": recipes}))
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    script = str(ROOT / "benchmarks" / "bare.py")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda part: take(folder, script, str(folder / "cases"), str(part)), wanted))
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Taken(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall, "")
 
 
 def files(folder: Path) -> None:

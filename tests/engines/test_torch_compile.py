@@ -171,6 +171,7 @@ def test_other_weights_are_another_program(tmp_path: Path, made: list[Any]) -> N
 
 
 @compiles
+@pytest.mark.slow
 def test_inputs_by_name_and_of_several_types(tmp_path: Path, made: list[Any]) -> None:
     (tmp_path / "networks.py").write_text(
         NETWORKS.replace("def conv", "def words(): return Words()\n\ndef conv")
@@ -231,6 +232,7 @@ def test_a_module_that_is_compiled_to_other_answers_is_an_error_and_its_look_ali
 
 
 @compiles
+@pytest.mark.slow
 def test_a_module_that_changes_its_own_buffers_is_refused_and_one_that_reads_them_is_not(
     tmp_path: Path, made: list[Any]
 ) -> None:

@@ -544,6 +544,7 @@ def test_attention_can_be_chosen_and_what_is_left_is_told(load: Load, tmp_path: 
     assert any("layers.0 keeps its 4 heads" in note for note in mixed.notes)
 
 
+@pytest.mark.slow
 def test_it_ships_smaller_through_the_exporter_and_in_integers(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(
         NETWORKS + "\nimport numpy as np\n"

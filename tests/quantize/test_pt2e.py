@@ -118,6 +118,7 @@ def test_weights_keep_the_promise_and_a_fault_breaks_it(kind: str) -> None:
         assert read_back(spoilt, floats, promise).findings, fault
 
 
+@pytest.mark.slow
 def test_a_fresh_process_opens_it(tmp_path: Path) -> None:
     """Its operators come with a part of torch that nothing has imported by then."""
     FORMAT.save(made("dense"), tmp_path, "artifact")

@@ -126,6 +126,7 @@ def holds(found: Made, key: str, width: int, **options: Any) -> None:
 @settings(max_examples=25)
 @given(shapes(("lstm", "gru", "none")), st.booleans(), st.integers(0, 99))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_torchs_own_layers(shape: dict[str, Any], per_channel: bool, seed: int) -> None:
     with TemporaryDirectory() as folder:
         found = made(Path(folder), TORCH, shape, seed, per_channel=per_channel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ from weighbridge.report.mlflow import MlFlow
 mlflow: Any = pytest.importorskip("mlflow", reason="pip install 'weighbridge[mlflow]'")
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database before a run: making its tables takes seconds, once for all tests."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Of a database that is empty."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+def client(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    uri = f"sqlite:///{shutil.copy(empty, tmp_path)}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(None)
     return mlflow.MlflowClient(tracking_uri=uri)

@@ -114,6 +114,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.worker
+@pytest.mark.slow
 def test_the_rows_are_those_of_the_process_executor(
     nodes: Nodes, pytester: pytest.Pytester, project: Project
 ) -> None:
@@ -172,6 +173,7 @@ def always():
 
 
 @pytest.mark.worker
+@pytest.mark.slow
 def test_a_case_whose_node_is_lost_is_carried_out_by_another(
     nodes: Nodes, pytester: pytest.Pytester, project: Project
 ) -> None:
@@ -219,6 +221,7 @@ def test_what_is_timed_has_a_node_of_its_class_to_itself(
 
 
 @pytest.mark.worker
+@pytest.mark.slow
 def test_a_node_without_the_project_refuses(
     nodes: Nodes, pytester: pytest.Pytester, project: Project
 ) -> None:

@@ -111,6 +111,7 @@ def samples():
 """
 
 
+@pytest.mark.slow
 def test_nobody_is_blamed_where_all_layers_lose_alike(tmp_path: Path) -> None:
     (tmp_path / "even.py").write_text(EVEN)
     text = "model: {torch: even.py:even}\ndata: even.py:samples\nrecipe:\n" + RECIPES["torch"] + FIDELITY
@@ -211,6 +212,7 @@ def test_a_layer_that_lost_channels_is_not_compared(tmp_path: Path) -> None:
     assert not any("lose" in line for line in advice(done))
 
 
+@pytest.mark.slow
 def test_drawn_inputs_are_told_beside_the_numbers(tmp_path: Path) -> None:
     (tmp_path / "even.py").write_text(EVEN)
     text = "model: {torch: even.py:even}\ninputs: [[64]]\nrecipe:\n" + RECIPES["torch"] + FIDELITY

@@ -158,6 +158,7 @@ def test_without_an_answer_a_case_does_without(
 
 
 @pytest.mark.worker
+@pytest.mark.slow
 def test_a_run_elsewhere_makes_nothing_again(
     pytester: pytest.Pytester, project: Project, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

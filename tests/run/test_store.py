@@ -69,6 +69,7 @@ def _keeps_and_reads(folder: Path, lost: Any) -> None:
             lost.value += store.find("model-1") is None
 
 
+@pytest.mark.slow
 def test_several_processes_that_make_one_entry_never_miss_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     lost = [context.Value("i", 0) for _ in range(3)]

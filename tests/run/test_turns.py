@@ -47,6 +47,7 @@ def timed(pytester: pytest.Pytester, seconds: float, names: Sequence[str], extra
 
 
 @pytest.mark.worker
+@pytest.mark.slow
 def test_one_at_a_time_has_the_clock(pytester: pytest.Pytester) -> None:
     timed(pytester, 0.5, ("one", "two", "three", "four"))
     assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)

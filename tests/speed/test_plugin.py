@@ -90,6 +90,7 @@ def test_histograms_are_drawn(bench, pytester):
     assert list(pytester.path.glob("drawn*.svg"))
 
 
+@pytest.mark.slow
 def test_speedup_against_another_engine(pytester):
     """The baseline is the torch module itself, not its export."""
     pytest.importorskip("torch")

@@ -20,6 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
         ("quantize", "cases/mine/torch.yaml"),
     ],
 )
+@pytest.mark.slow
 def test_the_cases_of_the_page_pass(pytester: pytest.Pytester, page: str, name: str) -> None:
     pytest.importorskip("torchao", reason="pip install 'weighbridge[torchao]'")
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")

@@ -107,6 +107,7 @@ def test_a_file_that_the_case_names_outside_of_the_project_is_refused(failed: Pa
     assert not (failed / "inner/case.zip").exists()
 
 
+@pytest.mark.slow
 def test_code_that_raises_is_packed_with_what_was_read_until_then(failed: Path) -> None:
     path = failed / "cases/net.yaml"
     path.write_text(path.read_text().replace("model.py:net", "model.py:broken"))

@@ -23,6 +23,7 @@ thresholds: {fidelity: 90}
 """
 
 
+@pytest.mark.slow
 def test_a_failed_case_is_explained_by_layer(
     project: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:

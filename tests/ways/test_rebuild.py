@@ -309,6 +309,7 @@ def test_what_is_no_manifest_is_told(
     assert "m.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_quantized_file_is_made_again_by_a_worker(project: Project, pytester: pytest.Pytester) -> None:
     cases = project(net=STATIC)
     (cases / "net.onnx").write_bytes(as_onnx(load(trained())))

@@ -96,6 +96,7 @@ def test_where_nothing_holds_it_says_what_is_out_of_reach(folder: Path, search: 
     assert not Path("best.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_later_call_goes_on(folder: Path, search: Run) -> None:
     case("accuracy_drop: 0.02, size_ratio: 2")
     status, said = search(trials=2)
@@ -125,6 +126,7 @@ def test_it_ends_where_everything_was_tried(
     assert "8 trials, 0 of them now" in search(trials=99)[1]
 
 
+@pytest.mark.slow
 def test_other_limits_are_another_search(folder: Path, search: Run) -> None:
     case("size_ratio: 2")
     search(trials=1)
@@ -201,6 +203,7 @@ def test_a_killed_search_goes_on(folder: Path, search: Run) -> None:
     assert "dynamic" in names
 
 
+@pytest.mark.slow
 def test_of_what_is_tried_first_something_is_learned(folder: Path, search: Run) -> None:
     case("accuracy_drop: 0.02, size_ratio: 2")
     search(trials=3)
@@ -225,6 +228,7 @@ def test_without_optuna_it_says_what_to_install(
     assert not Path(".weighbridge").exists(), "before anything is carried out"
 
 
+@pytest.mark.slow
 def test_the_verdict_is_of_samples_that_nothing_was_chosen_on(folder: Path, search: Run) -> None:
     """The test split's answers are not those of calibration: what holds there does not hold here."""
     _, y = samples(2, 400)
@@ -285,6 +289,7 @@ def test_what_is_trained_on_does_not_choose(
     assert [ref.kind for ref in best.recipe] == ["prune", "finetune", "quantize"], "no other is so small"
 
 
+@pytest.mark.slow
 def test_what_is_hopeless_is_ended_on_a_few_samples(folder: Path, search: Run) -> None:
     """A limit that no other samples would meet: of the first of a kind the whole split is read, since its layers are ranked."""
     case("accuracy: 0.999, size_ratio: 2", "allow_chance: true\n")
@@ -322,6 +327,7 @@ def test_what_other_samples_might_meet_goes_on(
     assert searching.hopeless(replace(noise, margin=-9.0))
 
 
+@pytest.mark.slow
 def test_two_goals_are_weighed_together(folder: Path, search: Run) -> None:
     case("accuracy_drop: 0.02, speedup: {min: 0.01, budget: 20}")
     status, said = search("--minimize", "latency", "--minimize", "size", "-o", "best.yaml", trials=2)

@@ -56,6 +56,7 @@ def test_a_path_is_read_as_it_is_called(files: Path, name: str) -> None:
     assert main(["init", f"./{name}", "--no-bench", "--into", "cases/it"]) == 0
 
 
+@pytest.mark.slow
 def test_run_takes_a_folder_wherever_it_lies(project: Project, pytester: pytest.Pytester) -> None:
     """And leaves options to pytest."""
     project().rename("gates")
