@@ -2,7 +2,7 @@
 
 python benchmarks/sweep_olive.py FOLDER
 
-Runs in Olive's environment, which has neither Weighbridge nor pytest. FOLDER is what `sweep.py` writes: `olive.json`, the
+Runs in Olive's environment, which has neither Weighbridge nor pytest. FOLDER is what `sweep_given.py` writes: `olive.json`, the
 subject's `model.py`, its splits, and a module's weights for each prune level, since Olive prunes no CNN. Prints, as JSON, the
 accuracy and bytes of each artifact, or why there is none. Olive reads this file once more, for the module and the data.
 """
