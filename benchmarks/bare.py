@@ -19,6 +19,7 @@ import numpy as np
 
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context
 from weighbridge.core.data import load_data
+from weighbridge.environment.one_thread import one_thread
 
 BATCH = 64
 """As Weighbridge reads a split: what is quantized dynamically depends on what else is in the batch."""
@@ -32,6 +33,7 @@ NEEDED = (
     "steps.quantize.onnx_dynamic",
     "steps.quantize.onnx_static",
     "steps.quantize.torch_dynamic",
+    "steps.quantize.torchao_int8",
 )
 for module in NEEDED:
     importlib.import_module(f"weighbridge.{module}")
@@ -78,7 +80,7 @@ class Script:
         with tempfile.TemporaryDirectory(dir=self.workdir) as folder:
             artifact = FORM[model.format].save(model, Path(folder), "model")
             size = sum(path.stat().st_size for path in artifact.files)
-            inputs, targets = self.data.splits["test"]
+            (inputs,), targets = self.data.split("test").arrays()
             return {"bytes": size, "accuracy": float((outputs(artifact, inputs).argmax(1) == targets).mean())}
 
     def carry_out(self, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def outputs(artifact: Any, inputs: Any) -> Any:
         import torch
 
         module = FORM["torch"].open(artifact).value
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             parts = [
                 module(torch.from_numpy(inputs[at : at + BATCH])).numpy()
                 for at in range(0, len(inputs), BATCH)

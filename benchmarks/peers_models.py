@@ -75,6 +75,7 @@ SUBJECTS = (
     ),
     Subject("orientation", "cases/orientation/model.py", "network", "pages", torch=False),
     Subject("EfficientNet-Lite0", "cases/efficientnet/model.py", "lite0", "photos"),
+    Subject("EfficientNet-Lite0, CIFAR-10", "benchmarks/cifar.py", "lite0", "pictures"),
     Subject(
         "MiniLM",
         "benchmarks/minilm.py",

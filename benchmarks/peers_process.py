@@ -23,8 +23,8 @@ Samples = list[Any]
 """Arrays [1, ...] to calibrate on."""
 BATCH = 32
 """Samples of a batch where torch calibrates, which is slow with one."""
-SMOOTH = {"insert": True, "alpha": 0.9}
-"""For transformers, as NNCF has it for its `model_type`: inputs that take no scale get one, and most of their range goes."""
+SMOOTH = {"insert": True}
+"""For transformers, as NNCF has it for its `model_type`: inputs that take no scale get one."""
 Module = Callable[[Any], Any]
 Route = Callable[[Subject, Path, Path, Samples], Module | None]
 """From the float file to the file of the artifact; gives the module where only torch runs it."""

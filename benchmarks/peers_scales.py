@@ -23,7 +23,9 @@ Cell = dict[str, Any]
 
 
 def prepare(subject: Subject, folder: Path) -> None:
-    """Writes the float model and the splits. Raises `ModuleNotFoundError` where its package is absent."""
+    """Writes the float model and the splits. Raises `ModuleNotFoundError` where its package is absent, `FileNotFoundError`
+    where its data is.
+    """
     splits = {name: part() if callable(part) else part for name, part in subject.called(subject.data).items()}
     for name in ("calibration", "test"):
         inputs, targets = splits[name]

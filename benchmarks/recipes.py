@@ -15,6 +15,11 @@ DIGITS = {
     "model": {"torch": "model.py:cnn", "weights": "cnn.safetensors"},
     "data": "model.py:digits",
 }
+RESIDUAL = {
+    "folder": "fashion",
+    "model": {"torch": "model.py:resnet", "weights": "resnet.safetensors"},
+    "data": "model.py:clothes",
+}
 EFFICIENTNET = {"folder": "efficientnet", "model": {"torch": "model.py:lite0"}, "data": "model.py:photos"}
 ORIENTATION = {"folder": "orientation", "model": {"onnx": "model.py:network"}, "data": "model.py:pages"}
 
@@ -45,11 +50,12 @@ ORT = [
     STATIC,
 ]
 TORCH = [
-    {"quantize": "dynamic", "engine": "torch", "per_channel": per_channel, "layers": layers}
-    for per_channel in (False, True)
-    for layers in (["6", "8"], ["6"])
+    {"quantize": "dynamic", "engine": "torch"},
+    {"quantize": "dynamic", "engine": "torch", "per_channel": True},
+    {"quantize": "int8_dynamic", "engine": "torch"},
+    {"quantize": "int8_weight_only", "engine": "torch"},
 ]
-"""torch's eager mode has one way to quantize a model without editing it: its four recipes differ in options."""
+"""All that torch serves without editing the model: dense layers, in a CNN its head."""
 SWEEP = [
     on(engine, f"{engine}-{amount}-{number}", prune(amount), step)
     for engine, steps in (("onnxruntime", ORT), ("torch", TORCH))
@@ -63,5 +69,5 @@ def case_file(subject: Mapping[str, Any], recipes: Sequence[Recipe]) -> str:
     cases = [{"name": each["name"], "recipe": each["steps"]} for each in recipes]
     shared = {"model": subject["model"], "data": subject["data"]}
     return json.dumps(
-        {**shared, "thresholds": {"accuracy_drop": 0.99, "size_ratio": 1.05}, "cases": cases}, indent=1
+        {**shared, "thresholds": {"accuracy_drop": 0.99, "size_ratio": 0.9}, "cases": cases}, indent=1
     )

@@ -81,7 +81,7 @@ def test_it_is_quantized_like_a_small_one(tmp_path: Path, mode: str, monkeypatch
         ("quantize:bfloat16@onnxruntime", {}),
         ("quantize:weight_only@onnxruntime", {}),
         ("quantize:gptq@onnxruntime", {}),
-        ("equalize:smooth_quant", {}),
+        ("equalize:smooth_quant", {"alpha": 0.5}),
         ("equalize:cross_layer", {}),
     ],
 )

@@ -81,6 +81,56 @@ def test_a_file_that_was_read_and_has_changed_is_read_again(tmp_path: Path) -> N
     assert recent.data_of(case(tmp_path), tmp_path, load).splits["test"][0].all()
 
 
+def by_functions(calls: list[str], file: Path) -> dict[str, Any]:
+    """Splits that are made once they are asked for, as those of a data set in files are."""
+
+    def test() -> Any:
+        calls.append("test")
+        return np.load(file), np.zeros(4, dtype=np.int64)
+
+    def train() -> Any:
+        calls.append("train")
+        return np.zeros((9, 3), dtype=np.float32), None
+
+    return {"test": test, "train": train}
+
+
+def test_what_a_split_s_function_gave_is_kept_too(tmp_path: Path) -> None:
+    file, read = tmp_path / "samples.npy", list[str]()
+    np.save(file, np.zeros((4, 3), dtype=np.float32))
+    load, calls = loader(lambda: by_functions(read, file))
+    for _ in range(3):
+        recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
+    assert (len(calls), read) == (1, ["test"]), "what nobody asks for is not read"
+    np.save(file, np.ones((4, 3), dtype=np.float32))
+    os.utime(file, (1, 1))
+    (inputs,) = recent.data_of(case(tmp_path), tmp_path, load).sample(4)
+    assert inputs.all(), "a file that the function read has changed"
+    recent._recent[0].read[1].given[0][0][2, 1] = 5
+    (again,) = recent.data_of(case(tmp_path), tmp_path, load).sample(4)
+    assert (again == 1).all(), "a case wrote into the arrays"
+    assert len(calls) == 3
+
+
+def test_what_is_too_large_to_keep_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = tmp_path / "samples.npy", list[str]()
+    np.save(file, np.zeros((4, 3), dtype=np.float32))
+    monkeypatch.setattr(recent, "KEEP", 4 * (4 * 3 + 9 * 3))
+    load, calls = loader(lambda: by_functions(read, file))
+    recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
+    recent.data_of(case(tmp_path), tmp_path, load).digest(["train"])
+    assert len(calls) == 1
+    recent.data_of(case(tmp_path), tmp_path, load)
+    assert len(calls) == 2
+
+
+def test_a_split_s_function_may_give_a_loader(tmp_path: Path) -> None:
+    load, calls = loader(lambda: {"test": lambda: iter([(np.zeros((4, 3)), np.zeros(4))])})
+    for _ in range(2):
+        recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
+    assert len(calls) == 2
+
+
 def test_a_loader_has_a_state_and_is_made_anew(tmp_path: Path) -> None:
     load, calls = loader(lambda: {"test": iter([(np.zeros((4, 3)), np.zeros(4))])})
     recent.data_of(case(tmp_path), tmp_path, load)

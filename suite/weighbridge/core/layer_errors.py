@@ -42,6 +42,10 @@ class LayerErrors:
     """The step's `exclude` that was tried and gains a bit or more; empty where there is none."""
     excluded_db: float | None = None
     """Of the output with it."""
+    before: str = ""
+    """A step that was tried in front of this one and gains a bit or more, as a recipe has it; empty where there is none."""
+    before_db: float | None = None
+    """Of the output with it."""
 
     @property
     def layers_db(self) -> float:

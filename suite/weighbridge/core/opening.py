@@ -24,7 +24,7 @@ def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: boo
         return Split(name, value, redrawn)
     if isinstance(value, str | Path) and str(value).endswith(".npz"):
         return Split(name, _arrays(name, read_npz(folder / value), layout))
-    if callable(value) and not hasattr(value, "__getitem__") and not hasattr(value, "__iter__"):
+    if is_function(value):
         built = _built(name, value)
         if not _is_iterator(built):
             return open_split(name, built, layout, folder, redrawn)
@@ -36,6 +36,11 @@ def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: boo
     if _is_iterator(value) and isinstance(source, Stream):
         return Split(name, _once(name, source), redrawn)
     return Split(name, source, redrawn)
+
+
+def is_function(value: Any) -> bool:
+    """Whether a split is what calling `value` gives: a dataset or a loader that can be called too is the split itself."""
+    return callable(value) and not hasattr(value, "__getitem__") and not hasattr(value, "__iter__")
 
 
 def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:

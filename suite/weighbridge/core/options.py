@@ -19,6 +19,8 @@ class Options(BaseModel):
     them, and leaves a step without any alone."""
     serves: ClassVar[Sequence[str]] = ()
     """The measurements for which alone a search takes the step, where it helps neither size nor speed."""
+    before_quantizing: ClassVar[Mapping[str, Any]] = {}
+    """With which options the step is tried in front of a quantizer that lost too much of the outputs; empty: it is not."""
 
 
 def check_confidence(confidence: float) -> None:

@@ -147,6 +147,12 @@ class LayerErrors(_Part):
         description="The step's `exclude` that was tried and gains 6 dB or more; empty where there is none."
     )
     excluded_db: Number | None = Field(description="Of the output with it.")
+    before: str = Field(
+        "",
+        description="A step that was tried in front of this one and gains 6 dB or more, as a recipe has it; empty where there is "
+        "none.",
+    )
+    before_db: Number | None = Field(None, description="Of the output with it.")
 
 
 class Change(_Part):

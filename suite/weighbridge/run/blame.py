@@ -6,6 +6,7 @@ another model, of which single layers mean nothing in the one before.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -107,26 +108,48 @@ class _Part:
         step, output = self._step, self._output
         found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
         found = output.by_layer(found, self._result, deadline)
-        known = "exclude" in type(step.options).model_fields
-        if not known or not found.proposal or time.monotonic() > deadline:
-            return found
-        exclude = [*step.options.exclude, *map(pattern_of, found.proposal)]
-        try:
-            better = output.of_artifact(self._excluding(exclude))
-        except StageError:  # the step does not know a layer by this name, or has nothing left to convert
-            return found
-        return (
-            replace(found, exclude=tuple(exclude), excluded_db=better)
-            if better >= self.output_db + BIT
-            else found
-        )
+        if "exclude" in type(step.options).model_fields and found.proposal and time.monotonic() < deadline:
+            exclude = (*step.options.exclude, *map(pattern_of, found.proposal))
+            options = step.options.model_copy(update={"exclude": list(exclude)})
+            if (better := self._with(replace(step, options=options))) is not None:
+                found = replace(found, exclude=exclude, excluded_db=better)
+        for before in self._preparing():
+            if time.monotonic() < deadline and (better := self._with(before, step)) is not None:
+                return replace(found, before=_written(before), before_db=better)
+        return found
 
-    def _excluding(self, exclude: list[str]) -> Artifact:
-        """What the part would give if its first step left these layers alone."""
-        options = self._step.options.model_copy(update={"exclude": exclude})
-        stages = list(self.plan.stages[: self._until])
-        stages[self._at] = Stage(step=replace(self._step, options=options))
-        return self._artifact(stages)
+    def _preparing(self) -> Iterator[StepRef]:
+        """The steps to try in front of a quantizer that learns from the same samples as they do, and has none in front yet.
+
+        One that works towards the case's limits would be a search anew.
+        """
+        mine = STEPS.get(self._step.key)
+        kinds = {ref.kind for ref in self.plan.case.recipe}
+        if mine.kind != "quantize" or mine.aims:
+            return
+        given = Chain(self.shop, self.plan.case.model, list(self.plan.stages[: self._at])).format
+        for step in STEPS:
+            stated = step.options.before_quantizing
+            if not stated or step.kind in kinds:
+                continue
+            if given in step.accepts and set(step.splits) <= set(mine.splits):
+                options = step.options.model_validate(stated)
+                yield StepRef(step.kind, step.method, step.engine, step.key, options, self._step.line)
+
+    def _with(self, *steps: StepRef) -> float | None:
+        """Signal to noise of the part's output with these in place of its first step, where a bit is gained."""
+        stages = [Stage(step=step) for step in steps]
+        try:
+            better = self._output.of_artifact(
+                self._artifact(
+                    [*self.plan.stages[: self._at], *stages, *self.plan.stages[self._at + 1 : self._until]]
+                )
+            )
+        except (
+            StageError
+        ):  # a step does not know a layer by this name, takes another format, or has nothing to do
+            return None
+        return better if better >= self.output_db + BIT else None
 
     def _artifact(self, stages: list[Stage]) -> Artifact:
         """The case's model after `stages`, in the candidate's format."""
@@ -135,6 +158,12 @@ class _Part:
         if path is None:
             raise StageError("layers", f"no conversion leads from step {self._step} to {final}")
         return Chain(self.shop, model, [*stages, *(Stage(target=target) for target in path)]).artifact()
+
+
+def _written(ref: StepRef) -> str:
+    """A step on one line of a recipe."""
+    stated = ref.options.model_dump(mode="json", exclude_unset=True)
+    return json.dumps({ref.kind: ref.method, **stated}).replace('"', "")
 
 
 def pattern_of(name: str) -> str:

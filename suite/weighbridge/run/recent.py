@@ -1,15 +1,16 @@
 """What the case before was made of, for a next one that names the same: a sweep reads and hashes it once a process.
 
-Of data only arrays in memory are kept: a loader or a dataset has a state that one case would hand to the next. Of a model
-that code builds its key alone is, since a step may write into it; where everything is stored, nothing else is asked for.
+Of data only arrays in memory are kept, those that a split's function gave too: a loader or a dataset has a state that one case
+would hand to the next. Of a model that code builds its key alone is, since a step may write into it; where everything is stored,
+nothing else is asked for.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,18 +21,50 @@ from weighbridge.core.arrays import Array
 from weighbridge.core.batches import items
 from weighbridge.core.data import Data
 from weighbridge.core.observed import files_opened
+from weighbridge.core.opening import is_function
 from weighbridge.core.splits import KEEP, Arrays
 from weighbridge.run.keys import reference_code
+
+
+@dataclass
+class _Read:
+    """Splits as they were given, or one that its function gives once it is asked for."""
+
+    build: Callable[[], Any] | None = None
+    given: list[Any] = field(default_factory=list)
+    files: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    """What was read on the way, as it was then."""
+    checksum: int = 0
+    """Of the arrays: a case that writes into them must not change the next one's."""
+
+    def __call__(self) -> Any:
+        assert self.build is not None
+        with files_opened() as opened:
+            value = self.build()
+        self.take([value], opened)
+        return value
+
+    def take(self, values: Sequence[Any], opened: set[str]) -> None:
+        self.given += values
+        self.files |= _seen(opened)
+        self.checksum = _checksum(self.given)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in _arrays(self.given) or ())
+
+    @property
+    def is_as_it_was(self) -> bool:
+        if _arrays(self.given) is None:
+            return False
+        return self.files == _seen(self.files) and self.checksum == _checksum(self.given)
 
 
 @dataclass(frozen=True)
 class _Recent:
     asked: Any
     data: Data
-    files: Mapping[str, tuple[int, int] | None]
-    """What was read to make the data, as it was then."""
-    checksum: int
-    """Of the arrays: a case that writes into them must not change the next one's."""
+    read: Sequence[_Read]
 
 
 @dataclass(frozen=True)
@@ -59,13 +92,21 @@ def data_of(case: Case, root: Path, load: Callable[[], Data]) -> Data:
     """The data of `case`: the case before's where it is the same and as it was, else what `load` gives."""
     forget_other_data(case, root)
     for recent in _recent:
-        if recent.files == _seen(recent.files) and recent.checksum == _checksum(recent.data):
+        if sum(read.nbytes for read in recent.read) <= KEEP and all(
+            read.is_as_it_was for read in recent.read
+        ):
             return recent.data
     forget_data()
     with files_opened() as opened:
         data = load()
-    if (arrays := _arrays(data)) is not None and sum(array.nbytes for array in arrays) <= KEEP:
-        _recent.append(_Recent(_asked(case, root), data, _seen(opened), _checksum(data)))
+    functions = {name: _Read(value) for name, value in data.splits.items() if is_function(value)}
+    there = [value for name, value in data.splits.items() if name not in functions]
+    if _arrays(there) is None:
+        return data
+    first = _Read()
+    first.take(there, opened)
+    data = replace(data, splits={**data.splits, **functions})
+    _recent.append(_Recent(_asked(case, root), data, (first, *functions.values())))
     return data
 
 
@@ -118,16 +159,16 @@ def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int] | No
     return found
 
 
-def _checksum(data: Data) -> int:
+def _checksum(given: Any) -> int:
     total = 0
-    for array in _arrays(data) or ():
+    for array in _arrays(given) or ():
         total = zlib.crc32(np.ascontiguousarray(array).data, total)
     return total
 
 
-def _arrays(data: Data) -> list[Array] | None:
-    """Every array of the splits; None where one of them is anything else."""
-    found = list(_leaves(data.splits))
+def _arrays(given: Any) -> list[Array] | None:
+    """Every array of some splits; None where one of them is anything else."""
+    found = list(_leaves(given))
     return (
         found if all(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf" for leaf in found) else None
     )

@@ -31,7 +31,7 @@ def advised(
     data: Data,
 ) -> tuple[Verdict, ...]:
     """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
-    layers = tuple(_layers(errors, case)) if errors else ()
+    layers = (*_layers(errors, case), *_in_front(errors)) if errors else ()
     accuracy = measurements.get("accuracy")
     overflows = bool(accuracy and accuracy.details.get("overflows"))
     remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
@@ -83,6 +83,15 @@ def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
         yield (
             f"exclude: [{', '.join(map(quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
             f"goes from {_db(errors.output_db)} to {_db(errors.excluded_db)}"
+        )
+
+
+def _in_front(errors: LayerErrors) -> Iterator[str]:
+    """A step that was tried before the one that lost."""
+    if errors.before_db is not None:
+        yield (
+            f"- {errors.before}  # in front of {errors.step}, line {errors.line}: the output goes from "
+            f"{_db(errors.output_db)} to {_db(errors.before_db)}"
         )
 
 

@@ -50,10 +50,11 @@ function sinceSection({ against }) {
 function errorSection({ layer_errors: found }) {
   if (!found?.layers.length) return null;
   const all = `all together ${show(found.output_db, 'dB')}`;
-  const tried = isNumber(found.excluded_db) && `, with exclude: ${found.exclude.join(', ')} ${show(found.excluded_db, 'dB')}`;
+  const tried = (what, db) => isNumber(db) && `, ${what} ${show(db, 'dB')}`;
   return h('section', {}, h('h3', {}, 'Output error by layer'), growing(found.layers, (some) => errorTable(some, found.layers)),
     h('p', { class: 'note' }, [found.step || 'the candidate', ` on ${found.samples} ${found.inputs === 'random' ? 'random inputs' : 'test samples'}: ${all}`,
-      tried, !found.complete && '; some layers were not looked at for want of time'].filter(Boolean).join('')));
+      tried(`with exclude: ${found.exclude.join(', ')}`, found.excluded_db), tried(`behind ${found.before}`, found.before_db),
+      !found.complete && '; some layers were not looked at for want of time'].filter(Boolean).join('')));
 }
 
 function stepSection(row) {

@@ -6,13 +6,17 @@ Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
+from weighbridge.steps.equalize.activations import Activation, rounding_noise
 from weighbridge.steps.equalize.onnx_pairs import Pair
 from weighbridge.steps.equalize.onnx_scaling import EqualizeOptions, equalized, reads, usable
 from weighbridge.steps.onnx_answers import heard
@@ -20,13 +24,17 @@ from weighbridge.steps.onnx_answers import heard
 if TYPE_CHECKING:
     from weighbridge.contracts import Array
 
+ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+WORTH = 0.5
+"""A pair is scaled if it is left with at most this share of the noise that it has without: 3 dB less, half a bit."""
+
 
 class SmoothQuantOptions(EqualizeOptions):
-    alpha: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="How much of an activation's range goes into the weights: 1 is all of it.",
+    before_quantizing: ClassVar = {"insert": True}
+    alpha: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
+        "auto",
+        description="How much of an activation's range goes into the weights, from 0 to 1: 1 is all of it. auto: for each "
+        "activation what leaves the least noise in the layers that read it, and no scale where that is hardly less.",
     )
     insert: bool = Field(
         False,
@@ -39,43 +47,64 @@ class SmoothQuantOptions(EqualizeOptions):
 def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) -> Model:
     """Each input channel of a MatMul or Gemm divided by max|X|^alpha / max|W|^(1 - alpha), and its weights multiplied.
 
-    Raises `StageError`, see `onnx_scaling.equalized`, and where an activation is not finite.
+    Raises `StageError`, see `onnx_scaling.equalized`, where an activation is not finite, and where no scale is worth it.
     """
+    alphas = ALPHAS if options.alpha == "auto" else (options.alpha,)
+    taken: dict[Pair, float] = {}
 
     def scales(proto: Any, pairs: Sequence[Pair], stored: dict[str, Array]) -> Mapping[Pair, Array]:
-        import numpy as np
-
-        seen = _reach_of_activations(proto, pairs, context, options.samples)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                pair: usable(seen[pair] ** options.alpha / reads(stored, pair) ** (1 - options.alpha))
-                for pair in pairs
-            }
+        found: dict[Pair, Array] = {}
+        for pair, seen in _activations(proto, pairs, context, options.samples).items():
+            ways = {alpha: _scale(seen, reads(stored, pair), alpha) for alpha in alphas}
+            if options.alpha != "auto":
+                ((taken[pair], found[pair]),) = ways.items()
+                continue
+            weights = [stored[touch.tensor].swapaxes(0, touch.axis) for touch in pair.readers]
+            noise = {alpha: rounding_noise(seen, weights, scale) for alpha, scale in ways.items()}
+            least = min(noise, key=lambda alpha: noise[alpha])
+            if noise[least] <= WORTH * rounding_noise(seen, weights, None):
+                taken[pair], found[pair] = least, ways[least]
+        if not found:
+            raise StageError(
+                "equalize",
+                f"no scale halves the noise of 8 bits, of {few([pair.label for pair in pairs])}: there are no outliers to "
+                "move, leave the step out",
+                "equalize: smooth_quant",
+            )
+        return found
 
     def unfit(pair: Pair) -> str:
         others = [kind for kind in pair.read_by if kind not in ("MatMul", "Gemm")]
         return f"a {others[0]} reads it, and outliers go into MatMul and Gemm alone" if others else ""
 
-    return equalized("smooth_quant", model, options, context, unfit, scales, options.insert)
+    made = equalized("smooth_quant", model, options, context, unfit, scales, options.insert)
+    if options.alpha != "auto":
+        return made
+    counts = sorted(Counter(taken.values()).items())
+    return replace(made, notes=(*made.notes, f"alpha: {', '.join(f'{alpha} of {n}' for alpha, n in counts)}"))
 
 
-def _reach_of_activations(
-    proto: Any, pairs: Sequence[Pair], context: Context, samples: int
-) -> dict[Pair, Array]:
-    """The largest magnitude of each channel that a pair's readers see, [channels]."""
+def _scale(seen: Activation, read: Array, alpha: float) -> Array:
     import numpy as np
 
-    reached: dict[Pair, Array] = {pair: np.zeros(pair.width) for pair in pairs}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return usable(seen.reach**alpha / read ** (1 - alpha))
+
+
+def _activations(proto: Any, pairs: Sequence[Pair], context: Context, samples: int) -> dict[Pair, Activation]:
+    """What the readers of each pair see."""
+    import numpy as np
+
+    found = {pair: Activation.of(pair.width) for pair in pairs}
     for values in heard(proto, list(dict.fromkeys(pair.value for pair in pairs)), context, samples):
-        for pair in pairs:
-            seen = np.moveaxis(np.abs(values[pair.value]), pair.axis, -1).reshape(-1, pair.width)
-            reached[pair] = np.maximum(reached[pair], seen.max(0, initial=0))
-    for pair, found in reached.items():
-        if not np.isfinite(found).all():
+        for pair, seen in found.items():
+            seen.add(values[pair.value], pair.axis)
+    for pair, seen in found.items():
+        if not np.isfinite(seen.reach).all():
             raise StageError(
                 "equalize", f"what {pair.label} reads holds NaN or infinity on calibration samples"
             )
-    return reached
+    return found
 
 
 STEPS.add(

@@ -1,0 +1,62 @@
+"""Where quantizing lost the outputs to outliers, the step that moves them is proposed: tried, and with what it brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tests.found.onnx_graphs import model, node, weight
+from tests.projects import Weighed, weigh, write_samples
+
+from weighbridge.core.results import read_result
+
+WIDTH = 16
+STATIC = "  - {quantize: static, float_share: 0}\n"
+SMOOTH = "  - {equalize: smooth_quant, insert: true}\n"
+
+
+def case(folder: Path, loud: float, recipe: str) -> Weighed:
+    """A normalization with loud channels of which a product reads the quiet ones, on 50 dB that it cannot reach."""
+    gain = np.where(np.arange(WIDTH) % 4, 1, loud).astype(np.float32)
+    weights = {"gain": gain, "shift": weight(WIDTH) * gain, "up": weight(WIDTH, 32) / gain[:, None]}
+    nodes = [node("LayerNormalization", "x gain shift", "n", "norm"), node("MatMul", "n up", "y", "up")]
+    onnx.save(model(nodes, weights, ["n", 6, WIDTH]).value, folder / "net.onnx")
+    data = write_samples(folder, {"x": [6, WIDTH]})
+    text = f"model: {{onnx: net.onnx}}\n{data}recipe:\n{recipe}thresholds: {{fidelity: 50}}\n"
+    return weigh(folder, text, also=("fidelity",))
+
+
+def proposals(done: Weighed) -> list[str]:
+    (verdict,) = (one for one in done.result.verdicts if one.threshold == "fidelity")
+    assert verdict.status == "fail", verdict
+    return [line for line in verdict.advice if line.startswith("- {")]
+
+
+def test_it_is_proposed_with_what_it_brings_and_brings_it(tmp_path: Path) -> None:
+    before = case(tmp_path, 60.0, STATIC)
+    (line,) = proposals(before)
+    assert line.startswith(
+        "- {equalize: smooth_quant, insert: true}  # in front of quantize: static, line 4: "
+    )
+    errors = before.result.layer_errors
+    assert errors is not None
+    assert errors.before_db is not None
+    assert read_result(before.result.row()).layer_errors == errors
+    after = case(tmp_path, 60.0, f"  {line}\n{STATIC}")
+    reached = after.measurements["fidelity"].candidate
+    assert reached == pytest.approx(errors.before_db, abs=1.5)
+    assert reached > before.measurements["fidelity"].candidate + 20
+
+
+@pytest.mark.parametrize(
+    ("loud", "recipe"),
+    [
+        pytest.param(1.0, STATIC, id="there are no outliers"),
+        pytest.param(60.0, SMOOTH + STATIC, id="it is there already"),
+        pytest.param(60.0, STATIC.replace("static, float_share: 0", "dynamic"), id="no samples are read"),
+    ],
+)
+def test_it_is_not_proposed_where_it_brings_nothing(tmp_path: Path, loud: float, recipe: str) -> None:
+    assert proposals(case(tmp_path, loud, recipe)) == []
