@@ -1,8 +1,8 @@
 """What the case before was made of, for a next one that names the same: a sweep reads and hashes it once a process.
 
 Of data only arrays in memory are kept, those that a split's function gave too: a loader or a dataset has a state that one case
-would hand to the next, and what a function drew with the case's seed depends on what was drawn before. Of a model that code builds its key alone is, since a step may write into it; where everything is stored,
-nothing else is asked for.
+would hand to the next, and what a function drew with the case's seed depends on what was drawn before. Of a model that code
+builds its key alone is, since a step may write into it; where everything is stored, nothing else is asked for.
 """
 
 from __future__ import annotations
