@@ -170,10 +170,11 @@ def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int] | No
 
 def _random_states() -> tuple[Any, ...]:
     """Of the generators that a case seeds: they differ once something was drawn."""
-    _, key, *rest = np.random.get_state(legacy=True)
+    numbers = np.random.get_state(legacy=False)
+    twister, gauss = numbers["state"], (numbers["has_gauss"], numbers["gauss"])
     torch = sys.modules.get("torch")
     drawn = torch.default_generator.get_state().numpy().tobytes() if torch else b""
-    return random.getstate(), key.tobytes(), rest, drawn
+    return random.getstate(), twister["key"].tobytes(), twister["pos"], gauss, drawn
 
 
 def _checksum(given: Any) -> int:
