@@ -21,7 +21,7 @@ STATIC = "  - {quantize: static, float_share: 0}\n"
 SMOOTH = "  - {equalize: smooth_quant, insert: true}\n"
 
 
-def case(folder: Path, loud: float, recipe: str) -> Weighed:
+def case(folder: Path, loud: float, recipe: str, **options: Any) -> Weighed:
     """A normalization with loud channels of which a product reads the quiet ones, on 50 dB that it cannot reach."""
     gain = np.where(np.arange(WIDTH) % 4, 1, loud).astype(np.float32)
     weights = {"gain": gain, "shift": weight(WIDTH) * gain, "up": weight(WIDTH, 32) / gain[:, None]}
@@ -29,7 +29,7 @@ def case(folder: Path, loud: float, recipe: str) -> Weighed:
     onnx.save(model(nodes, weights, ["n", 6, WIDTH]).value, folder / "net.onnx")
     data = write_samples(folder, {"x": [6, WIDTH]})
     text = f"model: {{onnx: net.onnx}}\n{data}recipe:\n{recipe}thresholds: {{fidelity: 50}}\n"
-    return weigh(folder, text, also=("fidelity",))
+    return weigh(folder, text, also=("fidelity",), **options)
 
 
 def proposals(done: Weighed) -> list[str]:
@@ -98,3 +98,11 @@ def test_a_trial_that_would_take_longer_than_advice_may_is_not_begun(
     done = case(tmp_path, 60.0, STATIC)
     assert proposals(done) == []
     assert done.result.layer_errors is not None
+
+
+def test_whoever_asks_for_layers_alone_pays_for_no_trial(tmp_path: Path) -> None:
+    """As `weighbridge sensitivity` and a search, which tell nobody what a trial brings."""
+    errors = case(tmp_path, 60.0, STATIC, seek_layers="always").result.layer_errors
+    assert errors is not None
+    assert errors.layers
+    assert errors.before_db is None

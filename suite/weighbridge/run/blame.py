@@ -41,8 +41,11 @@ def trains(ref: StepRef) -> bool:
     return "train" in STEPS.get(ref.key).splits
 
 
-def find_layer_errors(plan: Plan, shop: Workshop, weighing: Weighing, deadline: float) -> LayerErrors | None:
-    """The layers of the part of the recipe that lost most of the output; None where it cannot be told.
+def find_layer_errors(
+    plan: Plan, shop: Workshop, weighing: Weighing, deadline: float, tries: bool
+) -> LayerErrors | None:
+    """The layers of the part of the recipe that lost most of the output; None where it cannot be told. With `tries`, what could
+    be done about it is carried out too, to say what it brings.
 
     Once `time.monotonic()` is past `deadline`, no further layer is looked at, and no `exclude` and no step in front
     is tried that would not be done by then. Raises whatever a step, an engine or the data raises.
@@ -52,9 +55,12 @@ def find_layer_errors(plan: Plan, shop: Workshop, weighing: Weighing, deadline: 
     shop.enter("layers", "output error by layer", None)
     if plan.case.candidate:
         return _of_candidate(plan, weighing, deadline)
-    found = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
-    worst = min(found, key=lambda part: part.output_db, default=None)
-    return worst.errors(deadline) if worst else None
+    parts = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
+    worst = min(parts, key=lambda part: part.output_db, default=None)
+    if worst is None:
+        return None
+    found = worst.errors(deadline)
+    return worst.tried(found, deadline) if tries else found
 
 
 def _of_candidate(plan: Plan, weighing: Weighing, deadline: float) -> LayerErrors | None:
@@ -107,7 +113,11 @@ class _Part:
     def errors(self, deadline: float) -> LayerErrors:
         step, output = self._step, self._output
         found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
-        found = output.by_layer(found, self._result, deadline)
+        return output.by_layer(found, self._result, deadline)
+
+    def tried(self, found: LayerErrors, deadline: float) -> LayerErrors:
+        """`found` with what leaving layers out, and a step in front, would bring, where that is a bit or more."""
+        step = self._step
         if "exclude" in type(step.options).model_fields and found.proposal and self._again_by(deadline):
             exclude = (*step.options.exclude, *map(pattern_of, found.proposal))
             options = step.options.model_copy(update={"exclude": list(exclude)})
