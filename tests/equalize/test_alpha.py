@@ -52,6 +52,19 @@ def test_where_nothing_is_gained_it_says_so(tmp_path: Path) -> None:
         equalize(tmp_path, attention(), "smooth_quant", alpha="auto")
 
 
+def test_what_is_always_zero_has_no_noise_to_halve(tmp_path: Path) -> None:
+    weights = {"gain": np.zeros(WIDTH, np.float32), "up": weight(WIDTH, 32), "base": weight(6, 32)}
+    nodes = [
+        node("LayerNormalization", "x gain", "n", "norm"),
+        node("MatMul", "n up", "h", "up"),
+        node("ReduceMean", "x", "m", "mean", axes=[-1]),
+        node("Mul", "m base", "b", "spread"),
+        node("Add", "h b", "y", "add"),
+    ]
+    with pytest.raises(StageError, match="leave the step out"):
+        equalize(tmp_path, model(nodes, weights, ["n", 6, WIDTH]), "smooth_quant", alpha="auto")
+
+
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, "best"])
 def test_other_alphas_are_refused(tmp_path: Path, alpha: object) -> None:
     with pytest.raises(ValueError, match="alpha"):
@@ -64,11 +77,10 @@ def test_noise_is_that_of_8_bits_and_the_worst_layers() -> None:
     seen = Activation.of(8)
     seen.add(rows, -1)
     even, uneven = weight(8, 6), weight(8, 6) * np.array([1e-3, *[1.0] * 7], np.float32)[:, None]
-    exact = np.rint(rows * 127) / 127
-    signal = np.square(rows @ even).sum()
-    assert rounding_noise(seen, [even], None) == pytest.approx(
-        np.square((exact - rows) @ even).sum() / signal, rel=1.5
-    )
+    steps = np.abs(even).max(0) / 127
+    rounded = (np.rint(rows * 127.5) / 127.5) @ (np.rint(even / steps) * steps)
+    noise = np.square(rounded - rows @ even).sum() / np.square(rows @ even).sum()
+    assert rounding_noise(seen, [even], None) == pytest.approx(noise, rel=0.1)
     assert rounding_noise(seen, [even, uneven], None) == max(
         rounding_noise(seen, [one], None) for one in (even, uneven)
     )

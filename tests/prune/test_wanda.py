@@ -110,3 +110,20 @@ def test_a_layer_that_takes_one_vector_is_heard(tmp_path: Path) -> None:
 def test_wanda_has_an_amount_or_a_pattern() -> None:
     with pytest.raises(ValidationError, match="leave `amount` out"):
         STEPS.get("prune:wanda").options.model_validate({"amount": 0.5, "pattern": "2:4"})
+
+
+class Enlarging(nn.Module):
+    """Tells its layer the size before the values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(8, 4, 3, stride=2)
+
+    def forward(self, x: Any) -> Any:
+        return self.up(output_size=[20, 20], input=x)
+
+
+def test_a_layer_may_be_called_by_keywords_in_any_order(tmp_path: Path) -> None:
+    net = Enlarging()
+    made = apply("prune:wanda", net, tmp_path, {"calibration": (heard(net.up), None)}, amount=0.5)
+    assert (made.value.up.weight == 0).float().mean() == 0.5

@@ -364,6 +364,31 @@ def test_what_no_layer_lost_is_said_to_be_lost_between_them(
     ) == told
 
 
+@pytest.mark.parametrize(("output_db", "told"), [(17.0, True), (38.0, False)])
+def test_no_step_is_put_in_front_of_one_that_did_not_lose_it(
+    tmp_path: Path, output_db: float, told: bool
+) -> None:
+    (tmp_path / "case.yaml").write_text(
+        "model: {onnx: net.onnx}\nrecipe:\n  - equalize: cross_layer\n  - quantize: static\nthresholds: {size: 1 MB}\n"
+    )
+    (case,) = load_cases(tmp_path / "case.yaml")
+    missed = Verdict("fidelity", Status.FAIL, {"min": 60}, output_db, margin=output_db - 60)
+    errors = LayerErrors(
+        "quantize: static",
+        4,
+        64,
+        "data",
+        output_db,
+        before="{equalize: smooth_quant}",
+        before_db=output_db + 9,
+    )
+    samples = np.ones((4, 2), np.float32)
+    data = Data({"test": samples, "calibration": samples})
+    (verdict,) = advised(case, [missed], {}, errors, data)
+    assert any(line.startswith("- {equalize: smooth_quant}") for line in verdict.advice) == told
+    assert any("look at the steps before it" in line for line in verdict.advice) != told
+
+
 def test_the_samples_that_lost_most_are_looked_at() -> None:
     before = [np.ones((100, 4), np.float32), np.full((100, 2), 50, np.float32)]
     after = [one.copy() for one in before]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+import random
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.projects import MODEL, report_of
 
 from weighbridge.case.model import Case, ModelRef
@@ -105,10 +109,10 @@ def test_what_a_split_s_function_gave_is_kept_too(tmp_path: Path) -> None:
     np.save(file, np.ones((4, 3), dtype=np.float32))
     os.utime(file, (1, 1))
     (inputs,) = recent.data_of(case(tmp_path), tmp_path, load).sample(4)
-    assert inputs.all(), "a file that the function read has changed"
+    assert np.all(inputs), "a file that the function read has changed"
     recent._recent[0].read[1].given[0][0][2, 1] = 5
     (again,) = recent.data_of(case(tmp_path), tmp_path, load).sample(4)
-    assert (again == 1).all(), "a case wrote into the arrays"
+    assert np.array_equal(again, np.ones((4, 3))), "a case wrote into the arrays"
     assert len(calls) == 3
 
 
@@ -129,6 +133,74 @@ def test_a_split_s_function_may_give_a_loader(tmp_path: Path) -> None:
     for _ in range(2):
         recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
     assert len(calls) == 2
+
+
+def test_what_nobody_keeps_is_let_go_of_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for its next case holds no loader and nothing large, and a split read often no reading of it."""
+
+    def batches() -> Iterator[Any]:
+        held = np.zeros((4, 3), dtype=np.float32)
+        made.append(weakref.ref(held))
+        yield held, np.zeros(4)
+
+    made: list[Any] = []
+    monkeypatch.setattr(recent, "KEEP", 4 * 4)
+    load, _ = loader(lambda: {"train": batches, "test": lambda: (np.zeros((4, 3)), np.zeros(4))})
+    for name in ("train", "test"):
+        data = recent.data_of(case(tmp_path), tmp_path, load)
+        for _ in range(3):
+            data.split(name).first(2)
+        del data
+        assert not recent._recent
+    gc.collect()
+    assert made
+    assert not any(held() is not None for held in made)
+
+
+@pytest.mark.parametrize(
+    "draw", [np.random.rand, random.random, lambda: float(torch.rand(1))], ids=["numpy", "random", "torch"]
+)
+@pytest.mark.parametrize("early", [False, True], ids=["in its function", "before"])
+def test_what_is_drawn_with_the_cases_seed_is_drawn_anew(
+    tmp_path: Path, draw: Callable[[], float], early: bool
+) -> None:
+    """Each split is what the case alone would read, whichever the case before has asked for."""
+
+    def splits() -> dict[str, Any]:
+        if early:
+            draw()
+        plain = (np.zeros((4, 3)), np.zeros(4))
+        return {
+            "test": lambda: plain if early else (np.full((4, 3), draw()), np.zeros(4)),
+            "calibration": lambda: (np.full((4, 3), draw()), np.zeros(4)),
+        }
+
+    def alone(names: Sequence[str]) -> list[str]:
+        workshop.seed_everything(0)
+        data = recent.data_of(case(tmp_path), tmp_path, load)
+        return [data.digest([name]) for name in names]
+
+    load, _ = loader(splits)
+    wanted = alone(["calibration", "test"])
+    recent.forget_data()
+    alone(["test"])
+    assert alone(["calibration", "test"]) == wanted
+
+
+def test_a_split_that_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    """As one for which there was no memory beside what the case before held."""
+    attempts: list[int] = []
+
+    def test() -> Any:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise MemoryError
+        return np.zeros((4, 3)), np.zeros(4)
+
+    load, _ = loader(lambda: {"test": test})
+    with pytest.raises(StageError, match="MemoryError"):
+        recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
+    recent.data_of(case(tmp_path), tmp_path, load).digest(["test"])
 
 
 def test_a_loader_has_a_state_and_is_made_anew(tmp_path: Path) -> None:

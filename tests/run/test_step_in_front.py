@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,13 +13,15 @@ from tests.found.onnx_graphs import model, node, weight
 from tests.projects import Weighed, weigh, write_samples
 
 from weighbridge.core.results import read_result
+from weighbridge.measure.layer_error import OutputError
+from weighbridge.run.chain import Chain
 
 WIDTH = 16
 STATIC = "  - {quantize: static, float_share: 0}\n"
 SMOOTH = "  - {equalize: smooth_quant, insert: true}\n"
 
 
-def case(folder: Path, loud: float, recipe: str) -> Weighed:
+def case(folder: Path, loud: float, recipe: str, **options: Any) -> Weighed:
     """A normalization with loud channels of which a product reads the quiet ones, on 50 dB that it cannot reach."""
     gain = np.where(np.arange(WIDTH) % 4, 1, loud).astype(np.float32)
     weights = {"gain": gain, "shift": weight(WIDTH) * gain, "up": weight(WIDTH, 32) / gain[:, None]}
@@ -25,7 +29,7 @@ def case(folder: Path, loud: float, recipe: str) -> Weighed:
     onnx.save(model(nodes, weights, ["n", 6, WIDTH]).value, folder / "net.onnx")
     data = write_samples(folder, {"x": [6, WIDTH]})
     text = f"model: {{onnx: net.onnx}}\n{data}recipe:\n{recipe}thresholds: {{fidelity: 50}}\n"
-    return weigh(folder, text, also=("fidelity",))
+    return weigh(folder, text, also=("fidelity",), **options)
 
 
 def proposals(done: Weighed) -> list[str]:
@@ -60,3 +64,45 @@ def test_it_is_proposed_with_what_it_brings_and_brings_it(tmp_path: Path) -> Non
 )
 def test_it_is_not_proposed_where_it_brings_nothing(tmp_path: Path, loud: float, recipe: str) -> None:
     assert proposals(case(tmp_path, loud, recipe)) == []
+
+
+def test_what_goes_wrong_in_the_trial_hides_no_other_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_artifact = OutputError.of_artifact
+    opened: list[object] = []
+
+    def fails_after_the_first(self: OutputError, artifact: Any) -> float:
+        opened.append(artifact)
+        if len(opened) > 1:
+            raise RuntimeError("no such luck")
+        return of_artifact(self, artifact)
+
+    monkeypatch.setattr(OutputError, "of_artifact", fails_after_the_first)
+    done = case(tmp_path, 60.0, STATIC)
+    assert len(opened) > 1
+    assert proposals(done) == []
+    errors = done.result.layer_errors
+    assert errors is not None
+    assert errors.output_db < 50
+
+
+def test_a_trial_that_would_take_longer_than_advice_may_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a large model, which takes an hour to quantize: the case would be ended in the midst of it, without a verdict."""
+    records = Chain.records
+    monkeypatch.setattr(
+        Chain, "records", lambda self: tuple(replace(one, seconds=3600.0) for one in records(self))
+    )
+    done = case(tmp_path, 60.0, STATIC)
+    assert proposals(done) == []
+    assert done.result.layer_errors is not None
+
+
+def test_whoever_asks_for_layers_alone_pays_for_no_trial(tmp_path: Path) -> None:
+    """As `weighbridge sensitivity` and a search, which tell nobody what a trial brings."""
+    errors = case(tmp_path, 60.0, STATIC, seek_layers="always").result.layer_errors
+    assert errors is not None
+    assert errors.layers
+    assert errors.before_db is None

@@ -41,20 +41,26 @@ def trains(ref: StepRef) -> bool:
     return "train" in STEPS.get(ref.key).splits
 
 
-def find_layer_errors(plan: Plan, shop: Workshop, weighing: Weighing, deadline: float) -> LayerErrors | None:
-    """The layers of the part of the recipe that lost most of the output; None where it cannot be told.
+def find_layer_errors(
+    plan: Plan, shop: Workshop, weighing: Weighing, deadline: float, tries: bool
+) -> LayerErrors | None:
+    """The layers of the part of the recipe that lost most of the output; None where it cannot be told. With `tries`, what could
+    be done about it is carried out too, to say what it brings.
 
-    Once `time.monotonic()` is past `deadline`, no further layer is looked at and no `exclude` is tried. Raises
-    whatever a step, an engine or the data raises.
+    Once `time.monotonic()` is past `deadline`, no further layer is looked at, and no `exclude` and no step in front
+    is tried that would not be done by then. Raises whatever a step, an engine or the data raises.
     """
     if not weighing.engine.runs:
         return None
     shop.enter("layers", "output error by layer", None)
     if plan.case.candidate:
         return _of_candidate(plan, weighing, deadline)
-    found = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
-    worst = min(found, key=lambda part: part.output_db, default=None)
-    return worst.errors(deadline) if worst else None
+    parts = [_Part(plan, shop, weighing, start, stop) for start, stop in _parts(plan.case)]
+    worst = min(parts, key=lambda part: part.output_db, default=None)
+    if worst is None:
+        return None
+    found = worst.errors(deadline)
+    return worst.tried(found, deadline) if tries else found
 
 
 def _of_candidate(plan: Plan, weighing: Weighing, deadline: float) -> LayerErrors | None:
@@ -107,16 +113,28 @@ class _Part:
     def errors(self, deadline: float) -> LayerErrors:
         step, output = self._step, self._output
         found = LayerErrors(str(step), step.line, output.samples, output.inputs, self.output_db)
-        found = output.by_layer(found, self._result, deadline)
-        if "exclude" in type(step.options).model_fields and found.proposal and time.monotonic() < deadline:
+        return output.by_layer(found, self._result, deadline)
+
+    def tried(self, found: LayerErrors, deadline: float) -> LayerErrors:
+        """`found` with what leaving layers out, and a step in front, would bring, where that is a bit or more."""
+        step = self._step
+        if "exclude" in type(step.options).model_fields and found.proposal and self._again_by(deadline):
             exclude = (*step.options.exclude, *map(pattern_of, found.proposal))
             options = step.options.model_copy(update={"exclude": list(exclude)})
             if (better := self._with(replace(step, options=options))) is not None:
                 found = replace(found, exclude=exclude, excluded_db=better)
         for before in self._preparing():
-            if time.monotonic() < deadline and (better := self._with(before, step)) is not None:
+            if self._again_by(deadline) and (better := self._with(before, step)) is not None:
                 return replace(found, before=_written(before), before_db=better)
         return found
+
+    def _again_by(self, deadline: float) -> bool:
+        """Whether the part's steps would be done by then, as long as they took: a trial of a large model must not take the
+        case beyond its time.
+        """
+        chain = Chain(self.shop, self.plan.case.model, self.plan.stages)
+        took = sum(record.seconds for record in chain.records()[self.start : self.stop])
+        return time.monotonic() + took < deadline
 
     def _preparing(self) -> Iterator[StepRef]:
         """The steps to try in front of a quantizer that learns from the same samples as they do, and has none in front yet.
@@ -138,16 +156,13 @@ class _Part:
 
     def _with(self, *steps: StepRef) -> float | None:
         """Signal to noise of the part's output with these in place of its first step, where a bit is gained."""
-        stages = [Stage(step=step) for step in steps]
+        behind = self.plan.stages[self._at + 1 : self._until]
+        stages = [*self.plan.stages[: self._at], *(Stage(step=step) for step in steps), *behind]
         try:
-            better = self._output.of_artifact(
-                self._artifact(
-                    [*self.plan.stages[: self._at], *stages, *self.plan.stages[self._at + 1 : self._until]]
-                )
-            )
-        except (
-            StageError
-        ):  # a step does not know a layer by this name, takes another format, or has nothing to do
+            better = self._output.of_artifact(self._artifact(stages))
+        except Exception:
+            # A step does not know a layer by this name, takes another format or has nothing to do, or a library refuses what
+            # it made: what was found without it stays.
             return None
         return better if better >= self.output_db + BIT else None
 

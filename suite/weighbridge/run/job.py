@@ -48,7 +48,7 @@ class RunOptions:
     """Of a case that states none itself."""
     seek_layers: Literal["missed", "always", "never"] = "missed"
     """When the layers that lost most of the output are looked for, which may take a minute a case: by default where a
-    threshold on the outputs was missed."""
+    threshold on the outputs was missed, and what could be done about it is tried then. `always` is of the layers alone."""
     confidence: float | None = None
     """How sure a verdict must be where its limit does not say so itself; None asks for nothing more than it did."""
 

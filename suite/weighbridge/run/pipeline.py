@@ -211,6 +211,6 @@ def _layer_errors(
         return None, ()
     try:
         deadline = time.monotonic() + patience
-        return find_layer_errors(job.plan, shop, scales.weighing, deadline), ()
+        return find_layer_errors(job.plan, shop, scales.weighing, deadline, tries=wanted == "missed"), ()
     except (Exception, SystemExit) as error:
         return None, (f"the output error by layer was not measured: {explain(error, 'layers')}",)

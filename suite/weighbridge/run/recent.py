@@ -1,13 +1,15 @@
 """What the case before was made of, for a next one that names the same: a sweep reads and hashes it once a process.
 
 Of data only arrays in memory are kept, those that a split's function gave too: a loader or a dataset has a state that one case
-would hand to the next. Of a model that code builds its key alone is, since a step may write into it; where everything is stored,
-nothing else is asked for.
+would hand to the next, and what a function drew with the case's seed depends on what was drawn before. Of a model that code
+builds its key alone is, since a step may write into it; where everything is stored, nothing else is asked for.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,9 +41,14 @@ class _Read:
 
     def __call__(self) -> Any:
         assert self.build is not None
+        kept = _recent.copy()
+        _recent.clear()  # what raises, draws, is no array or too large is not for the next case, nor held until it comes
+        before = _random_states()
         with files_opened() as opened:
             value = self.build()
-        self.take([value], opened)
+        if _arrays([value]) is not None and _random_states() == before:
+            self.take([value], opened)
+            _recent[:] = [recent for recent in kept if recent.nbytes <= KEEP]
         return value
 
     def take(self, values: Sequence[Any], opened: set[str]) -> None:
@@ -55,8 +62,6 @@ class _Read:
 
     @property
     def is_as_it_was(self) -> bool:
-        if _arrays(self.given) is None:
-            return False
         return self.files == _seen(self.files) and self.checksum == _checksum(self.given)
 
 
@@ -65,6 +70,10 @@ class _Recent:
     asked: Any
     data: Data
     read: Sequence[_Read]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(read.nbytes for read in self.read)
 
 
 @dataclass(frozen=True)
@@ -92,21 +101,21 @@ def data_of(case: Case, root: Path, load: Callable[[], Data]) -> Data:
     """The data of `case`: the case before's where it is the same and as it was, else what `load` gives."""
     forget_other_data(case, root)
     for recent in _recent:
-        if sum(read.nbytes for read in recent.read) <= KEEP and all(
-            read.is_as_it_was for read in recent.read
-        ):
+        if all(read.is_as_it_was for read in recent.read):
             return recent.data
     forget_data()
+    before = _random_states()
     with files_opened() as opened:
         data = load()
     functions = {name: _Read(value) for name, value in data.splits.items() if is_function(value)}
     there = [value for name, value in data.splits.items() if name not in functions]
-    if _arrays(there) is None:
+    if _arrays(there) is None or (functions and _random_states() != before):
         return data
     first = _Read()
     first.take(there, opened)
     data = replace(data, splits={**data.splits, **functions})
-    _recent.append(_Recent(_asked(case, root), data, (first, *functions.values())))
+    recent = _Recent(_asked(case, root), data, (first, *functions.values()))
+    _recent[:] = [recent] if recent.nbytes <= KEEP else []
     return data
 
 
@@ -157,6 +166,15 @@ def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int] | No
         else:
             found[name] = stat.st_mtime_ns, stat.st_size
     return found
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Of the generators that a case seeds: they differ once something was drawn."""
+    numbers = np.random.get_state(legacy=False)
+    twister, gauss = numbers["state"], (numbers["has_gauss"], numbers["gauss"])
+    torch = sys.modules.get("torch")
+    drawn = torch.default_generator.get_state().numpy().tobytes() if torch else b""
+    return random.getstate(), twister["key"].tobytes(), twister["pos"], gauss, drawn
 
 
 def _checksum(given: Any) -> int:

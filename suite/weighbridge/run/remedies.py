@@ -31,7 +31,7 @@ def advised(
     data: Data,
 ) -> tuple[Verdict, ...]:
     """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
-    layers = (*_layers(errors, case), *_in_front(errors)) if errors else ()
+    layers = (*_layers(errors, case), *_in_front(errors, case)) if errors else ()
     accuracy = measurements.get("accuracy")
     overflows = bool(accuracy and accuracy.details.get("overflows"))
     remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
@@ -43,7 +43,7 @@ def advised(
 
 def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
     """The worst layers with their numbers, and the line to paste."""
-    if errors.step and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line:
+    if _lost_before(errors, case):
         yield (
             f"{errors.step}, line {errors.line}, leaves the output at {_db(errors.output_db)} of what it was given: look at "
             "the steps before it"
@@ -86,9 +86,14 @@ def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
         )
 
 
-def _in_front(errors: LayerErrors) -> Iterator[str]:
+def _lost_before(errors: LayerErrors, case: Case) -> bool:
+    """Whether the step that lost most left nearly all of what it was given, so that those before it are to be looked at."""
+    return bool(errors.step) and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line
+
+
+def _in_front(errors: LayerErrors, case: Case) -> Iterator[str]:
     """A step that was tried before the one that lost."""
-    if errors.before_db is not None:
+    if errors.before_db is not None and not _lost_before(errors, case):
         yield (
             f"- {errors.before}  # in front of {errors.step}, line {errors.line}: the output goes from "
             f"{_db(errors.output_db)} to {_db(errors.before_db)}"

@@ -74,8 +74,8 @@ def _uncopyable(module: torch.nn.Module) -> str:
 
 
 def read_by(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """What a layer is called with, which may be by keyword."""
-    return next(iter((*given, *named.values())))
+    """What a layer is called with, which may be by keyword: torch's own call it `input`, and may be told a size before it."""
+    return given[0] if given else named.get("input", next(iter(named.values())))
 
 
 @dataclass(frozen=True)

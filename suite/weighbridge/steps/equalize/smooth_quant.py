@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 WORTH = 0.5
-"""A pair is scaled if it is left with at most this share of the noise that it has without: 3 dB less, half a bit."""
+"""A pair is scaled if it is left with less than this share of the noise that it has without: 3 dB, half a bit."""
 
 
 class SmoothQuantOptions(EqualizeOptions):
@@ -62,7 +62,7 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
             weights = [stored[touch.tensor].swapaxes(0, touch.axis) for touch in pair.readers]
             noise = {alpha: rounding_noise(seen, weights, scale) for alpha, scale in ways.items()}
             least = min(noise, key=lambda alpha: noise[alpha])
-            if noise[least] <= WORTH * rounding_noise(seen, weights, None):
+            if noise[least] < WORTH * rounding_noise(seen, weights, None):
                 taken[pair], found[pair] = least, ways[least]
         if not found:
             raise StageError(
