@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,23 +93,33 @@ def main() -> None:
         return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        workloads = _workloads(options.files, Path(folder))
-        for condition in options.conditions:
-            for name, paths in workloads.items():
-                with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, 60 + 20 * options.trials):
-                    truth = 1.0
-                    if paths[0] != paths[1]:
-                        truth = float(np.median([_run(paths, None)[OURS][0] for _ in range(REFERENCES)]))
-                    trials = [_run(paths, truth) for _ in range(options.trials)]
-                    average = machine.load_average()
-                print(f"{condition}, {name}", file=sys.stderr)
-                rows += [[condition, average, name, f"{truth:.4g}", *row] for row in _rows(trials)]
+        try:
+            for row in _measured(options, Path(folder)):
+                rows.append(row)
+        except KeyboardInterrupt:
+            print("ended; what is done so far:", file=sys.stderr)
     facts = machine.describe()
     print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.\n")
     headers = ["condition", "load average", "workload", "true ratio", "method", "least", "most"]
     headers += [f"wrong / open / n at {distance:.0%}" for distance in DISTANCES] + ["excludes the true ratio"]
     headers += [f"median s at {distance:.0%}" for distance in DISTANCES]
     print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def _measured(options: argparse.Namespace, folder: Path) -> Iterator[list[Any]]:
+    """The rows of one condition and workload after the other."""
+    workloads = _workloads(options.files, folder)
+    for condition in options.conditions:
+        for name, paths in workloads.items():
+            with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, 60 + 20 * options.trials):
+                truth = 1.0
+                if paths[0] != paths[1]:
+                    truth = float(np.median([_run(paths, None)[OURS][0] for _ in range(REFERENCES)]))
+                trials = [_run(paths, truth) for _ in range(options.trials)]
+                average = machine.load_average()
+            print(f"{condition}, {name}", file=sys.stderr)
+            for row in _rows(trials):
+                yield [condition, average, name, f"{truth:.4g}", *row]
 
 
 def _run(paths: tuple[Path, Path], truth: float | None) -> dict[str, Any]:
@@ -141,7 +152,7 @@ def _workloads(own: list[Path], folder: Path) -> dict[str, tuple[Path, Path]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--trials", type=int, default=20, help="of each workload, some 15 s each")
+    parser.add_argument("--trials", type=int, default=20, help="of each workload, some 20 s each")
     parser.add_argument("--conditions", nargs="+", choices=("quiet", "load"), default=["quiet", "load"])
     parser.add_argument("--files", type=Path, nargs="+", default=[], help="ONNX files, against themselves")
     parser.add_argument("--trial", nargs=3, help=argparse.SUPPRESS)
