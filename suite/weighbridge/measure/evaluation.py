@@ -114,13 +114,13 @@ def evaluate(
             )
         fingerprint.add(inputs, targets, groups)
         parts.append(groups)
-        with named(metric):
-            tally.add(targets)
-            if isinstance(metric, Classifier):
-                labels.append(metric.labels(targets).astype(np.int32))
         blind = not_finite(inputs)
         for run in runs.values():
             run.add(inputs, targets, blind)
+        with named(metric):  # only now: whether targets fit is best told beside an output
+            tally.add(targets)
+            if isinstance(metric, Classifier):
+                labels.append(metric.labels(targets).astype(np.int32))
         n += count(inputs)
         blind_inputs += int(blind.sum())
         say(f"{metric.name}: {n} samples")
