@@ -122,9 +122,14 @@ def _scripts(folder: Path, parts: Sequence[Sequence[Recipe]]) -> Taken:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     script = str(ROOT / "benchmarks" / "bare.py")
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda part: take(folder, script, str(folder / "cases"), str(part)), wanted))
+        done = list(pool.map(lambda part: take(folder, script, str(folder / "cases"), str(part)), wanted))
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Taken(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall, "")
+    return Taken(
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        wall,
+        "",
+        sum(each.peak for each in done),
+    )
 
 
 def files(folder: Path) -> None:
