@@ -13,7 +13,7 @@ from weighbridge.core.units import parse
 class Options(BaseModel):
     """Base of every options schema: nothing is coerced, unknown keys and NaN are faults."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     tunes: ClassVar[Mapping[str, Sequence[Any]]] = {}
     """A step's options that are worth another try, with the values to try, numbers in their order. A search chooses among
     them, and leaves a step without any alone."""

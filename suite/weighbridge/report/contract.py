@@ -20,7 +20,7 @@ RowStatus = Literal["pass", "fail", "inconclusive", "error", "skip", "xfail", "u
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 class Census(_Part):
