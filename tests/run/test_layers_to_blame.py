@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from safetensors.torch import load, save
@@ -19,7 +18,7 @@ from weighbridge.core.data import Data
 from weighbridge.core.layer_errors import LayerError, LayerErrors
 from weighbridge.core.results import Status, Verdict, read_result
 from weighbridge.measure.layer_error import OutputError, _lost
-from weighbridge.run.remedies import advised, quoted
+from weighbridge.run.remedies import advised
 
 HEAD = """
 model: {torch: model.py:net, weights: net.safetensors}
@@ -338,13 +337,6 @@ def test_a_proposal_leaves_something_to_quantize() -> None:
     assert layers(40, 5).proposal == ("l1",)
     assert layers(40, 4, 40, 5, 40).proposal == ("l1", "l3")
     assert layers(40, 5, 40, 4, 40).proposal == ("l1", "l3")
-
-
-@pytest.mark.parametrize(
-    "name", ["fc1", "/conv1/Conv", "a: b", "0", "null", "[x]", "it's", "a,b", "-x", "no"]
-)
-def test_what_is_pasted_is_read_as_the_name(name: str) -> None:
-    assert yaml.safe_load(f"[{quoted(name)}]") == [name]
 
 
 @pytest.mark.parametrize(("output_db", "told"), [(17.0, True), (38.0, False)])

@@ -154,7 +154,9 @@ def test_no_file_of_the_users_is_written_over(
         ("tox.ini", "# [pytest] is in pytest.ini\n", False),
     ],
 )
-def test_settings_are_written_where_pytest_has_none(name: str, text: str, settings: bool, project: Path) -> None:
+def test_settings_are_written_where_pytest_has_none(
+    name: str, text: str, settings: bool, project: Path
+) -> None:
     """Beside a pytest.toml a pytest.ini would be read by nobody; a table of another tool's is none of pytest's."""
     Path(name).write_text(text)
     assert init() == 0
