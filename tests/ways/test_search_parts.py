@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.ways.test_try import trial
+from tests.ways.made import trial
 
 from weighbridge.case.load import load_cases
 from weighbridge.contracts import STEPS
