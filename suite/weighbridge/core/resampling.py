@@ -20,7 +20,7 @@ _Z = np.linspace(-4.0, 4.0, 401)
 REPLICATES = 4000
 """Resamples of a mean."""
 COMPUTED = 1000
-"""Resamples of what has to be computed anew on each, as by the user's own code."""
+"""Resamples of what has to be computed anew on each, for both models: a metric that does not decompose."""
 BLOCKS = 200
 """Most blocks that a jackknife leaves out one by one."""
 _ROWS = 4_000_000

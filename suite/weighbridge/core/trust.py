@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePath
 
 from weighbridge.core.errors import StageError
+from weighbridge.core.files import file_digest
 from weighbridge.core.flow import flow
 
 _TRUSTED: ContextVar[Mapping[str, set[str]]] = ContextVar("trusted", default={})  # noqa: B039 (never written to)
@@ -37,7 +37,7 @@ def is_trusted(path: Path) -> bool:
     files = _TRUSTED.get()
     if not files or not path.is_file():
         return False
-    digest = _digest(path)
+    digest = file_digest(path)
     trusted = any(digest in digests for digests in files.values())
     if path.name in files and not trusted:
         raise StageError(
@@ -53,7 +53,7 @@ def refusal(path: Path, why: str) -> StageError:
     return StageError(
         "load",
         f"{path.name} is not opened: {why}. Where you trust whoever made it with your machine, say so in the case: "
-        f"`trust: {flow({_key(path): _digest(path)})}`",
+        f"`trust: {flow({_key(path): file_digest(path)})}`",
     )
 
 
@@ -62,8 +62,3 @@ def _key(path: Path) -> str:
     whole = Path.cwd() / path
     inside = whole.is_relative_to(Path.cwd())
     return whole.relative_to(Path.cwd()).as_posix() if inside else "/".join(whole.parts[-2:])
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

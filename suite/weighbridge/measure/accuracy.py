@@ -18,7 +18,6 @@ from weighbridge.measure import classes
 from weighbridge.measure.accuracy_reading import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
-"""Of a metric that does not decompose, each of which computes it twice."""
 MOST_LOST = 0.05
 
 
