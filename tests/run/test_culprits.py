@@ -74,14 +74,28 @@ def test_what_no_layer_lost_is_said_to_be_lost_between_them(
 
 
 @pytest.mark.parametrize(("output_db", "in_front"), LOST)
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        ("\n  - equalize: cross_layer\n  - quantize: static", 4),
+        ("[{equalize: cross_layer}, {quantize: static}]", 2),
+    ],
+    ids=["a line a step", "on one line"],
+)
 def test_no_step_is_put_in_front_of_one_that_did_not_lose_it(
-    tmp_path: Path, output_db: float, in_front: bool
+    tmp_path: Path, recipe: str, line: int, output_db: float, in_front: bool
 ) -> None:
     step, reached = "{equalize: smooth_quant}", output_db + 9
-    errors = LayerErrors("quantize: static", 4, 64, "data", output_db, before=step, before_db=reached)
-    advice = told(tmp_path, "\n  - equalize: cross_layer\n  - quantize: static", errors)
+    errors = LayerErrors("quantize: static", line, 64, "data", output_db, before=step, before_db=reached)
+    advice = told(tmp_path, recipe, errors)
     assert any(line.startswith("- {equalize: smooth_quant}") for line in advice) == in_front
     assert any("look at the steps before it" in line for line in advice) != in_front
+
+
+@pytest.mark.parametrize(("recipe", "line"), [("\n  - quantize: static", 3), ("[quantize: static]", 2)])
+def test_nothing_was_lost_before_the_first_step(tmp_path: Path, recipe: str, line: int) -> None:
+    errors = LayerErrors("quantize: static", line, 64, "data", 38.0)
+    assert not any("steps before it" in line for line in told(tmp_path, recipe, errors))
 
 
 def test_the_samples_that_lost_most_are_looked_at() -> None:

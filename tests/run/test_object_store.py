@@ -212,7 +212,10 @@ def test_the_store_is_looked_after_by_its_address(
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"facts": {"a": 2}}, "meta.json was altered"), ({"key": "model-2"}, "it is model-2, under another name")],
+    [
+        ({"facts": {"a": 2}}, "meta.json was altered"),
+        ({"key": "model-2"}, "it is model-2, under another name"),
+    ],
 )
 def test_an_entry_that_nobody_would_take_is_damaged(
     tmp_path: Path, address: str, change: dict[str, Any], why: str

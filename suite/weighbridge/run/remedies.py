@@ -86,7 +86,10 @@ def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
 
 def _lost_before(errors: LayerErrors, case: Case) -> bool:
     """Whether the step that lost most left nearly all of what it was given, so that those before it are to be looked at."""
-    return bool(errors.step) and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line
+    if not errors.step or errors.output_db < _QUIET_DB:
+        return False
+    first = case.recipe[0]  # a recipe on one line has all its steps there
+    return (errors.step, errors.line) != (str(first), first.line)
 
 
 def _in_front(errors: LayerErrors, case: Case) -> Iterator[str]:
