@@ -28,18 +28,22 @@ def class_numbers(targets: Array, reader: Reader) -> Array:
     Raises `StageError` for anything else.
     """
     wanted = numbers(targets, reader).reshape(len(targets), -1)
+    _refuse(wanted, ~np.isfinite(wanted), reader)
     if wanted.shape[1] > 1:
         _refuse_several(wanted, reader)
         return np.asarray(wanted.argmax(1))
-    labels = wanted[:, 0]
-    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
-    if whole is None or (whole != labels).any():
-        odd = labels[~np.isfinite(labels) | (labels != np.floor(labels))][0]
+    whole = wanted.astype(np.int64)
+    _refuse(wanted, whole != wanted, reader)
+    return np.asarray(whole[:, 0])
+
+
+def _refuse(wanted: Array, odd: Array, reader: Reader) -> None:
+    """Raise `StageError` with the first of the `odd` ones, where there are any."""
+    if odd.any():
         raise StageError(
             "data",
-            f"{reader} needs class numbers, and a target is {odd:.6g}; for a regression say `{reader.kind}: mse`",
+            f"{reader} needs class numbers, and a target is {wanted[odd][0]:.6g}; for a regression say `{reader.kind}: mse`",
         )
-    return whole
 
 
 def _refuse_several(rows: Array, reader: Reader) -> None:
