@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
 from tests.ways.made import trial
 
-from weighbridge.core.results import Status
+from weighbridge.core.results import Status, read_result
 from weighbridge.propose.budgets import budgets
 from weighbridge.propose.front import front, recommended, show_front, weigh, why_nothing_holds
 from weighbridge.propose.trials import Trial
@@ -92,3 +94,12 @@ def test_limits_leave_a_margin_and_none_is_set_where_there_is_none() -> None:
     accuracy = replace(few.result.measurements["accuracy"], details={"n": 50})
     result = replace(few.result, measurements={**few.result.measurements, "accuracy": accuracy})
     assert limits(replace(few, result=result))["accuracy_drop"] == "0.04", "two of fifty samples"
+
+
+def test_a_speed_of_too_few_loads_gets_no_limit() -> None:
+    """A worker's result comes as JSON, in which an end that nothing bounds is null."""
+    slow = trial("slow to open", 250, 2.0, 0.0).result
+    speed = replace(slow.measurements["speed"], details={"ratio": 2.0, "interval": [-math.inf, math.inf]})
+    few = replace(slow, measurements={**slow.measurements, "speed": speed})
+    for result in (few, read_result(json.loads(json.dumps(few.row())))):
+        assert {budget.name: budget.limit for budget in budgets(result)}["speedup"] == ""
