@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import open_session
 
 from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context
 from weighbridge.core.data import load_data
@@ -109,11 +110,7 @@ def find(step: dict[str, Any]) -> tuple[Any, Any]:
 
 def outputs(artifact: Any, inputs: Any) -> Any:
     if artifact.format == "onnx":
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = ort.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+        session = open_session(artifact.path)
         (name,) = (each.name for each in session.get_inputs())
         parts = [session.run(None, {name: inputs[at : at + BATCH]})[0] for at in range(0, len(inputs), BATCH)]
     else:

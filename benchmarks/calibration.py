@@ -9,7 +9,6 @@ Each way runs in a process of its own. Memory is the most that was resident less
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import peak
 from tabulate import tabulate
 
 ROOT = Path(__file__).parents[1]
@@ -135,15 +135,6 @@ def once(way: str, folder: str, method: str, n: str) -> None:
         if tensor.name.endswith("_scale") and not tensor.dims
     }
     print(json.dumps({"seconds": seconds, "mb": (most - before) / 1e6, "scales": scales}))
-
-
-def peak() -> int:
-    """Bytes that were resident at most in this process. `ru_maxrss` would count the parent's too, from before the exec."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measured(way: str, folder: Path, method: str, n: int) -> Any:

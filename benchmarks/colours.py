@@ -15,11 +15,11 @@ import mmap
 import os
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import when_and_where
 from tabulate import tabulate
 
 from weighbridge.environment import machine
@@ -65,10 +65,7 @@ def main() -> None:
         one = [ns(random.permutation(pages)[:size]) for pages in of_one]
         any_ = [ns(random.permutation(POOL)[:size]) for _ in range(TRIALS)]
         rows.append([size, size * PAGE // 1024, f"{np.median(one):.1f}", f"{np.median(any_):.1f}"])
-    facts = machine.describe()
-    print(
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}, load average"
-    )
+    print(f"{when_and_where()}, load average")
     print(f"{machine.load_average()}: {colours} colours of {ways} ways.\n")
     print(tabulate(rows, ["pages", "kB", "ns a step, one colour", "ns a step, any"], tablefmt="github"))
 

@@ -15,11 +15,11 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from common import when_and_where
 from duet_process import (
     ALTERNATION,
     FASTEST_TOGETHER,
@@ -52,9 +52,8 @@ def main() -> None:
                     average = machine.load_average()
                 rows += [[condition, average, workload, *row] for row in _rows(workload, loads)]
                 print(f"{condition}, {workload}", file=sys.stderr)
-    facts = machine.describe()
     siblings = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list").read_text().strip()
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']};")
+    print(f"{when_and_where()};")
     print(
         f"{options.loads} loads of {options.seconds} s. Threads of the first core, as the system says: {siblings};"
     )

@@ -7,15 +7,13 @@ Memory is the most that all processes of a command together had resident, in uni
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
-import psutil
+from measured import take
 from onnx import TensorProto, helper, numpy_helper
 from tabulate import tabulate
 
@@ -51,29 +49,6 @@ def write_model(path: Path, layers: int) -> int:
     return sum(each.stat().st_size for each in path.parent.iterdir())
 
 
-def measured(command: list[str], folder: Path) -> tuple[float, int]:
-    """Seconds, and the most bytes that the processes of `command` had resident at once."""
-    started = time.monotonic()
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as running:
-        process, most = psutil.Process(running.pid), 0
-        while running.poll() is None:
-            most = max(most, resident(process))
-            time.sleep(0.05)
-    if running.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {running.returncode}")
-    return time.monotonic() - started, most
-
-
-def resident(process: psutil.Process) -> int:
-    total = 0
-    try:
-        for each in (process, *process.children(recursive=True)):
-            total += each.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
-    return total
-
-
 def main(layers: str = str(LAYERS)) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -81,15 +56,14 @@ def main(layers: str = str(LAYERS)) -> None:
         size = write_model(folder / "model.onnx", int(layers))
         (folder / "budget.yaml").write_text(BUDGET)
         (folder / "case.yaml").write_text(CASE)
-        python = [sys.executable, "-m"]
         for what, command in {
-            "inspect": [*python, "weighbridge", "inspect", "model.onnx"],
-            "audit": [*python, "weighbridge", "audit", "model.onnx", "--budget", "budget.yaml"],
-            "a recipe: quantize: dynamic": [*python, "pytest", "case.yaml", "-q"],
-            "ONNX Runtime's quantize_dynamic alone": [sys.executable, "-c", PLAIN],
+            "inspect": ["-m", "weighbridge", "inspect", "model.onnx"],
+            "audit": ["-m", "weighbridge", "audit", "model.onnx", "--budget", "budget.yaml"],
+            "a recipe: quantize: dynamic": ["-m", "pytest", "case.yaml", "-q"],
+            "ONNX Runtime's quantize_dynamic alone": ["-c", PLAIN],
         }.items():
-            seconds, most = measured(command, folder)
-            rows.append([what, f"{seconds:.0f}", f"{most / 1e9:.1f}", f"{most / size:.2f}"])
+            taken = take(folder, *command)
+            rows.append([what, f"{taken.wall:.0f}", f"{taken.peak / 1e9:.1f}", f"{taken.peak / size:.2f}"])
             print(*rows[-1], flush=True, file=sys.stderr)
     print(f"{size / 1e9:.2f} GB")
     print(tabulate(rows, ("what", "s", "GB", "of the model"), tablefmt="github", disable_numparse=True))

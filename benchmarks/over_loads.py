@@ -17,12 +17,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import when_and_where
 from methods import Trial, paired_t, pytest_benchmark, trial_of
 from noise import load
 from tabulate import tabulate
@@ -98,8 +98,7 @@ def main() -> None:
                 rows.append(row)
         except KeyboardInterrupt:
             print("ended; what is done so far:", file=sys.stderr)
-    facts = machine.describe()
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.\n")
+    print(f"{when_and_where()}.\n")
     headers = ["condition", "load average", "workload", "true ratio", "method", "least", "most"]
     headers += [f"wrong / open / n at {distance:.0%}" for distance in DISTANCES] + ["excludes the true ratio"]
     headers += [f"median s at {distance:.0%}" for distance in DISTANCES]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import peak
 from peers_models import BY_NAME, ROOT, Subject, least_times
 
 Samples = list[Any]
@@ -199,7 +199,7 @@ def make(route: str, name: str, source: Path, target: Path, began: float) -> dic
     module = ROUTES[route](subject, source, target, samples)
     line = {
         "seconds": time.time() - began,
-        "peak": _peak(),
+        "peak": peak(),
         "bytes": sum(file.stat().st_size for file in target.parent.glob(f"{target.name}*")),
         "versions": {package: found for package in (*PACKAGES, *BESIDE) if (found := _version(package))},
     }
@@ -229,13 +229,6 @@ def _run(subject: Subject, module: Module, source: Path, target: Path) -> dict[s
 
 def _plain(output: Any) -> Any:
     return (output.dequantize() if hasattr(output, "dequantize") else output).numpy()
-
-
-def _peak() -> int:
-    """Bytes, of this program alone: `ru_maxrss` begins at what the process was before it, which has more than some peers."""
-    kept = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert kept
-    return int(kept[1]) * 1024
 
 
 def _version(package: str) -> str | None:

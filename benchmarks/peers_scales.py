@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+from common import open_session
 from peers_models import ROOT, Subject, least_times
 
 from weighbridge.contracts import Context, Model
@@ -86,9 +86,6 @@ def _outputs(file: Path, inputs: Any) -> Any:
 
 def _session(file: Path) -> Callable[[Any], Any]:
     """On one thread; gives the first output."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = open_session(file)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import when_and_where
 from methods import Trial, paired_t, pytest_benchmark, weighbridge
 from noise import load
 from tabulate import tabulate
@@ -134,9 +135,8 @@ def _truth(name: str, calls: tuple[Call, Call]) -> float:
 
 
 def _print(rows: list[list[Any]]) -> None:
-    facts = machine.describe()
     _say("")
-    print(f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}.\n")
+    print(f"{when_and_where()}.\n")
     percent = [f"{100 * distance:g} %" for distance in DISTANCES]
     headers = ["condition", "load average", "workload", "true ratio", "method", "sd in 1 s", "n"]
     headers += [f"wrong / open / n at {text}" for text in percent] + [

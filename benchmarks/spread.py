@@ -19,12 +19,12 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import when_and_where
 from spread_process import CONTROL, SETTINGS, Setting, opened_session, small_products
 from tabulate import tabulate
 from workloads import convnet, mlp
@@ -53,10 +53,7 @@ def main() -> None:
             for cell in random.sample(list(tasks), len(tasks)):
                 seen[cell].append(_run(tasks[cell]))
             print(f"process {number + 1} of {options.processes}", file=sys.stderr)
-    facts = machine.describe()
-    print(
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {facts['cpu']}, {facts['cores']} cores, {facts['os']}, load average"
-    )
+    print(f"{when_and_where()}, load average")
     print(f"{machine.load_average()}, {options.processes} x {options.sessions} x {options.repeats}.\n")
     headers = [
         "model",

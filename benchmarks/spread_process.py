@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import open_session
 from forked import in_fork
 from workloads import Call, repeated
 
@@ -112,16 +113,7 @@ def opened_session(path: str, setting: Setting) -> Callable[[int | None], Call]:
     if path == CONTROL:
         call = small_products(10)
         return lambda _: call
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    for name, value in setting.options.items():
-        setattr(options, name, value)
-    for name, entry in setting.entries.items():
-        options.add_session_config_entry(name, entry)
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, setting.options, setting.entries)
     first = session.get_inputs()[0]
     shape = [size if isinstance(size, int) else 1 for size in first.shape]
     sample = np.random.default_rng(1).standard_normal(shape).astype("float32")

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,25 @@ TWELVE = [recipe for recipe in SWEEP if recipe["engine"] == "onnxruntime"]
 COLD, WITHOUT = "24: Weighbridge, cold", "24: Weighbridge, cold, without round trips"
 SHARING, IN_TURN = "24: a script that shares every prefix", "24: a script, each recipe in turn"
 COLD_12, OLIVE = "12: Weighbridge, cold", "12: Olive, cold"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A limit on the time of the `one` by that of the `other`."""
+
+    what: str
+    one: str
+    other: str
+    least: float = 0.0
+    most: float = math.inf
+
+
+WANTED = (
+    Wanted("each recipe in turn, by Weighbridge's", IN_TURN, COLD, least=3),
+    Wanted("Weighbridge's, by the script's that shares", COLD, SHARING, most=1.15),
+    Wanted("the same, without round trips, which the script has not", WITHOUT, SHARING, most=1.15),
+    Wanted("Olive's, by Weighbridge's", OLIVE, COLD_12, least=5),
+)
 NOT_BY_OLIVE = (
     "Not by Olive: the 12 recipes of torch, since it quantizes no CNN for torch, and pruning, since it prunes no CNN: the pruned "
     "modules were made for it, which its time is without. It quantizes each type of operator that it can."
@@ -130,20 +151,13 @@ def ratio(ones: Sequence[Taken], others: Sequence[Taken], of: str) -> float:
 
 def verdicts(taken: Runs) -> str:
     """On the wall."""
-    asked = [
-        ("each recipe in turn, by Weighbridge's", IN_TURN, COLD, 3.0),
-        ("Weighbridge's, by the script's that shares", COLD, SHARING, -1.15),
-        ("the same, without round trips, which the script has not", WITHOUT, SHARING, -1.15),
-        ("Olive's, by Weighbridge's", OLIVE, COLD_12, 5.0),
-    ]
     lines = []
-    for what, one, other, wanted in asked:
-        if one not in taken:
-            continue
-        found = ratio(taken[one], taken[other], "wall")
-        met = found >= wanted if wanted > 0 else found <= -wanted
-        limit = f"at {'least' if wanted > 0 else 'most'} {abs(wanted):g}"
-        lines.append(f"- {what}: {found:.2f}, {limit} is wanted: {'met' if met else 'not met'}")
+    for each in WANTED:
+        if each.one in taken:
+            found = ratio(taken[each.one], taken[each.other], "wall")
+            met = each.least <= found <= each.most
+            limit = f"at least {each.least:g}" if each.least else f"at most {each.most:g}"
+            lines.append(f"- {each.what}: {found:.2f}, {limit} is wanted: {'met' if met else 'not met'}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+from common import open_session, peak
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from wild_images import Feed
@@ -68,7 +68,7 @@ def _ours(module: Any, method: str, options: Any) -> Route:
         split: list[Any] = list(feeds)
         metric: Metric | None = None
         if method == "auto":
-            metric = _Agreement(wild, _session(source), feeds)
+            metric = _Agreement(wild, open_session(source), feeds)
             split = [(feed, np.array([index])) for index, feed in enumerate(feeds)]
         data = Data({"calibration": split}, layout=Layout(axes=wild.axes))
         context = Context(target.parent, target.parent, 0, data, metric=metric)
@@ -127,21 +127,21 @@ def make(site: str, name: str, route: str, target: str, samples: str) -> Iterato
         yield {"failed": f"{type(error).__name__}: {error}"}
         return
     seconds = time.monotonic() - began
-    yield {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    yield {"seconds": seconds, "peak": peak()}
 
 
 def weigh(site: str, name: str, samples: str, *artifacts: str) -> Iterator[dict[str, Any]]:
     """Of each artifact the agreement, and how many times smaller and faster it is than the float file."""
     wild = BY_NAME[name]
     source = Path(site) / wild.path
-    feeds, original = list(wild.samples(Path(site), int(samples), WEIGHED)), _session(source)
+    feeds, original = list(wild.samples(Path(site), int(samples), WEIGHED)), open_session(source)
     answers = [original.run(None, feed) for feed in feeds]
     shifted = [*answers[1:], answers[0]]
     told = [not np.isnan(wild.agreement(answer, answer)) for answer in answers]
     chance = np.nanmean([wild.agreement(a, b) for a, b in zip(answers, shifted, strict=True)])
     for artifact in artifacts:
         try:
-            session = _session(Path(artifact))
+            session = open_session(Path(artifact))
             scores = [
                 wild.agreement(answer, session.run(None, feed))
                 for answer, feed in zip(answers, feeds, strict=True)
@@ -157,14 +157,6 @@ def weigh(site: str, name: str, samples: str, *artifacts: str) -> Iterator[dict[
             "telling": int(sum(told)),
             "chance": float(chance),
         }
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    """On one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _times_faster(original: ort.InferenceSession, other: ort.InferenceSession, feed: Feed) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import open_session
 
 Call = Callable[[], object]
 
@@ -102,12 +103,7 @@ def sessions(name: str, folder: Path) -> tuple[Call, Call]:
 
 def bind(path: Path, sample: Any) -> Call:
     """A call of a fresh session on its first input."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     feed = {session.get_inputs()[0].name: sample}
     return lambda: session.run(None, feed)
 

@@ -47,6 +47,24 @@ def test_only_what_gains_is_scaled(tmp_path: Path) -> None:
     assert quantized(tmp_path, before, after) > quantized(tmp_path, before, before) + 6
 
 
+def test_what_takes_no_scale_gets_no_vector_of_its_own(tmp_path: Path) -> None:
+    """Two normalizations read one vector, as exporters store equal ones once, and one of them is worth a scale."""
+    weights = {"loud": LOUD, "plain": np.ones(WIDTH, np.float32), "shift": weight(WIDTH)}
+    nodes = [
+        node("LayerNormalization", "x loud shift", "n", "norm1"),
+        node("MatMul", "n up", "h", "up"),
+        node("LayerNormalization", "x plain shift", "m", "norm2"),
+        node("MatMul", "m down", "g", "down"),
+        node("Add", "h g", "y", "add"),
+    ]
+    read = {"up": weight(WIDTH, 32) / LOUD[:, None], "down": weight(WIDTH, 32)}
+    before = model(nodes, {**weights, **read}, ["n", 6, WIDTH])
+    after = equalize(tmp_path, before, "smooth_quant", alpha="auto")
+    assert moved(after) == "scales moved: loud → up"
+    stored = {tensor.name for tensor in after.value.graph.initializer}
+    assert stored == {*weights, *read, "shift_norm1"}
+
+
 def test_where_nothing_is_gained_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no scale halves the noise .* leave the step out"):
         equalize(tmp_path, attention(), "smooth_quant", alpha="auto")

@@ -13,6 +13,8 @@ from weighbridge.core.references import call, resolve
 from weighbridge.run.import_paths import add_import_paths
 
 SETTINGS = {
+    "pytest.toml": '[pytest]\npythonpath = ["src", "lib"]\n',
+    ".pytest.toml": '[pytest]\npythonpath = ["src", "lib"]\n',
     "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["src", "lib"]\n',
     "pytest.ini": "[pytest]\npythonpath = src lib\n",
     "tox.ini": "[pytest]\npythonpath = src\n    lib\n",
@@ -66,6 +68,34 @@ def test_settings_that_name_no_path_add_none(project: Path, text: str) -> None:
     before = list(sys.path)
     add_import_paths(project)
     assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"pytest.toml": ""}, "pytest.ini"),
+        ({"pytest.ini": "[other]\n"}, "pyproject.toml"),
+        ({"pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-q'\n"}, "tox.ini"),
+        ({"pyproject.toml": "[tool.pytest]\naddopts = ['-q']\n"}, "setup.cfg"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+def test_where_one_file_is_the_settings_pytest_reads_no_other(
+    project: Path, first: dict[str, str], second: str
+) -> None:
+    for name, text in {**first, second: SETTINGS[second]}.items():
+        (project / name).write_text(text)
+    before = list(sys.path)
+    add_import_paths(project)
+    assert sys.path == before
+
+
+def test_a_file_without_the_section_of_pytest_is_passed_over(project: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.pytest-watch]\nnobeep = true\n")
+    (project / "tox.ini").write_text("[testenv]\ncommands = pytest\n")
+    (project / "setup.cfg").write_text(SETTINGS["setup.cfg"])
+    add_import_paths(project)
+    assert sys.path[:2] == [str(project / "src"), str(project / "lib")]
 
 
 def test_a_plan_and_a_trial_read_the_setting(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,6 +165,15 @@ def test_several_labels_a_sample_are_no_classes_to_train_on(tmp_path: Path) -> N
         apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (x, shares.astype("f4"))})
 
 
+def test_targets_of_a_regression_are_told_its_loss(tmp_path: Path) -> None:
+    """A loss and a metric have one sentence, and each its own key of the case."""
+    x, y = split(100)
+    with pytest.raises(
+        StageError, match=r"loss 'cross_entropy' needs class numbers, .*; .* say `loss: mse`$"
+    ):
+        apply("finetune:supervised", mlp(12, 3), tmp_path, {"train": (x, y + 0.5)})
+
+
 def test_a_loss_that_nobody_knows_is_told_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
         StageError, match=r"unknown loss 'bce' \(valid: cross_entropy, mse\); a loss of your own"

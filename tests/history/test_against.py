@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,13 @@ from tests.projects import report_of, statuses
 
 from weighbridge.case.load import load_cases
 from weighbridge.core.errors import CaseError
+from weighbridge.core.past import Past, Reference
+from weighbridge.core.results import Measurement
 from weighbridge.history.history import History
 from weighbridge.report.html import Html
 from weighbridge.report.markdown import Markdown
+from weighbridge.run.job import SHOWN
+from weighbridge.run.since import Since
 
 Project = Callable[..., Path]
 CASE = """
@@ -258,3 +264,34 @@ def test_runs_before_and_after_an_update_are_of_one_table(repository: Repository
     (past,) = history.of_case("cases/net.yaml::net", 5)
     assert past.verdicts[0]["limit"] == {"max": 0.02, "against": "main"}
     assert statuses(repository.folder)["net::accuracy_drop"] == "skip"
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "clear"),
+    [
+        ([8.0, 9.0], [0.0, None], False),
+        ([8.0, None], [1.0, 2.0], True),
+        ([0.0, math.inf], [1.0, 2.0], False),
+        ([8.0, 9.0], [1.0, 2.0], True),
+    ],
+)
+def test_a_time_of_too_few_loads_is_told_and_not_called_another(
+    now: list[Any], then: list[Any], clear: bool
+) -> None:
+    """Nothing bounds it on a side, which is null in the history: the comparison failed, and the case with it."""
+
+    def latency(interval: list[Any]) -> Measurement:
+        return Measurement("latency", "ms", interval[0] + 0.5, None, {"interval": interval})
+
+    past = Past(
+        "net", "1", "2026-11-01", None, None, None, "", "pass", 1.0, measurements={"latency": latency(then)}
+    )
+    job: Any = SimpleNamespace(
+        plan=SimpleNamespace(case=SimpleNamespace(repeat=1)),
+        earlier={SHOWN: Reference("main", past, timed=past)},
+    )
+    shipped: Any = SimpleNamespace(record=None)
+    told = Since(job, shipped, None).told({"latency": latency(now)})
+    assert told is not None
+    (change,) = told["changes"]
+    assert (change["before"], change["now"], change["clear"]) == (then[0] + 0.5, now[0] + 0.5, clear)

@@ -211,6 +211,26 @@ def test_the_store_is_looked_after_by_its_address(
 
 
 @pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"facts": {"a": 2}}, "meta.json was altered"),
+        ({"key": "model-2"}, "it is model-2, under another name"),
+    ],
+)
+def test_an_entry_that_nobody_would_take_is_damaged(
+    tmp_path: Path, address: str, change: dict[str, Any], why: str
+) -> None:
+    """What `find` refuses, `verify` names: its files alone may be in order."""
+    store = ObjectStore(address)
+    put(Store(tmp_path / "a", beyond=address))
+    assert store.verify() == []
+    entry = objects(address)["entries/model-1.json"]
+    entry.put(Body=json.dumps({**json.loads(entry.get()["Body"].read()), **change}).encode())
+    assert store.verify() == [f"the stored entry model-1 is damaged ({why}); it is made again"]
+    assert "entries/model-1.json" not in objects(address)
+
+
+@pytest.mark.parametrize(
     ("place", "why"),
     [
         ("s3://no-such-bucket/prefix", "cannot be reached: FileNotFoundError"),

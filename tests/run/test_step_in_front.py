@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from tests.found.onnx_graphs import model, node, weight
 from tests.projects import Weighed, weigh, write_samples
 
+from weighbridge.case.model import StepRef
+from weighbridge.contracts import STEPS
 from weighbridge.core.results import read_result
 from weighbridge.measure.layer_error import OutputError
+from weighbridge.run.blame import _written
 from weighbridge.run.chain import Chain
 
 WIDTH = 16
@@ -52,6 +56,14 @@ def test_it_is_proposed_with_what_it_brings_and_brings_it(tmp_path: Path) -> Non
     reached = after.measurements["fidelity"].candidate
     assert reached == pytest.approx(errors.before_db, abs=1.5)
     assert reached > before.measurements["fidelity"].candidate + 20
+
+
+def test_it_is_written_so_that_it_is_read_again() -> None:
+    """Somebody's own step may state texts that need their quotes."""
+    stated = {"exclude": ["2", "a: b", "it's", "no"], "insert": True}
+    step = STEPS.get("equalize:smooth_quant")
+    ref = StepRef("equalize", "smooth_quant", "", step.key, step.options.model_validate(stated), 1)
+    assert yaml.safe_load(_written(ref)) == {"equalize": "smooth_quant", **stated}
 
 
 @pytest.mark.parametrize(

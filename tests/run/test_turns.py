@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.projects import CASE, report_of, statuses, write_project
 
 from weighbridge.run import pipeline
 from weighbridge.run.events import Waiting
+from weighbridge.run.turns import Turns
 
 pytest.importorskip("xdist")
 STAMPING = """
@@ -62,6 +64,28 @@ def test_waiting_is_no_part_of_a_limit_of_time(pytester: pytest.Pytester) -> Non
     """Each takes 10 s of its 18, and one of the two waits for another 10."""
     timed(pytester, 10, ("one", "two"), "limits: {time: 18s}\n")
     assert set(statuses(pytester.path).values()) == {"pass"}, report_of(pytester.path)
+
+
+@pytest.mark.parametrize(
+    "ending", [KeyboardInterrupt(), OSError("disk I/O error")], ids=["by hand", "by the disk"]
+)
+def test_what_ends_the_wait_for_the_clock_is_what_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: BaseException
+) -> None:
+    """It was an error of the lock, that nobody held it: Ctrl-C ended one case, and the next began."""
+    told: list[Any] = []
+    turns = Turns(tmp_path, told.append)
+
+    def ended() -> None:
+        raise ending
+
+    monkeypatch.setattr(turns._lock, "acquire_write", ended)
+    with pytest.raises(type(ending)), turns.working(), turns.timing():
+        raise AssertionError("it has the clock")
+    assert [one.begins for one in told] == [True, False, True, False]
+    other = Turns(tmp_path, told.append)
+    with other.working(), other.timing():
+        pass
 
 
 def test_waiting_takes_nothing_from_the_time_for_advice(monkeypatch: pytest.MonkeyPatch) -> None:

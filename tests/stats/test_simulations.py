@@ -165,7 +165,7 @@ def labelled(random: np.random.Generator, n: int) -> Iterator[Array]:
 
 @pytest.mark.slow
 def test_the_drop_of_a_metric_that_does_not_decompose_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accuracy, "RESAMPLES", 300)
+    monkeypatch.setattr(resampling, "COMPUTED", 300)
     random, trials, held = np.random.default_rng(2), 200, 0
     many = list(labelled(np.random.default_rng(3), 4_000_000))
     truth = f1(many[1], many[0]) - f1(many[2], many[0])

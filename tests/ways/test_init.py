@@ -145,6 +145,24 @@ def test_no_file_of_the_users_is_written_over(
     assert path.read_text() == "# mine\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "settings"),
+    [
+        ("pytest.toml", "[pytest]\n", True),
+        ("pyproject.toml", "[tool.pytest]\naddopts = ['-q']\n", True),
+        ("pyproject.toml", "[tool.pytest-watch]\nnobeep = true\n", False),
+        ("tox.ini", "# [pytest] is in pytest.ini\n", False),
+    ],
+)
+def test_settings_are_written_where_pytest_has_none(
+    name: str, text: str, settings: bool, project: Path
+) -> None:
+    """Beside a pytest.toml a pytest.ini would be read by nobody; a table of another tool's is none of pytest's."""
+    Path(name).write_text(text)
+    assert init() == 0
+    assert Path("pytest.ini").exists() is not settings
+
+
 def test_an_error_is_held_to_a_share_of_itself(project: Path, pytester: pytest.Pytester) -> None:
     """A point of a mean squared error says nothing."""
     (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": samples(2, 400)[0]})

@@ -15,8 +15,8 @@ from tests.projects import as_onnx, trained
 
 from weighbridge.cli.main import main
 from weighbridge.core.code import module_files
+from weighbridge.core.files import file_digest
 from weighbridge.run.manifest import _revision
-from weighbridge.run.store import file_digest
 
 Project = Callable[..., Path]
 TRAINED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.ways.test_try import trial
+from tests.ways.made import trial
 
 from weighbridge.case.load import load_cases
-from weighbridge.case.text import read
 from weighbridge.contracts import STEPS
 from weighbridge.core.layer_errors import LayerError, LayerErrors
 from weighbridge.core.results import CaseResult, Census, Status, StepRecord, Verdict
 from weighbridge.propose.front import Weighed, weigh
-from weighbridge.propose.rewritten import flow, rewritten
+from weighbridge.propose.rewritten import rewritten
 from weighbridge.propose.search import Search
 from weighbridge.propose.space import Space, around, as_stated, resolved, space_of
 from weighbridge.propose.study import Tried
@@ -178,25 +174,6 @@ def test_what_was_imported_first_orders_no_choices(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(STEPS, "_entries", dict(reversed(STEPS._entries.items())))
     assert space_of(case, "onnxruntime", splits).steps == one.steps
     assert len(one.steps["quantize"]) > 2
-
-
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
-KEYS = TEXTS.filter(lambda key: key not in ("", "<<"))
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9999) | st.floats(-1e9, 1e9) | TEXTS,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(TEXTS.filter(lambda key: key not in ("", "<<")), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-@given(VALUES)
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
-    path = tmp_path_factory.mktemp("flow") / "one.yaml"
-    path.write_text(f"key: {flow(value)}\n", encoding="utf-8")
-    assert json.dumps(read(path).data) == json.dumps({"key": value})
 
 
 def test_the_case_is_what_it_was_from_another_folder(tmp_path: Path) -> None:

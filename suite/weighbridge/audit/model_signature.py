@@ -11,10 +11,9 @@ from typing import Any
 
 from weighbridge.audit.sign import Refused
 from weighbridge.core.errors import UsageError
-from weighbridge.core.files import is_file
+from weighbridge.core.files import file_digest, is_file
 from weighbridge.environment.extras import MODEL_SIGNING, load
 from weighbridge.run.manifest import NAME
-from weighbridge.run.store import file_digest
 
 SIGNATURE = "model.sig"
 BASELINE = "baseline"

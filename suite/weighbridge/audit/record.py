@@ -19,7 +19,7 @@ from weighbridge.audit.sign import sign as sign_payload
 from weighbridge.case.model import Case
 from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS
 from weighbridge.core.errors import UsageError
-from weighbridge.core.files import read_regular
+from weighbridge.core.files import file_digest, read_regular
 from weighbridge.core.results import to_json
 from weighbridge.formats.suffixes import format_of
 
@@ -246,8 +246,7 @@ def digest(path: Path) -> dict[str, str]:
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is a folder, a pipe or a device, and no file")
     try:
-        with path.open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"sha256": file_digest(path)}
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 

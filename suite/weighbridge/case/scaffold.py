@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from weighbridge.contracts import FORMATS, Format
 from weighbridge.core.errors import UsageError, did_you_mean
+from weighbridge.core.flow import flow
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.finished import reading
 from weighbridge.formats.stated_inputs import stated_inputs
@@ -81,8 +81,8 @@ class Subject:
         )
 
     def model_line(self) -> str:
-        weights = f", weights: {quoted(self.weights)}" if self.weights else ""
-        return f"model: {{{self.format.name}: {quoted(self.model)}{weights}}}"
+        weights = {"weights": self.weights} if self.weights else {}
+        return f"model: {flow({self.format.name: self.model, **weights})}"
 
 
 def moved(reference: str, source: Path, target: Path) -> str:
@@ -106,11 +106,6 @@ def _is_module(reference: str) -> bool:
     return bool(name) and not location.endswith(".py")
 
 
-def quoted(text: str) -> str:
-    """`text` as a YAML scalar, in quotes where it could be read otherwise."""
-    return text if re.fullmatch(r"[\w./][\w./:+@-]*", text) and not text.endswith(":") else json.dumps(text)
-
-
 def scaffold(subject: Subject, folder: Path | None = None) -> str:
     """The text of a first case for `subject`, whose limits are what is usual and nothing measured.
 
@@ -127,7 +122,7 @@ def scaffold(subject: Subject, folder: Path | None = None) -> str:
     lines = [seen.model_line()]
     if seen.data:
         lines += [
-            f"data: {quoted(seen.data)}    # gives the splits test and calibration, each (inputs, targets)",
+            f"data: {flow(seen.data)}    # gives the splits test and calibration, each (inputs, targets)",
             "metric: accuracy",
             "recipe:",
             *step_lines(format_.recipes(data=True)[0]),

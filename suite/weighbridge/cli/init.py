@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where what was written does not hold; 2 for wrong use, or where nothing can be carried out."""
     from weighbridge.cli.writing import refuse_existing, write_new
     from weighbridge.core.errors import UsageError
+    from weighbridge.environment.pytest_settings import pytest_settings
     from weighbridge.propose import written
     from weighbridge.propose.front import recommended, second_choice, weigh, why_nothing_holds
     from weighbridge.propose.splits import FILE, splitting, stub
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     subject = subject_of(arguments)
     folder = arguments.into or Path("cases") / subject.name
     around = {} if arguments.no_ci else {written.WORKFLOW: written.workflow(folder.parent)}
-    configured = written.has_settings(Path.cwd())
+    configured = pytest_settings(Path.cwd()) is not None
     if not configured:
         around[Path("pytest.ini")] = written.settings(folder)
     own = [CASES, *([FILE] if subject.data is None or splitting(subject, folder) else [])]

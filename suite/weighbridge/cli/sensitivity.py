@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from weighbridge.core.flow import flow
     from weighbridge.core.units import show
     from weighbridge.report.escape import terminal
 
@@ -89,9 +90,9 @@ def _run(arguments: argparse.Namespace) -> int:
     exclude = [*step.options.exclude, *spared]
     better = _carry_out(_excluding(case, step, exclude), arguments)
     if better.message:
-        print(terminal(f"`exclude: {exclude}` cannot be carried out: {better.message}"))
+        print(terminal(f"`exclude: {flow(exclude)}` cannot be carried out: {better.message}"))
         return 0
-    print(terminal(f"exclude: {exclude}    # in {step}, line {step.line}"))
+    print(terminal(f"exclude: {flow(exclude)}    # in {step}, line {step.line}"))
     for what, one in (("as it is", result), ("with that", better)):
         print(f"    {what}: {_numbers(one)}")
     if arguments.output is not None:

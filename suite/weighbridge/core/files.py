@@ -1,8 +1,9 @@
-"""Files of somebody else's: read where they are files, and no further than anybody would write."""
+"""Files of somebody else's: read where they are files, and no further than anybody would write; hashed, and named."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 from pathlib import Path
 
 
@@ -26,3 +27,14 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(raw) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
     return raw
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shown(path: Path, root: Path) -> str:
+    """A file as the project calls it; of one that lies elsewhere, its name alone."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -18,6 +18,9 @@ Floats: TypeAlias = "NDArray[np.float64]"
 _Z = np.linspace(-4.0, 4.0, 401)
 """The levels as quantiles of the normal distribution: dense in the tails, where verdicts are."""
 REPLICATES = 4000
+"""Resamples of a mean."""
+COMPUTED = 1000
+"""Resamples of what has to be computed anew on each, for both models: a metric that does not decompose."""
 BLOCKS = 200
 """Most blocks that a jackknife leaves out one by one."""
 _ROWS = 4_000_000
@@ -106,10 +109,8 @@ def _by_unit(values: Floats, groups: NDArray[Any] | None) -> tuple[Floats, Float
     return sums, np.bincount(unit).astype(np.float64)
 
 
-def draws(
-    n: int, groups: NDArray[Any] | None, replicates: int, seed: int
-) -> tuple[Any, list[NDArray[Any]], int]:
-    """(`replicates` resamples, up to `BLOCKS` jackknife samples, the number of units), as rows of n samples.
+def draws(n: int, groups: NDArray[Any] | None, seed: int) -> tuple[Any, list[NDArray[Any]], int]:
+    """(`COMPUTED` resamples, up to `BLOCKS` jackknife samples, the number of units), as rows of n samples.
 
     For a statistic that has to be computed anew; the resamples come one by one, since each may be large.
     """
@@ -121,7 +122,7 @@ def draws(
     shuffled = generator.permutation(units)
 
     def resamples() -> Any:
-        for _ in range(replicates):
+        for _ in range(COMPUTED):
             drawn = generator.integers(0, units, units)
             yield drawn if groups is None else np.concatenate([members[index] for index in drawn])
 

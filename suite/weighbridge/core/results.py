@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -230,7 +230,7 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
         return Measurement(name, data["unit"], candidate, data["baseline"], data["details"])
 
     def verdict(data: Mapping[str, Any]) -> Verdict:
-        interval = data["interval"] and tuple(data["interval"])
+        interval = data["interval"] and ends(data["interval"])
         status, advice = Status(data["status"]), tuple(data["advice"])
         return Verdict(**{**data, "status": status, "interval": interval, "advice": advice})
 
@@ -247,6 +247,12 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
             "notes": tuple(row["notes"]),
         }
     )
+
+
+def ends(interval: Sequence[float | None]) -> tuple[float, float]:
+    """The ends of an interval as JSON has it, where what is not finite is None: of few observations nothing bounds it."""
+    low, high = interval
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def cut(text: str) -> str:

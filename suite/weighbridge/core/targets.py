@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from weighbridge.core.arrays import Array
 from weighbridge.core.errors import StageError
 
 
-def class_numbers(targets: Array, who: str) -> Array:
+@dataclass(frozen=True)
+class Reader:
+    """What of a case reads targets, for what is said of those that it cannot read."""
+
+    kind: Literal["metric", "loss"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+
+def class_numbers(targets: Array, reader: Reader) -> Array:
     """The class of each sample, shape [N], int64: from numbers, whole floats, a column, or one-hot rows.
 
     Raises `StageError` for anything else.
     """
-    wanted = numbers(targets, who).reshape(len(targets), -1)
+    wanted = numbers(targets, reader).reshape(len(targets), -1)
+    _refuse(wanted, ~np.isfinite(wanted), reader)
     if wanted.shape[1] > 1:
-        _refuse_several(wanted, who)
+        _refuse_several(wanted, reader)
         return np.asarray(wanted.argmax(1))
-    labels = wanted[:, 0]
-    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
-    if whole is None or (whole != labels).any():
-        odd = labels[~np.isfinite(labels) | (labels != np.floor(labels))][0]
+    whole = wanted.astype(np.int64)
+    _refuse(wanted, whole != wanted, reader)
+    return np.asarray(whole[:, 0])
+
+
+def _refuse(wanted: Array, odd: Array, reader: Reader) -> None:
+    """Raise `StageError` with the first of the `odd` ones, where there are any."""
+    if odd.any():
         raise StageError(
             "data",
-            f"{who} needs class numbers, and a target is {odd:.6g}; for a regression say `metric: mse`",
+            f"{reader} needs class numbers, and a target is {wanted[odd][0]:.6g}; for a regression say `{reader.kind}: mse`",
         )
-    return whole
 
 
-def _refuse_several(rows: Array, who: str) -> None:
+def _refuse_several(rows: Array, reader: Reader) -> None:
     """Raise `StageError` where a row marks several classes, or none: its first would pass for the sample's only one."""
     largest = rows.max(1)
     unclear = ((rows == largest[:, None]).sum(1) > 1) & ~np.isclose(rows.sum(1), 1)
     if unclear.any():
         row = rows[unclear][0]
+        several = f"say `metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or "
+        known = several if reader.kind == "metric" else ""
         shown = ", ".join(f"{value:g}" for value in row[:8]) + (", ..." if len(row) > 8 else "")
         raise StageError(
             "data",
-            f"{who} wants one class a sample, and the target [{shown}] marks "
-            f"{'several' if largest[unclear][0] > 0 else 'none'}; for several labels a sample "
-            + (
-                "write your own, `loss: file.py:function`"
-                if who.startswith("loss")
-                else f"say `metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or write your own, "
-                "`metric: file.py:function`"
-            ),
+            f"{reader} wants one class a sample, and the target [{shown}] marks "
+            f"{'several' if largest[unclear][0] > 0 else 'none'}; for several labels a sample {known}write your own, "
+            f"`{reader.kind}: file.py:function`",
         )
 
 
-def numbers(targets: Array, who: str) -> Array:
+def numbers(targets: Array, reader: Reader) -> Array:
     """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
     if targets.dtype.kind in "biuf":
         return targets
@@ -56,6 +71,6 @@ def numbers(targets: Array, who: str) -> Array:
         return targets.astype(np.int64)
     raise StageError(
         "data",
-        f"{who} needs numbers as targets, and the data gives {targets.dtype.type.__name__} such as "
+        f"{reader} needs numbers as targets, and the data gives {targets.dtype.type.__name__} such as "
         f"{targets.flat[0]!r}; map them to class numbers",
     )

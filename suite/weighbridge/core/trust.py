@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path, PurePath
 
 from weighbridge.core.errors import StageError
+from weighbridge.core.files import file_digest
+from weighbridge.core.flow import flow
 
 _TRUSTED: ContextVar[Mapping[str, set[str]]] = ContextVar("trusted", default={})  # noqa: B039 (never written to)
 TRUSTED = "trusted"
@@ -38,13 +37,13 @@ def is_trusted(path: Path) -> bool:
     files = _TRUSTED.get()
     if not files or not path.is_file():
         return False
-    digest = _digest(path)
+    digest = file_digest(path)
     trusted = any(digest in digests for digests in files.values())
     if path.name in files and not trusted:
         raise StageError(
             "load",
             f"{path.name} is not the file that the case trusts: its SHA-256 is {digest}, under `trust` stands "
-            f"{' and '.join(sorted(files[path.name]))}. Where you trust this file too, add `{_key(path)}: {digest}`",
+            f"{' and '.join(sorted(files[path.name]))}. Where you trust this file too, add `{flow(_key(path))}: {flow(digest)}`",
         )
     return trusted
 
@@ -54,18 +53,12 @@ def refusal(path: Path, why: str) -> StageError:
     return StageError(
         "load",
         f"{path.name} is not opened: {why}. Where you trust whoever made it with your machine, say so in the case: "
-        f"`trust: {{{_key(path)}: {_digest(path)}}}`",
+        f"`trust: {flow({_key(path): file_digest(path)})}`",
     )
 
 
 def _key(path: Path) -> str:
-    """The file as a key of YAML, with its folder: two that have one name stand under `trust` beside each other."""
+    """What the file is called, with its folder: two that have one name stand under `trust` beside each other."""
     whole = Path.cwd() / path
     inside = whole.is_relative_to(Path.cwd())
-    shown = whole.relative_to(Path.cwd()).as_posix() if inside else "/".join(whole.parts[-2:])
-    return shown if re.fullmatch(r"[\w.][\w./-]*", shown) else json.dumps(shown)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return whole.relative_to(Path.cwd()).as_posix() if inside else "/".join(whole.parts[-2:])

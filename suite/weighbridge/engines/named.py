@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from weighbridge.contracts import Array, Inputs
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, is_one_sample, take
 from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.flow import flow
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class NamedSession(ABC):
                     "run",
                     f"the model takes batches of {size}, and its output '{name}' of shape {pieces[0].shape} has no "
                     f"such axis {axis}, so the outputs of {n} samples cannot be put together; name the axis in the case: "
-                    f"`batch: {{{name}: 1}}`, or null for an output without one",
+                    f"`batch: {flow({name: 1})}`, or null for an output without one",
                 )
             outputs.append(np.concatenate(pieces, axis)[(slice(None),) * axis + (slice(n),)])
         return tuple(outputs)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.contracts import Array, Engine, EngineOptions, Inputs, Mixed, Requirement
 from weighbridge.core.batches import NamedInputs, axes_of, count, describe, items, take
 from weighbridge.core.errors import StageError
+from weighbridge.core.flow import flow
 from weighbridge.engines.named import NamedSession
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class SteppedSession:
             if any(not isinstance(size, int) for size in shape):
                 raise StageError(
                     "data",
-                    f"the model's state {name} has the open shape {shape}; name its batch axis, `batch: {{{name}: 1}}`, "
+                    f"the model's state {name} has the open shape {shape}; name its batch axis, `batch: {flow({name: 1})}`, "
                     "or give it with the data",
                 )
             zeros[name] = np.zeros(shape, self._step.dtype(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weighbridge.contracts import Port
+from weighbridge.core.flow import flow
 
 
 def stated_inputs(ports: Sequence[Port]) -> tuple[str, ...]:
@@ -26,17 +27,10 @@ def stated_inputs(ports: Sequence[Port]) -> tuple[str, ...]:
         if axis != 0:
             batch[port["name"]] = axis
         shapes[port["name"]] = shape
-    lines = (_line("inputs", shapes),)
-    return (*lines, _line("batch", batch)) if batch else lines
+    lines = (f"inputs: {flow(shapes)}",)
+    return (*lines, f"batch: {flow(batch)}") if batch else lines
 
 
 def _same(one: int | str, other: int | str) -> bool:
     """Whether both are one fixed size, or both open, whatever they are called."""
     return one == other if isinstance(one, int) and isinstance(other, int) else type(one) is type(other)
-
-
-def _line(key: str, value: object) -> str:
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
-    return f"{key}: {text.strip()}"

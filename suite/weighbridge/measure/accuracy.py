@@ -18,8 +18,6 @@ from weighbridge.measure import classes
 from weighbridge.measure.accuracy_reading import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
-RESAMPLES = 1000
-"""Of a metric that does not decompose, each of which computes it twice."""
 MOST_LOST = 0.05
 
 
@@ -205,12 +203,12 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
     def figures(rows: Any) -> list[float]:
         return [_on(metric, side, rows) for side in sides]
 
-    drawn, left_out, units = resampling.draws(ours.n, ours.groups, RESAMPLES, seed=0)
-    replicates = np.array([figures(rows) for rows in drawn])
-    jackknife = np.array([figures(rows) for rows in left_out if len(rows)])
+    drawn, left_out, units = resampling.draws(ours.n, ours.groups, seed=0)
+    every = np.array([figures(rows) for rows in drawn])
+    without_some = np.array([figures(rows) for rows in left_out if len(rows)])
     replicates, jackknife = (
         array[np.isfinite(array).all(axis=1)] if array.size else np.zeros((0, len(sides)))
-        for array in (replicates, jackknife)
+        for array in (every, without_some)
     )
     whole = np.array([side.value(metric) for side in sides])
     sign = _sign(metric)
@@ -219,7 +217,7 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
         return np.asarray(sign * (array[..., 1] - array[..., 0]))
 
     details: dict[str, Any] = {} if theirs is None else {"drop": float(drop(whole))}
-    lost = 1 - len(replicates) / RESAMPLES
+    lost = 1 - len(replicates) / len(every)
     if lost > MOST_LOST:
         return {**details, "not_resampled": lost}
     if any(_outside(values, value) for values, value in zip(replicates.T, whole, strict=True)):

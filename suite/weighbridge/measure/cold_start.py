@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold, Weighing
 from weighbridge.core import stats
-from weighbridge.core.loads import in_words
-from weighbridge.core.results import Measurement, Reading
+from weighbridge.core.results import Measurement
 from weighbridge.measure.timing.fresh import Start, start
-from weighbridge.measure.timing.limits import BenchLimit, with_threads
+from weighbridge.measure.timing.limits import BenchLimit, read_candidate, with_threads
 
 CONFIDENCE = 0.95
 
@@ -71,13 +70,6 @@ def _what_would_decide(
     return [] if needed is None else [f"a budget of about {1.5 * needed * spent / len(seconds):.2g} s"]
 
 
-def read(measurement: Measurement, limit: Limit) -> Reading:
-    details = measurement.details
-    return Reading(
-        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
-    )
-
-
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
     lines = [f"to decide: {line}" for line in details["would_decide"]]
@@ -95,7 +87,7 @@ THRESHOLDS.add(
         "cold_start",
         "max",
         "ms",
-        read,
+        read_candidate,
         doc="Milliseconds from the closed file to the first answer, in a fresh process (engine imported).",
         decide="interval",
         options=ColdStartLimit,

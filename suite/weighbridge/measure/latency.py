@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold, Weighing
 from weighbridge.core import stats
-from weighbridge.core.loads import in_words
-from weighbridge.core.results import Measurement, Reading
+from weighbridge.core.results import Measurement
 from weighbridge.environment import machine
 from weighbridge.measure.timing.calls import CallSample, sample_calls, take_calls
-from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
+from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, read_candidate, with_threads
 from weighbridge.measure.timing.loads import WORTH_WAITING, fresh_seed
 from weighbridge.measure.timing.sampler import Sampler
 
@@ -104,13 +103,6 @@ def summary(
     }
 
 
-def read(measurement: Measurement, limit: Limit) -> Reading:
-    details = measurement.details
-    return Reading(
-        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
-    )
-
-
 def advise(measurement: Measurement) -> Sequence[str]:
     details = measurement.details
     return [*(f"to decide: {line}" for line in details["would_decide"]), *details["machine"]]
@@ -124,7 +116,7 @@ THRESHOLDS.add(
         "latency",
         "max",
         "ms",
-        read,
+        read_candidate,
         doc="Milliseconds a call takes, at `percentile` 50 (the default), 95 or 99.",
         decide="interval",
         options=LatencyLimit,

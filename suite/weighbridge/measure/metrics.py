@@ -12,7 +12,7 @@ import numpy as np
 from weighbridge.contracts import METRICS, Array, Metric, Requirement
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
-from weighbridge.core.targets import class_numbers, numbers
+from weighbridge.core.targets import Reader, class_numbers, numbers
 from weighbridge.measure.by_torchmetrics import REQUIRES, as_torchmetric, find_torchmetric
 from weighbridge.measure.tallies import AbsoluteTally, ClassTally, NoTally, SquareTally
 
@@ -50,7 +50,7 @@ class TopK:
                 f"{list(targets.shape[1:])}, its output {list(outputs[0].shape[1:])}. For several answers a sample write "
                 "your own, `metric: file.py:function`",
             )
-        labels, classes = class_numbers(targets, f"metric '{self.name}'"), scores.shape[1]
+        labels, classes = self.labels(targets), scores.shape[1]
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
             raise StageError(
                 "data",
@@ -71,7 +71,7 @@ class TopK:
         return np.where(np.isfinite(scores).all(1), scores.argmax(1), -1)
 
     def labels(self, targets: Array) -> Array:
-        return class_numbers(targets, f"metric '{self.name}'")
+        return class_numbers(targets, Reader("metric", self.name))
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         return float(self.per_sample(outputs, targets).mean())
@@ -99,7 +99,8 @@ class Error:
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
         found, wanted = (
-            array.reshape(len(array), -1) for array in (outputs[0], numbers(targets, f"metric '{self.name}'"))
+            array.reshape(len(array), -1)
+            for array in (outputs[0], numbers(targets, Reader("metric", self.name)))
         )
         if found.shape[1] != wanted.shape[1]:
             raise StageError(

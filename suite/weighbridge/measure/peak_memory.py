@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
+from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold, Weighing
 from weighbridge.core import stats
-from weighbridge.core.loads import in_words
-from weighbridge.core.results import Artifact, Measurement, Reading
+from weighbridge.core.results import Artifact, Measurement
 from weighbridge.measure.timing.fresh import Start, start
-from weighbridge.measure.timing.limits import RunLimit, with_threads
+from weighbridge.measure.timing.limits import RunLimit, read_candidate, with_threads
 
 CONFIDENCE = 0.95
 LEAST, MOST = 3, 12
@@ -75,13 +74,6 @@ def _told(starts: Sequence[Start]) -> list[dict[str, int]]:
     ]
 
 
-def read(measurement: Measurement, limit: Limit) -> Reading:
-    details = measurement.details
-    return Reading(
-        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
-    )
-
-
 MEASURES.add("peak_memory", Measure("peak_memory", measure, needs=("inputs",), bench=True))
 THRESHOLDS.add(
     "peak_memory",
@@ -90,7 +82,7 @@ THRESHOLDS.add(
         "peak_memory",
         "max",
         "bytes",
-        read,
+        read_candidate,
         doc="Bytes resident at most in a fresh process and its children that run the model, minus the empty engine.",
         decide="interval",
         options=RunLimit,

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from weighbridge.contracts import Array
-from weighbridge.core.targets import class_numbers
+from weighbridge.core.targets import Reader, class_numbers
 
 MOST = 16 * 2**20
 """So many numbers of the targets are kept for a median: a sample of the rows where there are more."""
@@ -37,7 +37,7 @@ class ClassTally:
         return len(self._counts)
 
     def add(self, targets: Array) -> None:
-        labels, counts = np.unique(class_numbers(targets, f"metric '{self._metric}'"), return_counts=True)
+        labels, counts = np.unique(class_numbers(targets, Reader("metric", self._metric)), return_counts=True)
         self._counts.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
 
     def chance(self) -> float:

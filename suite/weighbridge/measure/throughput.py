@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Limit, Measure, Threshold, Weighing
-from weighbridge.core.loads import in_words
-from weighbridge.core.results import Measurement, Reading
+from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold, Weighing
+from weighbridge.core.results import Measurement
 from weighbridge.measure.latency import advise, candidate_calls, summary
-from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit
+from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, read_candidate
 
 
 class ThroughputLimit(BenchLimit):
@@ -29,13 +28,6 @@ def measure(weighing: Weighing) -> Measurement:
     return Measurement("throughput", "samples/s", options.batch / sample.at(0.5), None, details)
 
 
-def read(measurement: Measurement, limit: Limit) -> Reading:
-    details = measurement.details
-    return Reading(
-        measurement.candidate, tuple(details["interval"]), details["confidence"], note=in_words(details)
-    )
-
-
 MEASURES.add("throughput", Measure("throughput", measure, needs=("inputs",), bench=True))
 THRESHOLDS.add(
     "throughput",
@@ -44,7 +36,7 @@ THRESHOLDS.add(
         "throughput",
         "min",
         "samples/s",
-        read,
+        read_candidate,
         doc="Samples a second, batch after batch.",
         decide="interval",
         options=ThroughputLimit,

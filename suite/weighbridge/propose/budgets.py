@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from weighbridge.core.results import CaseResult
+from weighbridge.core.results import CaseResult, ends
 from weighbridge.core.units import show
 
 SIZE_MARGIN, SPEED_MARGIN = 0.05, 0.2
@@ -104,7 +104,7 @@ def _speed(result: CaseResult) -> Budget | None:
     speed = result.measurements.get("speed")
     if speed is None:
         return Budget("speedup", "", "not measured")
-    ratio, low = speed.details["ratio"], speed.details["interval"][0]
+    ratio, (low, _) = speed.details["ratio"], ends(speed.details["interval"])
     shown = show(ratio, "ratio")
     if ratio < HELPS or low < 1:
         return Budget(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +11,13 @@ from weighbridge.case.expand import expand
 from weighbridge.case.model import Case
 from weighbridge.case.scaffold import moved, step_lines
 from weighbridge.case.text import read
+from weighbridge.core.flow import flow
 from weighbridge.propose.trials import Recipe
 
 Step = Mapping[str, Any]
 """A step as a case file has it: the kind with the method first, then its options."""
 _OWN = ("name", "recipe", "candidate", "thresholds", "xfail")
 """What the text says itself. An `xfail` is of the recipe that it was written for."""
-_PLAIN = re.compile(r"(?:\.{1,2}/)*[A-Za-z_/][\w./:+@-]*(?<!:)")
-_WORDS = {"null", "true", "false"}
 _CODE = re.compile(r".+\.py:[^\W\d][\w.]*")
 
 
@@ -66,15 +64,3 @@ def reseated(value: Any, source: Path, target: Path, key: str = "") -> Any:
         return [reseated(item, source, target) for item in value]
     names_file = isinstance(value, str) and (key in ("model", "data") or _CODE.fullmatch(value))
     return moved(value, source, target) if names_file else value
-
-
-def flow(value: Any) -> str:
-    """JSON data as YAML on one line, in quotes only where it could be read otherwise."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-        return value
-    quoted = json.dumps(value, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)

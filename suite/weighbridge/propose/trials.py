@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case
-from weighbridge.case.scaffold import NO_METRIC, Subject, quoted, step_lines
+from weighbridge.case.scaffold import NO_METRIC, Subject, step_lines
 from weighbridge.contracts import METRICS
 from weighbridge.core.errors import UsageError
+from weighbridge.core.flow import flow
 from weighbridge.core.results import CaseResult, Status
 from weighbridge.propose.splits import CALLABLE, FILE, splitting
 from weighbridge.run.job import RunOptions
@@ -59,10 +60,10 @@ def prepared(subject: Subject, folder: Path) -> tuple[Subject, str | None]:
 def head_lines(subject: Subject) -> list[str]:
     """What a case says of its model and data."""
     lines = [subject.model_line()]
-    lines += [f"data: {quoted(subject.data)}"] if subject.data else ["inputs: random"]
+    lines += [f"data: {flow(subject.data)}"] if subject.data else ["inputs: random"]
     return [
         *lines,
-        *([f"metric: {quoted(subject.metric)}"] if subject.data and subject.metric != NO_METRIC else ()),
+        *([f"metric: {flow(subject.metric)}"] if subject.data and subject.metric != NO_METRIC else ()),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from weighbridge.case.load import load_cases
 from weighbridge.core import choosing
-from weighbridge.core.results import CaseResult, Status
+from weighbridge.core.results import CaseResult, Status, ends
 from weighbridge.propose.front import Weighed, front, recommended, weigh
 from weighbridge.propose.rewritten import lines_of
 from weighbridge.propose.search import SIZE, Search, distance
@@ -77,10 +77,9 @@ def _by_both(held: Sequence[Weighed]) -> tuple[list[Weighed], str]:
 def _alike(one: Weighed, fastest: Weighed) -> bool:
     """Whether a speed may be the fastest's: the intervals meet, or loads alone would make the difference."""
     (_, high), (low, _) = (
-        each.trial.result.measurements["speed"].details["interval"] for each in (one, fastest)
+        ends(each.trial.result.measurements["speed"].details["interval"]) for each in (one, fastest)
     )
-    unknown = high is None or low is None
-    return unknown or high >= low or (one.speedup or 0.0) >= choosing.SAME * (fastest.speedup or 0.0)
+    return high >= low or (one.speedup or 0.0) >= choosing.SAME * (fastest.speedup or 0.0)
 
 
 def verify(search: Search, ordered: Sequence[Weighed]) -> list[Verified]:

@@ -78,18 +78,3 @@ def settings(cases: Path) -> str:
     """A `pytest.ini` that makes `pytest` find the cases under `cases` and write the HTML report."""
     own = "" if cases.parts[:1] == ("cases",) else f"weighbridge_cases = {cases.as_posix()}/*.yaml\n"
     return f"[pytest]\naddopts = --report {REPORTS}\n{own}"
-
-
-def has_settings(folder: Path) -> bool:
-    """Whether pytest has a configuration in `folder` already."""
-    sections = {
-        "pytest.ini": "",
-        ".pytest.ini": "",
-        "pyproject.toml": "[tool.pytest",
-        "tox.ini": "[pytest]",
-        "setup.cfg": "[tool:pytest]",
-    }
-    return any(
-        (folder / name).is_file() and section in (folder / name).read_text(encoding="utf-8", errors="replace")
-        for name, section in sections.items()
-    )

@@ -6,7 +6,6 @@ another model, of which single layers mean nothing in the one before.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from weighbridge.case.model import Case, StepRef
 from weighbridge.case.steps import path_between
 from weighbridge.contracts import STEPS, THRESHOLDS, Weighing
 from weighbridge.core.errors import StageError
+from weighbridge.core.flow import flow
 from weighbridge.core.layer_errors import BIT, LayerErrors
 from weighbridge.core.results import Artifact, Status, Verdict
 from weighbridge.measure.layer_error import OutputError
@@ -178,7 +178,7 @@ class _Part:
 def _written(ref: StepRef) -> str:
     """A step on one line of a recipe."""
     stated = ref.options.model_dump(mode="json", exclude_unset=True)
-    return json.dumps({ref.kind: ref.method, **stated}).replace('"', "")
+    return flow({ref.kind: ref.method, **stated})
 
 
 def pattern_of(name: str) -> str:

@@ -13,6 +13,7 @@ from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
 from weighbridge.core.errors import StageError, WeighbridgeError
 from weighbridge.core.results import Artifact, Census, StepRecord
 from weighbridge.run.census import check_changed
+from weighbridge.run.entries import Entry
 from weighbridge.run.keys import (
     data_key,
     extension_code,
@@ -23,7 +24,6 @@ from weighbridge.run.keys import (
     surroundings,
 )
 from weighbridge.run.plan import Stage, converter_key
-from weighbridge.run.store import Entry
 from weighbridge.run.workshop import Workshop, seed_everything
 from weighbridge.run.zero_groups import check_made
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import configparser
 import shlex
 import sys
-import tomllib
 from pathlib import Path
 
-_SECTIONS = {"pytest.ini": "pytest", ".pytest.ini": "pytest", "tox.ini": "pytest", "setup.cfg": "tool:pytest"}
+from weighbridge.environment.pytest_settings import pytest_settings
 
 
 def add_import_paths(root: Path) -> None:
@@ -20,23 +18,9 @@ def add_import_paths(root: Path) -> None:
 
 
 def _stated(root: Path) -> list[str]:
-    """What `pythonpath` says; nothing where no file does, or none that can be read, which is pytest's to tell."""
+    """What `pythonpath` says; nothing where no file does, or it is no list of folders, which is pytest's to tell."""
+    stated = (pytest_settings(root) or {}).get("pythonpath", [])
     try:
-        for name in ("pytest.ini", ".pytest.ini"):
-            if (root / name).is_file():
-                return _ini(root / name)
-        project = root / "pyproject.toml"
-        if project.is_file():
-            tool = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {}).get("pytest", {})
-            stated = tool.get("ini_options", tool).get("pythonpath", [])
-            if stated:
-                return shlex.split(stated) if isinstance(stated, str) else [str(path) for path in stated]
-        return next((found for name in ("tox.ini", "setup.cfg") if (found := _ini(root / name))), [])
-    except (OSError, ValueError, configparser.Error, AttributeError):
+        return shlex.split(stated) if isinstance(stated, str) else [str(path) for path in stated]
+    except (TypeError, ValueError):
         return []
-
-
-def _ini(path: Path) -> list[str]:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(path, encoding="utf-8")
-    return shlex.split(parser.get(_SECTIONS[path.name], "pythonpath", fallback=""))

@@ -18,7 +18,7 @@ from weighbridge.contracts import STEPS
 from weighbridge.core.code import code_files, version_of
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, UsageError
-from weighbridge.core.files import is_file, read_regular
+from weighbridge.core.files import file_digest, is_file, read_regular, shown
 from weighbridge.core.results import to_json
 from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
@@ -28,7 +28,6 @@ from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
 from weighbridge.run.keys import PACKAGES
 from weighbridge.run.plan import Stage
-from weighbridge.run.store import file_digest, shown
 from weighbridge.run.workshop import Workshop
 
 NAME = "manifest.json"

@@ -8,15 +8,14 @@ do not have, and an entry that is made again takes nothing from under its reader
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from weighbridge.core.errors import UsageError, first_line
 from weighbridge.core.urls import without_password
 from weighbridge.environment.extras import S3FS, load
+from weighbridge.run.entries import META, Meta, read_meta
 
 IN_USE_S = 3600
 """What was written this lately is not removed: its entry may be on its way, or somebody may be reading it."""
@@ -72,25 +71,25 @@ class ObjectStore:
             text = self._files.cat_file(self._entry(key))
         except FileNotFoundError:
             return False
-        meta = _read(key, text)
-        if float(meta["created"]) < before:
+        meta = read_meta(key, text)
+        if meta.created < before:
             return False
         folder.mkdir()
-        for file in meta["files"]:
-            target = folder / _inside(file["path"])
+        for file in meta.files:
+            target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._files.get_file(self._file(file["sha256"]), str(target))
+                self._files.get_file(self._file(file.sha256), str(target))
             except FileNotFoundError as error:
-                raise ValueError(f"{file['path']} is gone") from error
-        (folder / "meta.json").write_bytes(text)
+                raise ValueError(f"{file.path} is gone") from error
+        (folder / META).write_bytes(text)
         return True
 
     def put(self, key: str, folder: Path) -> None:
         """Write the entry that lies in `folder`; raises whatever the file system does."""
-        text = (folder / "meta.json").read_bytes()
-        for file in json.loads(text)["files"]:
-            self._files.put_file(str(folder / file["path"]), self._file(file["sha256"]))
+        text = (folder / META).read_bytes()
+        for file in read_meta(key, text).files:
+            self._files.put_file(str(folder / file.path), self._file(file.sha256))
         self._files.pipe_file(self._entry(key), text)
 
     def entries(self) -> Iterator[tuple[str, int, float]]:
@@ -111,7 +110,7 @@ class ObjectStore:
             self._files.rm_file(self._entry(key))
             del metas[key]
             count, freed = count + 1, freed + size
-        used = {file["sha256"] for meta in metas.values() if meta is not None for file in meta["files"]}
+        used = {file.sha256 for meta in metas.values() if isinstance(meta, Meta) for file in meta.files}
         for name in self._names("files"):
             path = self._file(name)
             if name not in used and time.time() - self._files.modified(path).timestamp() > IN_USE_S:
@@ -122,7 +121,7 @@ class ObjectStore:
         """Read every file of every entry; damaged entries are removed, and named with the reason."""
         damaged = []
         for key, meta in self._metas():
-            why = "it is no entry of that name" if meta is None else self._damage(meta)
+            why = self._damage(meta) if isinstance(meta, Meta) else str(meta)
             if why:
                 damaged.append(f"the stored entry {key} is damaged ({why}); it is made again")
                 self._files.rm_file(self._entry(key))
@@ -150,56 +149,35 @@ class ObjectStore:
             return []
         return sorted(PurePosixPath(path).name for path in found)
 
-    def _metas(self) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
-        """Key and content of every entry; None where it cannot be read."""
+    def _metas(self) -> Iterator[tuple[str, Meta | ValueError]]:
+        """Key and content of every entry, or why it cannot be read."""
         keys = [name.removesuffix(".json") for name in self._names("entries")]
         for start in range(0, len(keys), _READ_AT_ONCE):
             some = {self._entry(key): key for key in keys[start : start + _READ_AT_ONCE]}
             texts = self._files.cat(list(some), on_error="omit")
             for path, text in texts.items():
-                yield some[path], _read_or_none(some[path], text)
+                yield some[path], _read(some[path], text)
 
-    def _damage(self, meta: Mapping[str, Any]) -> str:
-        for file in meta["files"]:
+    def _damage(self, meta: Meta) -> str:
+        for file in meta.files:
             try:
-                with self._files.open(self._file(file["sha256"]), "rb") as stream:
+                with self._files.open(self._file(file.sha256), "rb") as stream:
                     sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             except FileNotFoundError:
-                return f"{file['path']} is gone"
-            if sha256 != file["sha256"]:
-                return f"{file['path']} is not what was written"
+                return f"{file.path} is gone"
+            if sha256 != file.sha256:
+                return f"{file.path} is not what was written"
         return ""
 
 
-def _listed(metas: Mapping[str, Mapping[str, Any] | None]) -> Iterator[tuple[str, int, float]]:
+def _listed(metas: Mapping[str, Meta | ValueError]) -> Iterator[tuple[str, int, float]]:
     for key, meta in metas.items():
-        if meta is not None:
-            yield key, sum(file["bytes"] for file in meta["files"]), float(meta["created"])
+        if isinstance(meta, Meta):
+            yield key, meta.nbytes, meta.created
 
 
-def _read(key: str, text: bytes) -> dict[str, Any]:
-    """Raises `ValueError`, for another entry under this name too: a copy in a bucket is made by hand."""
+def _read(key: str, text: bytes) -> Meta | ValueError:
     try:
-        meta = json.loads(text)
-        own = meta["key"]
-        float(meta["created"]), [(file["path"], file["sha256"], file["bytes"]) for file in meta["files"]]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError("meta.json is no JSON of an entry") from error
-    if own != key:
-        raise ValueError(f"it is {own}, under another name")
-    return dict(meta)
-
-
-def _read_or_none(key: str, text: bytes) -> dict[str, Any] | None:
-    try:
-        return _read(key, text)
-    except ValueError:
-        return None
-
-
-def _inside(name: str) -> PurePosixPath:
-    """A file's path in its entry; raises `ValueError` for one that leads out of it: others may write to the store too."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError(f"the path {name} leads out of it")
-    return path
+        return read_meta(key, text)
+    except ValueError as error:
+        return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,12 +11,11 @@ from weighbridge.case.model import Case, StepRef
 from weighbridge.contracts import STEPS, Options
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.flow import flow
 from weighbridge.core.layer_errors import BIT, LayerError, LayerErrors
 from weighbridge.core.results import Measurement, Verdict
 from weighbridge.run.blame import is_missed, trains
 
-_WORDS = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
-"""What YAML does not read as text."""
 _QUIET_DB = 30.0
 """Noise of a thousandth of the signal's power: not what costs a model its answers."""
 _OVERFLOW = "this processor adds products of uint8 and int8 in 16 bits, which overflow"
@@ -81,14 +79,17 @@ def _layers(errors: LayerErrors, case: Case) -> Iterator[str]:
         yield f"{step}{_listed([_named(layer) for layer in culprits])} {lose} the most of {where}{others}"
     if errors.exclude and errors.excluded_db is not None:
         yield (
-            f"exclude: [{', '.join(map(quoted, errors.exclude))}]  # in {errors.step}, line {errors.line}: the output "
+            f"exclude: {flow(errors.exclude)}  # in {errors.step}, line {errors.line}: the output "
             f"goes from {_db(errors.output_db)} to {_db(errors.excluded_db)}"
         )
 
 
 def _lost_before(errors: LayerErrors, case: Case) -> bool:
     """Whether the step that lost most left nearly all of what it was given, so that those before it are to be looked at."""
-    return bool(errors.step) and errors.output_db >= _QUIET_DB and errors.line > case.recipe[0].line
+    if not errors.step or errors.output_db < _QUIET_DB:
+        return False
+    first = case.recipe[0]  # a recipe on one line has all its steps there
+    return (errors.step, errors.line) != (str(first), first.line)
 
 
 def _in_front(errors: LayerErrors, case: Case) -> Iterator[str]:
@@ -110,12 +111,6 @@ def _listed(names: Sequence[str]) -> str:
 
 def _db(value: float) -> str:
     return f"{value:.1f} dB" if abs(value) < 10 else f"{value:.0f} dB"
-
-
-def quoted(name: str) -> str:
-    """A name as YAML reads it in a list: quoted where it could be taken for something else."""
-    plain = re.fullmatch(r"[A-Za-z_/][\w./]*", name) and name.lower() not in _WORDS
-    return name if plain else "'" + name.replace("'", "''") + "'"
 
 
 def _remedies(case: Case, overflows: bool, data: Data) -> Iterator[str]:

@@ -11,7 +11,7 @@ from weighbridge.case.model import Case, ThresholdRef
 from weighbridge.contracts import THRESHOLDS, Alike
 from weighbridge.core.errors import Unavailable
 from weighbridge.core.past import Past, Reference, figure, identity
-from weighbridge.core.results import Measurement, Status, Verdict, to_json
+from weighbridge.core.results import Measurement, Status, Verdict, ends, to_json
 from weighbridge.measure.clocked import reads_clock
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.job import SHOWN, Job, blank_verdict
@@ -115,7 +115,8 @@ class Since:
         ours, theirs = (measurement.details.get("interval") for measurement in (now, then))
         if ours is None or theirs is None:
             return not reads_clock(now.name)
-        return bool(ours[1] < theirs[0] or theirs[1] < ours[0])
+        (low, high), (low_then, high_then) = ends(ours), ends(theirs)
+        return high < low_then or high_then < low
 
 
 def named(case: Case) -> list[str]:

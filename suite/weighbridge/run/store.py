@@ -1,29 +1,27 @@
 """What was made once: results and artifacts by the hash of everything they depend on.
 
-An entry is a folder `KEY/` with its files and `meta.json`, which has their sizes and hashes. It is written aside and renamed,
-so that it is there whole or not at all. Several processes share a store; a lock a key lets one of them make what the others
-wait for. An entry that is not what was written, or not under its own name, is said to be damaged, and made again. What lies
-beyond the folder, at an address that several machines reach, is read into it and written as it is.
+An entry is a folder `KEY/`, as `entries.py` has it. It is written aside and renamed, so that it is there whole or not at all.
+Several processes share a store; a lock a key lets one of them make what the others wait for. An entry that is not what was
+written, or not under its own name, is said to be damaged, and made again. What lies beyond the folder, at an address that
+several machines reach, is read into it and written as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from weighbridge.core.errors import first_line
-from weighbridge.core.results import FileRecord, to_json
+from weighbridge.core.files import file_digest
 from weighbridge.core.unfinished import clear_abandoned, unfinished
+from weighbridge.run.entries import META, Entry, Meta, read_meta, write_meta
 from weighbridge.run.object_store import ObjectStore
 
 SIZE_LIMIT = 10e9
@@ -33,16 +31,6 @@ IN_USE_S = 3600
 
 GIVEN_UP_S = 7 * 24 * 3600
 """What a killed process left is kept for so long."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry that was found, and whose files are what was written."""
-
-    key: str
-    folder: Path
-    facts: Mapping[str, Any]
-    files: tuple[FileRecord, ...]
 
 
 class Store:
@@ -82,20 +70,20 @@ class Store:
         """That in the folder."""
         folder = self._place(key)
         try:
-            facts, files, created = self._read_meta(key, folder)
-            if created < self._before:
+            meta = self._meta(key, folder)
+            if meta.created < self._before:
                 return None
-            self._verify(folder, files)
+            self._verify(folder, meta)
         except FileNotFoundError:
             if folder.exists():
                 self._discard(folder, "it is incomplete")
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             self._discard(folder, str(error))
             return None
         with contextlib.suppress(OSError):
-            os.utime(folder / "meta.json")  # eviction goes by the time of the last use
-        return Entry(key, folder, facts, files)
+            os.utime(folder / META)  # eviction goes by the time of the last use
+        return Entry(key, folder, meta.facts, meta.files)
 
     def keep(
         self,
@@ -112,23 +100,10 @@ class Store:
         making.mkdir()
         try:
             write(making)
-            plain = to_json(facts)
-            files = [
-                FileRecord(path.relative_to(making).as_posix(), path.stat().st_size, file_digest(path))
-                for path in sorted(making.rglob("*"))
-                if path.is_file()
-            ]
-            meta = {
-                "key": key,
-                "created": time.time(),
-                "facts": plain,
-                "facts_sha256": _text_digest(plain),
-                "files": to_json(files),
-            }
-            (making / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            meta = write_meta(key, making, facts)
             self._offer(key, making)
             self._move(key, making)
-            return Entry(key, self._place(key), plain, tuple(files))
+            return Entry(key, self._place(key), meta.facts, meta.files)
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
@@ -173,7 +148,7 @@ class Store:
         """Key, bytes and time of the last use, of every entry."""
         for folder in sorted((self.folder / "store").iterdir()):
             with contextlib.suppress(OSError):
-                yield folder.name, _bytes_under(folder), (folder / "meta.json").stat().st_mtime
+                yield folder.name, _bytes_under(folder), (folder / META).stat().st_mtime
 
     def prune(self, limit: float = SIZE_LIMIT) -> tuple[int, int]:
         """Remove what was not used for longest until `limit` bytes are left; gives how many entries went, and the
@@ -234,7 +209,7 @@ class Store:
                 return False
             self._move(key, aside)
             return True
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             self._say(
                 f"the stored entry {key} in {self._beyond.address} is damaged ({error}); it is made again"
             )
@@ -262,12 +237,12 @@ class Store:
     def _move(self, key: str, making: Path) -> None:
         """The entry in `making` to its place."""
         place = self._place(key)
-        _, files, _ = self._read_meta(key, making)
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or a damaged one
-            _, there, _ = self._read_meta(key, place)
+        made = self._meta(key, making)
+        with contextlib.suppress(OSError, ValueError):  # there is none, or a damaged one
+            there = self._meta(key, place)
             self._verify(place, there)
-            if there == files:
-                (making / "meta.json").replace(place / "meta.json")
+            if there.files == made.files:
+                (making / META).replace(place / META)
                 return
         if place.exists():
             self._remove(place)
@@ -281,20 +256,12 @@ class Store:
         """A new name outside of the entries."""
         return unfinished(self.folder / "making")
 
-    def _read_meta(self, key: str, folder: Path) -> tuple[Mapping[str, Any], tuple[FileRecord, ...], float]:
-        try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError("meta.json is no JSON") from error
-        if meta["key"] != key:
-            raise ValueError(f"it is {meta['key']}, under another name")
-        if _text_digest(meta["facts"]) != meta["facts_sha256"]:
-            raise ValueError("meta.json was altered")
-        return meta["facts"], tuple(FileRecord(**file) for file in meta["files"]), float(meta["created"])
+    def _meta(self, key: str, folder: Path) -> Meta:
+        return read_meta(key, (folder / META).read_bytes())
 
-    def _verify(self, folder: Path, files: tuple[FileRecord, ...]) -> None:
+    def _verify(self, folder: Path, meta: Meta) -> None:
         """Raise `ValueError` for a file that is not as it was written; each is read once a process."""
-        for file in files:
+        for file in meta.files:
             path = folder / file.path
             stat = path.stat()
             seen = (str(path), stat.st_mtime_ns, stat.st_size)
@@ -316,12 +283,6 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _bytes_under(folder: Path) -> int:
     """Of all files in it; those that another process removes meanwhile, folders too, are not counted."""
     total = 0
@@ -330,12 +291,3 @@ def _bytes_under(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += Path(parent, name).stat().st_size
     return total
-
-
-def shown(path: Path, root: Path) -> str:
-    """A file as the project calls it; of one that lies elsewhere, its name alone."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-
-
-def _text_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -27,8 +27,7 @@ class Turns:
         try:
             yield
         finally:
-            self._lock.release()
-            self._lock.close()
+            self._lock.close()  # which lets go of it, if whoever waited for the clock was not ended in between
 
     @contextlib.contextmanager
     def timing(self) -> Iterator[None]:
@@ -43,5 +42,7 @@ class Turns:
 
     def _wait(self, acquire: Callable[[], object]) -> None:
         self._tell(Waiting(True))
-        acquire()
-        self._tell(Waiting(False))
+        try:
+            acquire()
+        finally:
+            self._tell(Waiting(False))

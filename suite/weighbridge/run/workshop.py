@@ -16,6 +16,7 @@ from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.files import file_digest, shown
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census
 from weighbridge.formats.finished import finished_file
@@ -25,7 +26,7 @@ from weighbridge.run.census import take_census
 from weighbridge.run.inputs import make_data
 from weighbridge.run.keys import file_key, model_key, reference_code
 from weighbridge.run.recent import identity_of
-from weighbridge.run.store import Store, file_digest, shown
+from weighbridge.run.store import Store
 
 WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".pt", ".pth", ".safetensors")
 """How the names of files end that builders read weights from."""

@@ -1,4 +1,4 @@
-"""What limits on a running model take beside their bounds."""
+"""What limits on a running model take beside their bounds, and what they read of a measurement over its loads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from weighbridge.contracts import Limit, Weighing
+from weighbridge.core.loads import in_words
+from weighbridge.core.results import Measurement, Reading
 
 CONFIDENCE = 0.99
 """Of a verdict on speed, unless the case says otherwise."""
@@ -32,3 +34,10 @@ def with_threads(weighing: Weighing, threads: int | None) -> Weighing:
     if threads is None:
         return weighing
     return replace(weighing, engine_options=weighing.engine_options.model_copy(update={"threads": threads}))
+
+
+def read_candidate(measurement: Measurement, limit: Limit) -> Reading:
+    """The candidate's own figure with its interval, whatever the limit is."""
+    details = measurement.details
+    interval = tuple(details["interval"])
+    return Reading(measurement.candidate, interval, details["confidence"], note=in_words(details))

@@ -17,7 +17,7 @@ from typing import Any
 
 from weighbridge.core.code import own_digest
 from weighbridge.core.errors import UsageError, WeighbridgeError
-from weighbridge.core.files import is_file
+from weighbridge.core.files import file_digest, is_file
 from weighbridge.core.registry import Origin
 from weighbridge.environment.machine import describe, machine_class
 from weighbridge.run.events import Event, event_to_json
@@ -25,7 +25,7 @@ from weighbridge.run.executors.process import Process
 from weighbridge.run.extensions import load_extension
 from weighbridge.run.job import Job, job_from_json, job_to_json
 from weighbridge.run.keys import make_key
-from weighbridge.run.store import Store, file_digest
+from weighbridge.run.store import Store
 
 NODE, ROW, EVENTS, MACHINE, REFUSED = "node", "row", "events", "machine", "refused"
 

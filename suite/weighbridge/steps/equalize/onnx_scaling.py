@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -76,7 +76,7 @@ def equalized(
             f"no scale can be moved{advice}: {'; '.join(reasons) or 'no layer reads another'}",
             step,
         )
-    tensors = {touch.tensor for pair in chosen for touch in (*pair.makers, *pair.readers)}
+    tensors = _touched(chosen)
     stored = {
         tensor.name: onnx.numpy_helper.to_array(tensor)
         for tensor in made.graph.initializer
@@ -90,7 +90,8 @@ def equalized(
     for tensor in made.graph.initializer:
         if tensor.name in stored:
             tensor.CopyFrom(onnx.numpy_helper.from_array(stored[tensor.name], tensor.name))
-    reread(made.graph.node, {name: old for name, old in copies.items() if name not in tensors})
+    moved = _touched(found)
+    reread(made.graph.node, {name: old for name, old in copies.items() if name not in moved})
     drop_unused(made)
     if not give_the_same(model.value, made, context):
         raise StageError(
@@ -101,6 +102,11 @@ def equalized(
         )
     said = f"scales moved: {few([pair.label for pair in found])}"
     return Model("onnx", made, model.source, (*model.notes, said, *reasons))
+
+
+def _touched(pairs: Iterable[Pair]) -> set[str]:
+    """The stored tensors that scales of these pairs go into."""
+    return {touch.tensor for pair in pairs for touch in (*pair.makers, *pair.readers)}
 
 
 def _set_apart(proto: Any) -> dict[str, str]:

@@ -49,21 +49,14 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
 
     Raises `StageError`, see `onnx_scaling.equalized`, where an activation is not finite, and where no scale is worth it.
     """
-    alphas = ALPHAS if options.alpha == "auto" else (options.alpha,)
     taken: dict[Pair, float] = {}
 
     def scales(proto: Any, pairs: Sequence[Pair], stored: dict[str, Array]) -> Mapping[Pair, Array]:
         found: dict[Pair, Array] = {}
         for pair, seen in _activations(proto, pairs, context, options.samples).items():
-            ways = {alpha: _scale(seen, reads(stored, pair), alpha) for alpha in alphas}
-            if options.alpha != "auto":
-                ((taken[pair], found[pair]),) = ways.items()
-                continue
-            weights = [stored[touch.tensor].swapaxes(0, touch.axis) for touch in pair.readers]
-            noise = {alpha: rounding_noise(seen, weights, scale) for alpha, scale in ways.items()}
-            least = min(noise, key=lambda alpha: noise[alpha])
-            if noise[least] < WORTH * rounding_noise(seen, weights, None):
-                taken[pair], found[pair] = least, ways[least]
+            alpha = _quietest(seen, stored, pair) if options.alpha == "auto" else options.alpha
+            if alpha is not None:
+                taken[pair], found[pair] = alpha, _scale(seen, reads(stored, pair), alpha)
         if not found:
             raise StageError(
                 "equalize",
@@ -82,6 +75,15 @@ def smooth_quant(model: Model, options: SmoothQuantOptions, context: Context) ->
         return made
     counts = sorted(Counter(taken.values()).items())
     return replace(made, notes=(*made.notes, f"alpha: {', '.join(f'{alpha} of {n}' for alpha, n in counts)}"))
+
+
+def _quietest(seen: Activation, stored: Mapping[str, Array], pair: Pair) -> float | None:
+    """The alpha that leaves the least noise in what reads the activation; None where no scale is worth it."""
+    weights = [stored[touch.tensor].swapaxes(0, touch.axis) for touch in pair.readers]
+    read = reads(stored, pair)
+    noise = {alpha: rounding_noise(seen, weights, _scale(seen, read, alpha)) for alpha in ALPHAS}
+    least = min(noise, key=lambda alpha: noise[alpha])
+    return least if noise[least] < WORTH * rounding_noise(seen, weights, None) else None
 
 
 def _scale(seen: Activation, read: Array, alpha: float) -> Array:

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Session, Step
 from weighbridge.core.coverage import Coverage
+from weighbridge.core.flow import flow
 from weighbridge.core.units import show
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.sequences import stepped
@@ -117,7 +118,7 @@ class _Search:
             for name, value in stated.items()
             if value != StaticOptions.model_fields[name].get_default(call_default_factory=True)
         }
-        return f"{said}; the same by hand: {{quantize: static{_as_yaml(pasted)}}}"
+        return f"{said}; the same by hand: {flow({'quantize': 'static', **pasted})}"
 
     def _too_large(self, size: int) -> Iterator[str]:
         """The case's limits on bytes that the artifact misses, and by how much. Fewer layers in float would lose too much."""
@@ -225,12 +226,6 @@ def _told(coverage: Coverage, left: Sequence[OnnxLayer]) -> Coverage:
             replace(layer, reason=reason) if layer.weights in weights else layer for layer in coverage.layers
         )
     )
-
-
-def _as_yaml(options: dict[str, Any]) -> str:
-    import json
-
-    return "".join(f", {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in options.items())
 
 
 STEPS.add(

@@ -44,17 +44,23 @@ def flatten_biases(model: Any) -> list[str]:
             node.input[2] = name
             continue
         graph.initializer.append(onnx.numpy_helper.from_array(bias, name))
-        product = free_name(f"{node.output[0]}_product", taken)
-        add = onnx.helper.make_node(
-            "Add", [product, name], [node.output[0]], name=free_name(f"{node.name}_bias", taken)
-        )
-        node.output[0] = product
-        del node.input[2]
-        nodes.append(add)
-        added.append(add.name)
+        nodes.append(_bias_apart(node, name, taken))
+        added.append(nodes[-1].name)
     set_nodes(graph, nodes)
     drop_unused(model)
     return added
+
+
+def _bias_apart(node: Any, bias: str, taken: set[str]) -> Any:
+    """Take its bias from a node, and give the Add that adds the stored `bias` to what the node makes."""
+    import onnx
+
+    made = node.output[0]
+    product = free_name(f"{made}_product", taken)
+    add = onnx.helper.make_node("Add", [product, bias], [made], name=free_name(f"{node.name}_bias", taken))
+    node.output[0] = product
+    del node.input[2]
+    return add
 
 
 def own_biases(model: Any) -> None:
@@ -118,14 +124,8 @@ def part_grouped_biases(model: Any) -> list[str]:
         rank = len(stored[node.input[1]].dims) if node.input[1] in stored else 4
         name = free_name(f"{node.input[2]}_{node.name}", taken)
         graph.initializer.append(onnx.numpy_helper.from_array(bias.reshape(-1, *[1] * (rank - 2)), name))
-        product = free_name(f"{node.output[0]}_product", taken)
-        add = onnx.helper.make_node(
-            "Add", [product, name], [node.output[0]], name=free_name(f"{node.name}_bias", taken)
-        )
-        node.output[0] = product
-        del node.input[2]
-        nodes.append(add)
-        added.append(add.name)
+        nodes.append(_bias_apart(node, name, taken))
+        added.append(nodes[-1].name)
     set_nodes(graph, nodes)
     drop_unused(model)
     return added

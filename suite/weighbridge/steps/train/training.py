@@ -14,7 +14,7 @@ from weighbridge.contracts import Array, Context, Inputs, Options
 from weighbridge.core.batches import count, describe, not_finite
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.references import resolve
-from weighbridge.core.targets import class_numbers
+from weighbridge.core.targets import Reader, class_numbers
 from weighbridge.environment.one_thread import one_thread
 from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful, Unreadable, Unsaved
 
@@ -168,12 +168,14 @@ def _wanted(targets: Array, loss: str, module: Any) -> Any:
 
     from weighbridge.engines.torch_eager import float_type
 
-    if loss == "cross_entropy" and (targets.ndim == 1 or targets.shape[1:] == (1,)):
-        targets = class_numbers(targets, "loss 'cross_entropy'")
-    elif loss == "cross_entropy" and targets.ndim == 2 and targets.dtype.kind == "f":
-        class_numbers(
-            targets, "loss 'cross_entropy'"
-        )  # one-hot or shares of one, which torch takes as they are
+    if loss == "cross_entropy":
+        reader = Reader("loss", loss)
+        if targets.ndim == 1 or targets.shape[1:] == (1,):
+            targets = class_numbers(targets, reader)
+        elif targets.ndim == 2 and targets.dtype.kind == "f":
+            class_numbers(
+                targets, reader
+            )  # several classes are refused; one-hot and shares of one torch takes as they are
     wanted = torch.as_tensor(targets)
     return wanted.to(float_type(module)) if wanted.is_floating_point() else wanted.long()
 
