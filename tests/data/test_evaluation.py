@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_outputs_are_let_go_where_scores_are_enough(name: str) -> None:
     assert found.outputs is None
     assert found.scores.shape == (150,)
     assert found.value(METRICS.get(name)) == pytest.approx(METRICS.get(name).whole((X,), targets))
+
+
+def test_classes_by_large_numbers_are_told_apart() -> None:
+    """As a model names them itself; two that differ by 2**32 were one class to `flip_rate`."""
+    numbers = Y.astype(np.int64) * 2**32
+    named = SimpleNamespace(run=lambda inputs: (inputs[0].argmax(1).astype(np.int64) * 2**32,))
+    found = run(METRICS.get("accuracy"), y=numbers, candidate=named)["candidate"]
+    assert found.scores.mean() == 1
+    assert found.answers.tolist() == found.labels.tolist() == numbers.tolist()
 
 
 def test_a_metric_that_does_not_decompose_keeps_outputs() -> None:

@@ -76,6 +76,11 @@ def test_it_works(tmp_path: Path, test: str) -> None:
             "the target [0, 1, 1, 0] marks several; for several labels a sample say ",
         ),
         ("(x, np.eye(4)[y] * (y > 0)[:, None])", "the target [0, 0, 0, 0] marks none"),
+        (
+            "(x, np.eye(4)[y] + np.eye(4)[y - 1] - np.eye(4)[y - 2])",
+            "marks several; for several labels a sample say ",
+        ),
+        ("(x, np.where(np.eye(4)[y] == 1, 1, np.nan))", "needs class numbers, and a target is nan"),
         ("(x, y[:-1])", "inputs and targets differ in length: input 0 400, the targets 399"),
     ],
 )

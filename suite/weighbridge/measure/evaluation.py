@@ -26,7 +26,7 @@ class Evaluation:
 
     `scores` has shape [n], `parts` [n, d]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score
     of the best model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape
-    [n], int32.
+    [n], int64: a model may name its classes by numbers of any size.
     """
 
     n: int
@@ -120,7 +120,7 @@ def evaluate(
         with named(metric):  # only now: whether targets fit is best told beside an output
             tally.add(targets)
             if isinstance(metric, Classifier):
-                labels.append(metric.labels(targets).astype(np.int32))
+                labels.append(metric.labels(targets).astype(np.int64))
         n += count(inputs)
         blind_inputs += int(blind.sum())
         say(f"{metric.name}: {n} samples")
@@ -178,7 +178,7 @@ class _Run:
             self._kept.append((outputs, targets))
         if isinstance(self._metric, Classifier):
             with named(self._metric):
-                self._answers.append(self._metric.answers(outputs).astype(np.int32))
+                self._answers.append(self._metric.answers(outputs).astype(np.int64))
 
     def _score(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, or None where the metric does not decompose.
