@@ -63,7 +63,9 @@ class Evaluation:
                 return metric.of_sum(times @ self.parts)
             assert self.outputs is not None  # one of the three is kept
             assert self.targets is not None
-            chosen: Any = slice(None) if rows is None else rows
+            chosen: Any = (
+                np.arange(self.n) if rows is None else rows
+            )  # a copy, which the metric may write into
             return metric.whole(tuple(output[chosen] for output in self.outputs), self.targets[chosen])
 
     def save(self, folder: Path) -> None:
