@@ -30,7 +30,7 @@ class TopK:
     binary: bool = True
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
-        scores = outputs[0].reshape(len(outputs[0]), -1)
+        scores = _numbers_of(outputs[0], self.name).reshape(len(outputs[0]), -1)
         if len(targets) != len(scores):
             raise StageError("measure", f"{len(scores)} outputs for {len(targets)} targets")
         if self.k == 1 and _are_classes(scores):
@@ -80,6 +80,16 @@ class TopK:
         return ClassTally(self.name, self.k)
 
 
+def _numbers_of(output: Array, metric: str) -> Array:
+    if output.dtype.kind in "biuf":
+        return output
+    raise StageError(
+        "measure",
+        f"metric '{metric}' needs numbers, and the first output holds text, such as {output.ravel()[:1].tolist()}; for names of "
+        "classes or another of the outputs write your own, `metric: file.py:function`",
+    )
+
+
 def _are_classes(scores: Array) -> bool:
     """Whether a model names the class itself, as those with an ArgMax inside and scikit-learn's do.
 
@@ -99,7 +109,11 @@ class Error:
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
         found, wanted = (
-            array.reshape(len(array), -1) for array in (outputs[0], numbers(targets, f"metric '{self.name}'"))
+            array.reshape(len(array), -1)
+            for array in (
+                _numbers_of(outputs[0], self.name),
+                numbers(targets, f"metric '{self.name}'"),
+            )
         )
         if found.shape[1] != wanted.shape[1]:
             raise StageError(
