@@ -3,7 +3,8 @@
 A result in the store may only be used while the code that made it is the same. A file's imports are read from its
 syntax tree and followed as far as they lie in the project; everything else is an installed package, and stands for
 itself by its version. Environment variables that the code names belong to it with their values. They are looked for in the
-text: what is read while a module is imported would not be seen by watching the calls.
+text: what is read while a module is imported would not be seen by watching the calls. So do files of the project that it
+reads while it is imported, such as a configuration beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from weighbridge.core.files import is_file
+from weighbridge.core.observed import read_on_import
 
 File: TypeAlias = tuple[str, list[Path], set[str], frozenset[str]]
 """The hash of a file, the files of the project that it imports, the packages, and the texts in it."""
@@ -42,8 +44,8 @@ def unchanging_code() -> Iterator[None]:
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
-    """Of `files` and every file under `root` that they import, directly or not; of the packages' versions; and of the
-    environment variables that are named there.
+    """Of `files` and every file under `root` that they import, directly or not; of the packages' versions; of the
+    environment variables that are named there; and of the project's files that were read on importing them.
     """
     sha = hashlib.sha256()
     seen, packages, texts = _followed(files, root)
@@ -51,6 +53,10 @@ def code_digest(files: Sequence[Path], root: Path) -> str:
         sha.update(digest.encode())
     for package in sorted(packages - sys.stdlib_module_names):
         sha.update(f"{package} {version_of(package)}".encode())
+    for path in sorted(read_on_import(seen)):
+        if in_project(path, root.resolve()) and is_file(path):
+            stat = path.stat()
+            sha.update(f"{path.name} {_content(path, stat.st_mtime_ns, stat.st_size)}".encode())
     for name, value in _variables(texts):
         sha.update(f"{name}={value}\0".encode(errors="surrogateescape"))
     return sha.hexdigest()
@@ -116,6 +122,12 @@ def _looked_at(path: Path, root: Path) -> File:
     if _known is not None:
         _known[asked] = digest, files, packages, texts
     return digest, files, packages, texts
+
+
+@lru_cache(maxsize=4096)
+def _content(path: Path, mtime: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=4096)
