@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from weighbridge.contracts import Array, Inputs
 from weighbridge.core.data import Data
@@ -68,6 +71,15 @@ def test_outputs_are_let_go_where_scores_are_enough(name: str) -> None:
     assert found.value(METRICS.get(name)) == pytest.approx(METRICS.get(name).whole((X,), targets))
 
 
+def test_classes_by_large_numbers_are_told_apart() -> None:
+    """As a model names them itself; two that differ by 2**32 were one class to `flip_rate`."""
+    numbers = Y.astype(np.int64) * 2**32
+    named = SimpleNamespace(run=lambda inputs: (inputs[0].argmax(1).astype(np.int64) * 2**32,))
+    found = run(METRICS.get("accuracy"), y=numbers, candidate=named)["candidate"]
+    assert found.scores.mean() == 1
+    assert found.answers.tolist() == found.labels.tolist() == numbers.tolist()
+
+
 def test_a_metric_that_does_not_decompose_keeps_outputs() -> None:
     metric = UserMetric("spread", lambda outputs, targets: float(outputs.std()))
     found = run(metric)["candidate"]
@@ -89,6 +101,57 @@ def test_a_score_a_class_is_not_taken_for_a_score_a_sample(classes: int) -> None
 def test_a_metric_that_looks_at_its_neighbours_is_not_taken_for_a_score_a_sample() -> None:
     metric = UserMetric("rank", lambda outputs, targets: outputs[:, 0] - outputs[:, 0].mean())
     assert run(metric)["candidate"].scores is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda right: (right.mean(), len(right)), "gave a tuple"),
+        (lambda right: {"accuracy": right.mean()}, "gave a dict"),
+        (lambda right: (float(one) for one in right), "gave a generator"),
+        (lambda right: None, "gave nothing"),
+    ],
+)
+def test_what_is_neither_a_score_a_sample_nor_a_number_is_refused(given: Any, said: str) -> None:
+    """The mean of an accuracy and the number of samples beside it halved every drop."""
+    metric = UserMetric("mine", lambda outputs, targets: given(outputs.argmax(1) == targets))
+    with pytest.raises(StageError, match=rf"metric mine {said}; it must give a score a sample"):
+        run(metric)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda right: right.tolist(),
+        lambda right: tuple(right),
+        lambda right: right.astype(np.float16),
+        lambda right: torch.tensor(right),
+        lambda right: torch.tensor(right.mean(), dtype=torch.bfloat16),
+        lambda right: Decimal(float(right.mean())),
+        lambda right: np.ma.masked_array(right, np.arange(len(right)) % 2 == 0),
+    ],
+)
+def test_numbers_of_any_kind_are_numbers(given: Any) -> None:
+    metric = UserMetric("mine", lambda outputs, targets: given(outputs.argmax(1) == targets))
+    assert run(metric, candidate=Scaled(), other=Scaled(-1))["candidate"].value(metric) == 1
+
+
+def test_what_a_metric_writes_into_is_nobody_elses() -> None:
+    """The second model's targets, and the data of the case, were what the first call had left."""
+
+    def from_one(outputs: Array, targets: Array) -> Array:
+        targets -= 1
+        outputs *= -1
+        return outputs.argmin(1) == targets
+
+    y = Y + 1
+    metric = UserMetric("mine", from_one)
+    found = run(metric, y=y, baseline=Scaled(), candidate=Scaled(2))
+    assert [each.value(metric) for each in found.values()] == [1, 1]
+    assert (y == Y + 1).all()
+    whole = UserMetric("mine", lambda outputs, targets: float(from_one(outputs, targets).mean()))
+    kept = run(whole, y=y)["candidate"]
+    assert [kept.value(whole) for _ in range(2)] == [1, 1]
 
 
 def test_it_survives_its_files(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def judged(folder: Path, candidate: str) -> Weighed:
     (cases / "model.py").write_text((cases / "model.py").read_text() + OWN)
     thresholds = (
         "{accuracy_drop: 0.02, weights_ratio: 1, nonzero_ratio: 1, parameters: 12000, "
-        "largest_tensor: 40 kB, quantized: {min: 0}}"
+        "largest_tensor: 40 kB, quantized: {min: 0, max: 1}}"
     )
     text = f"model: {{torch: model.py:net, weights: net.safetensors}}\ncandidate: {{torch: 'model.py:{candidate}'}}\n"
     return weigh(cases, f"{text}data: model.py:splits\nthresholds: {thresholds}\n")

@@ -47,6 +47,8 @@ def faults(folder: Path, thresholds: str, rest: str = "") -> str:
         ("weights_ratio: 0.1", "did you mean 10 (0.1 of the bytes)?"),
         ("accuracy: 97", "did you mean 0.97 (97 %)?"),
         ("accuracy: 0", "cannot be missed"),
+        ("fidelity: 0.99", "0.99 dB lets the noise have 80% of the signal's power; did you mean 20"),
+        ("quantized: 90", "did you mean 0.9 (90 %)?"),
     ],
 )
 def test_a_limit_that_only_a_mistake_explains_is_a_fault(tmp_path: Path, threshold: str, meant: str) -> None:
@@ -68,6 +70,11 @@ def test_a_limit_that_only_a_mistake_explains_is_a_fault(tmp_path: Path, thresho
         "accuracy: 1",
         "speedup: 0.5",
         "nonzero: 50",
+        "fidelity: 1",
+        "fidelity: -3",
+        "fidelity: {max: 0.5}",
+        "quantized: 0.9",
+        "quantized: {min: 0, max: 0.1}",
     ],
 )
 def test_a_limit_that_can_be_missed_is_none(tmp_path: Path, thresholds: str) -> None:

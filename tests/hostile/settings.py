@@ -48,6 +48,11 @@ SETTINGS: dict[str, tuple[str | bytes, str]] = {
     "versioned_package": (f"{RIGHT}requires: [{{package: 'torch>=2'}}]\n", "without a version"),
     "unknown_engine": (f"{RIGHT}requires: [{{engine: onnxruntim}}]\n", "did you mean 'onnxruntime'"),
     "no_instruction_set": (f"{RIGHT}requires: [{{isa: 'avx 2'}}]\n", "is no instruction set"),
+    "misspelt_instruction_set": (
+        f"{RIGHT}requires: [{{isa: avx512vnni}}]\n",
+        "no processor has the flag 'avx512vnni'; did you mean 'avx512_vnni'?",
+    ),
+    "large_seed": (f"{RIGHT}seed: 99999999999999999999\n", "should be less than 9223372036854775808"),
     "denied_operator": (limits("operators: {denied: [if]}"), "did you mean 'If'"),
     "misspelt_operator": (
         limits("operators: {denied: [DequantiseLinear]}"),

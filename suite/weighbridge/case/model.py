@@ -182,7 +182,7 @@ class CaseSpec(Options):
         None, description="What serves the artifact; its options beside `name`."
     )
     allow_chance: bool = Field(False, description="Judge even a baseline that is no better than guessing.")
-    seed: int = Field(0, ge=0, description="Of every random choice.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of every random choice.")
     repeat: int = Field(
         1,
         ge=1,

@@ -2,7 +2,9 @@
 
 A result in the store may only be used while the code that made it is the same. A file's imports are read from its
 syntax tree and followed as far as they lie in the project; everything else is an installed package, and stands for
-itself by its version.
+itself by its version. Environment variables that the code names belong to it with their values. They are looked for in the
+text: what is read while a module is imported would not be seen by watching the calls. So do files of the project that it
+reads while it is imported, such as a configuration beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
@@ -19,9 +22,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from weighbridge.core.files import is_file
+from weighbridge.core.observed import read_on_import
 
-File: TypeAlias = tuple[str, list[Path], set[str]]
-"""The hash of a file, the files of the project that it imports, and the packages."""
+File: TypeAlias = tuple[str, list[Path], set[str], frozenset[str]]
+"""The hash of a file, the files of the project that it imports, the packages, and the texts in it."""
+_SHORTEST_PREFIX = 3
+"""Letters and the underscore of a text that may begin the name of an environment variable, as `f"APP_{name}"` does."""
 _known: dict[tuple[Path, Path, tuple[str, ...]], File] | None = None
 """What `unchanging_code` remembers; None outside of it."""
 
@@ -38,13 +44,21 @@ def unchanging_code() -> Iterator[None]:
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
-    """Of `files` and every file under `root` that they import, directly or not; and of the packages' versions."""
+    """Of `files` and every file under `root` that they import, directly or not; of the packages' versions; of the
+    environment variables that are named there; and of the project's files that were read on importing them.
+    """
     sha = hashlib.sha256()
-    seen, packages = _followed(files, root)
+    seen, packages, texts = _followed(files, root)
     for digest in sorted(seen.values()):
         sha.update(digest.encode())
     for package in sorted(packages - sys.stdlib_module_names):
         sha.update(f"{package} {version_of(package)}".encode())
+    for path in sorted(read_on_import(seen)):
+        if in_project(path, root.resolve()) and is_file(path):
+            stat = path.stat()
+            sha.update(f"{path.name} {_content(path, stat.st_mtime_ns, stat.st_size)}".encode())
+    for name, value in _variables(texts):
+        sha.update(f"{name}={value}\0".encode(errors="surrogateescape"))
     return sha.hexdigest()
 
 
@@ -64,19 +78,33 @@ def _searched(root: Path) -> list[Path]:
     return [folder for folder in entries if in_project(folder, root)]
 
 
-def _followed(files: Sequence[Path], root: Path) -> tuple[dict[Path, str], set[str]]:
-    """The hash of each file of the project that is imported, and the packages that are."""
-    packages = set[str]()
+def _variables(texts: set[str]) -> list[tuple[str, str]]:
+    """The environment variables called as one of `texts`, or beginning with one that ends with an underscore.
+
+    A single character, such as the underscore that shells set, is in too many texts to be meant.
+    """
+    prefixes = tuple(text for text in texts if len(text) >= _SHORTEST_PREFIX and text.endswith("_"))
+    return sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if len(name) > 1 and (name in texts or name.startswith(prefixes))
+    )
+
+
+def _followed(files: Sequence[Path], root: Path) -> tuple[dict[Path, str], set[str], set[str]]:
+    """The hash of each file of the project that is imported, the packages that are, and the texts of the files."""
+    packages, texts = set[str](), set[str]()
     seen: dict[Path, str] = {}
     pending = [path.resolve() for path in files]
     root = root.resolve()
     while pending:
         path = pending.pop()
         if path not in seen and path.is_file():
-            seen[path], found, others = _looked_at(path, root)
+            seen[path], found, others, said = _looked_at(path, root)
             pending += found
             packages |= others
-    return seen, packages
+            texts |= said
+    return seen, packages, texts
 
 
 def _looked_at(path: Path, root: Path) -> File:
@@ -84,7 +112,7 @@ def _looked_at(path: Path, root: Path) -> File:
     if _known is not None and asked in _known:
         return _known[asked]
     stat, searched = path.stat(), _searched(root)
-    digest, names = _read(path, stat.st_mtime_ns, stat.st_size)
+    digest, names, texts = _read(path, stat.st_mtime_ns, stat.st_size)
     files, packages = list[Path](), set[str]()
     for name in names:
         found = list(_locate(name, path, searched, root))
@@ -92,13 +120,19 @@ def _looked_at(path: Path, root: Path) -> File:
         if not found and not name.startswith("."):
             packages.add(name.partition(".")[0])
     if _known is not None:
-        _known[asked] = digest, files, packages
-    return digest, files, packages
+        _known[asked] = digest, files, packages, texts
+    return digest, files, packages, texts
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...]]:
-    """A file's hash and the modules it imports, as written; relative ones begin with their dots.
+def _content(path: Path, mtime: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """A file's hash, the modules it imports, as written (relative ones begin with their dots), and the texts in it.
 
     Time and size only tell whether the file has to be read again.
     """
@@ -107,8 +141,8 @@ def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...]]:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):  # importing it will say so
-        return digest, ()
-    return digest, tuple(dict.fromkeys(_imports(tree)))
+        return digest, (), frozenset()
+    return digest, tuple(dict.fromkeys(_imports(tree))), frozenset(_texts(tree))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
@@ -124,6 +158,25 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             argument = node.args[0]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 yield argument.value
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Every text that the code spells out, but for the name of a variable that it only sets: that is no input of it."""
+    set_here = {id(name) for node in ast.walk(tree) if (name := _name_set(node)) is not None}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in set_here:
+            yield node.value
+
+
+def _name_set(node: ast.AST) -> ast.expr | None:
+    """What `os.environ["NAME"] = ...`, or `os.environ.setdefault("NAME", ...)` as a statement, sets."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+        return node.slice
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and node.value.args:
+        called = node.value.func
+        if isinstance(called, ast.Attribute) and called.attr == "setdefault":
+            return node.value.args[0]
+    return None
 
 
 def _is_import_module(function: ast.expr) -> bool:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.observed import watch
 
 _SETTING = "pytest's setting `pythonpath` is to name {}"
 
@@ -138,6 +139,7 @@ def _load_module(name: str, folder: Path) -> ModuleType:
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Let the user's file import its siblings, without leaving the folder on the path."""
+    watch()
     sys.path.insert(0, str(folder))
     try:
         yield

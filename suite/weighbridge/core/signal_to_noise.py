@@ -27,11 +27,18 @@ class SignalToNoise:
         if [a.shape for a in reference] != [a.shape for a in outputs]:
             ours, theirs = (", ".join(str(a.shape) for a in side[:4]) for side in (outputs, reference))
             more = ", ..." if max(len(outputs), len(reference)) > 4 else ""
+            hint = (
+                "; of a detector that keeps as many boxes as it is sure of, compare the outputs before they are picked, or "
+                "judge a metric of your own"
+                if len(outputs) == len(reference)
+                else f": {len(outputs)} against {len(reference)} outputs"
+            )
             raise StageError(
                 "measure",
-                f"the candidate's outputs have shapes {ours}{more}, the baseline's {theirs}{more}; of a detector that keeps "
-                "as many boxes as it is sure of, compare the outputs before they are picked, or judge a metric of your own",
+                f"the candidate's outputs have shapes {ours}{more}, the baseline's {theirs}{more}{hint}",
             )
+        _refuse_text("baseline", reference)
+        _refuse_text("candidate", outputs)
         self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a in reference])
         self._noises = _added(
             self._noises,
@@ -65,6 +72,15 @@ class SignalToNoise:
             )
         found = zip(self.outputs(), self._signals, strict=True)
         return min(value for value, signal in found if signal or value < 0)
+
+
+def _refuse_text(who: str, outputs: Sequence[Array]) -> None:
+    """Raise `StageError` where an output of `who` holds no numbers."""
+    for number, output in enumerate(outputs):
+        if output.dtype.kind not in "biufc":
+            raise StageError(
+                "measure", f"output {number} of the {who} holds text, of which there is no signal to compare"
+            )
 
 
 def batches_of(data: Data, samples: int) -> Iterator[Inputs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from weighbridge.core.arrays import Array
 from weighbridge.core.errors import StageError
+
+_EXACT = 2**53
+"""Larger whole numbers are not told from their neighbours in float64."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +32,22 @@ def class_numbers(targets: Array, reader: Reader) -> Array:
     Raises `StageError` for anything else.
     """
     wanted = numbers(targets, reader).reshape(len(targets), -1)
-    _refuse(wanted, ~np.isfinite(wanted), reader)
+    _refuse_unlike_classes(wanted, reader)
     if wanted.shape[1] > 1:
         _refuse_several(wanted, reader)
         return np.asarray(wanted.argmax(1))
-    whole = wanted.astype(np.int64)
-    _refuse(wanted, whole != wanted, reader)
-    return np.asarray(whole[:, 0])
+    return np.asarray(wanted[:, 0].astype(np.int64))
 
 
-def _refuse(wanted: Array, odd: Array, reader: Reader) -> None:
-    """Raise `StageError` with the first of the `odd` ones, where there are any."""
+def _refuse_unlike_classes(wanted: Array, reader: Reader) -> None:
+    """Raise `StageError` for NaN and infinity, which would pass for a row's largest; and for a fraction or a number that
+    is too large to be told from its neighbours, where it is to name a class.
+    """
+    odd, exact = ~np.isfinite(wanted), np.iinfo(np.int64).max
+    if wanted.dtype.kind == "f":
+        wanted, exact = wanted.astype(np.float64), _EXACT
+    if wanted.shape[1] == 1:
+        odd |= (wanted != np.floor(wanted)) | (wanted > exact) | (wanted < -exact)
     if odd.any():
         raise StageError(
             "data",
@@ -49,7 +58,8 @@ def _refuse(wanted: Array, odd: Array, reader: Reader) -> None:
 def _refuse_several(rows: Array, reader: Reader) -> None:
     """Raise `StageError` where a row marks several classes, or none: its first would pass for the sample's only one."""
     largest = rows.max(1)
-    unclear = ((rows == largest[:, None]).sum(1) > 1) & ~np.isclose(rows.sum(1), 1)
+    shares = (rows.min(1) >= 0) & np.isclose(rows.sum(1), 1)  # of equal ones the first is as good as another
+    unclear = ((rows == largest[:, None]).sum(1) > 1) & ~shares
     if unclear.any():
         row = rows[unclear][0]
         several = f"say `metric: {{torchmetrics: MultilabelF1Score, num_labels: {len(row)}}}`, or "
@@ -67,10 +77,11 @@ def numbers(targets: Array, reader: Reader) -> Array:
     """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
     if targets.dtype.kind in "biuf":
         return targets
-    if targets.dtype.kind == "U" and targets.size and np.char.isdigit(targets).all():
-        return targets.astype(np.int64)
+    if targets.dtype.kind == "U" and targets.size and np.char.isdecimal(targets).all():
+        with contextlib.suppress(OverflowError):  # beyond 64 bits
+            return targets.astype(np.int64)
     raise StageError(
         "data",
         f"{reader} needs numbers as targets, and the data gives {targets.dtype.type.__name__} such as "
-        f"{targets.flat[0]!r}; map them to class numbers",
+        f"{targets.ravel()[:1].tolist()[0]!r}; map them to class numbers",
     )

@@ -55,6 +55,11 @@ def unknown_name(kind: str, name: str) -> str | None:
         return f"unknown engine '{name}'{did_you_mean(name, ENGINES.names())}"
     if kind == "isa" and not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         return f"'{name}' is no instruction set: one flag of the processor, such as avx2, or asimddp"
+    if kind == "isa":
+        flags = _FLAGS | isa()
+        meant = [one for one in sorted(flags) if _letters(one) == _letters(name)]
+        if meant and name.lower() not in flags:
+            return f"no processor has the flag '{name}'; did you mean '{meant[0]}'?"
     if kind != "package":
         return None
     if not all(part.isidentifier() for part in name.split(".")):
@@ -70,6 +75,10 @@ def unknown_name(kind: str, name: str) -> str | None:
     if meant and name not in known and not _package(name):
         return f"no package '{name}' is known; did you mean '{meant[0]}'?"
     return None
+
+
+def _letters(flag: str) -> str:
+    return re.sub(r"[_.]", "", flag.lower())
 
 
 def found_version(package: str) -> str | None:
@@ -121,6 +130,8 @@ INT8_DOT_PRODUCT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", 
 """Any of these flags: one instruction multiplies int8 and sums in 32 bits. `arm64` is all that macOS says of Apple's."""
 INT8_WIDE_SUMS = INT8_DOT_PRODUCT | {"asimd"}
 """Any of these flags: no sum of int8 products is kept in 16 bits, as ARM without dot products widens first."""
+_FLAGS = INT8_WIDE_SUMS | {"sse4_1", "sse4_2"}
+"""Those that are often written without their underscore, or with a full stop for it, whatever this processor has."""
 
 
 @cache

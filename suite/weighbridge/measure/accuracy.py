@@ -19,6 +19,10 @@ from weighbridge.measure.accuracy_reading import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
 MOST_LOST = 0.05
+FEWEST_BESIDE = 1 / 40
+"""So many of the resamples have to lie on either side of the figure: with fewer BCa's correction of the bias is beyond 1.96,
+and the interval at 95 % would not hold the figure itself.
+"""
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -194,9 +198,9 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
     """The same of a metric that does not decompose, computed anew on each resample, the same samples for both models.
 
     A resample on which the metric has no value (no sample of a class) is left out. Where that is more than `MOST_LOST` of
-    them, nothing is said of certainty, since what is left favours the samples at hand. Nor where no resample comes to the
-    figure of the samples themselves: a metric that holds samples against each other, such as recall at 1, finds the copies
-    that a resample has of them.
+    them, nothing is said of certainty, since what is left favours the samples at hand. Nor where next to no resample comes to
+    the figure of the samples themselves: a metric that holds samples against each other, such as recall at 1, finds the
+    copies that a resample has of them, and the correction of a bias so large rests on a handful of resamples.
     """
     sides = [ours] if theirs is None else [ours, theirs]
 
@@ -236,9 +240,10 @@ def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> d
 
 
 def _outside(values: Array, estimate: float) -> bool:
-    """Whether every resample lies to one side of the figure that all of them stand for."""
+    """Whether next to every resample lies to one side of the figure that all of them stand for."""
     room = 1e-6 * max(1.0, abs(estimate))  # sums in another order
-    return bool(len(values)) and not values.min() - room <= estimate <= values.max() + room
+    beside = min((values <= estimate + room).mean(), (values >= estimate - room).mean())
+    return bool(beside < FEWEST_BESIDE)
 
 
 def _on(metric: Metric, found: Evaluation, rows: Array) -> float:

@@ -144,8 +144,9 @@ def _more_samples(
         )
     if "unlike_resamples" in details:
         return (
-            "no resample of the test split comes to its figure, as of a metric that holds samples against each other and "
-            "finds the copies; nothing tells how sure it is: keep queries and what is searched apart, and give a score a query",
+            "next to no resample of the test split comes to its figure, as of a metric that holds samples against each other and "
+            "finds the copies, or takes the worst of several classes; nothing tells how sure it is: keep queries and what is "
+            "searched apart, and give a score a query, or measure all classes",
         )
     if limit.confidence is None or sure is None or sure >= limit.confidence:
         return ()

@@ -22,6 +22,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
 from weighbridge.core.results import Artifact, Measurement, Reading
 from weighbridge.formats.opened import opened
+from weighbridge.measure.mistakes import a_fraction
 from weighbridge.measure.parameters import weights
 from weighbridge.numerics.codes import granularity
 
@@ -228,6 +229,7 @@ for _threshold in (
         "fraction",
         read_quantized,
         options=Quantized,
+        mistaken=a_fraction("the share of quantized weights"),
         advise=advise_quantized,
         doc="The share of the weights that is quantized; `bits`, `granularity` and `symmetric` say how.",
     ),

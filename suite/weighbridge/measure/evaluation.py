@@ -14,6 +14,7 @@ import numpy as np
 from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
+from weighbridge.core.observed import files_opened
 from weighbridge.core.splits import Split, join_labelled
 
 _ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
@@ -26,7 +27,7 @@ class Evaluation:
 
     `scores` has shape [n], `parts` [n, d]; `outputs` are shape [n, ...] each, `targets` [n, ...]. `chance` is the score
     of the best model that ignores its inputs, None where unknown. A `Classifier` leaves `answers` and `labels`, shape
-    [n], int32.
+    [n], int64: a model may name its classes by numbers of any size.
     """
 
     n: int
@@ -63,7 +64,9 @@ class Evaluation:
                 return metric.of_sum(times @ self.parts)
             assert self.outputs is not None  # one of the three is kept
             assert self.targets is not None
-            chosen: Any = slice(None) if rows is None else rows
+            chosen: Any = (
+                np.arange(self.n) if rows is None else rows
+            )  # a copy, which the metric may write into
             return metric.whole(tuple(output[chosen] for output in self.outputs), self.targets[chosen])
 
     def save(self, folder: Path) -> None:
@@ -120,7 +123,7 @@ def evaluate(
         with named(metric):  # only now: whether targets fit is best told beside an output
             tally.add(targets)
             if isinstance(metric, Classifier):
-                labels.append(metric.labels(targets).astype(np.int32))
+                labels.append(metric.labels(targets).astype(np.int64))
         n += count(inputs)
         blind_inputs += int(blind.sum())
         say(f"{metric.name}: {n} samples")
@@ -178,7 +181,7 @@ class _Run:
             self._kept.append((outputs, targets))
         if isinstance(self._metric, Classifier):
             with named(self._metric):
-                self._answers.append(self._metric.answers(outputs).astype(np.int32))
+                self._answers.append(self._metric.answers(outputs).astype(np.int64))
 
     def _score(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
         """A score a sample, or None where the metric does not decompose.
@@ -235,11 +238,24 @@ def _not_finite(outputs: tuple[Array, ...], n: int) -> Array:
     return found
 
 
+def files_read(metric: Metric) -> set[str]:
+    """The files that the metric's code has opened in this process, by its calls here: what it found may depend on them.
+
+    Of all cases' calls, since it may read a list of names once and remember it.
+    """
+    return _read.setdefault(metric.name, set())
+
+
+_read: dict[str, set[str]] = {}
+
+
 @contextmanager
 def named(metric: Metric) -> Iterator[None]:
-    """What a metric raises names the metric."""
+    """What a metric raises names the metric; what it opens is remembered."""
     try:
-        yield
+        with files_opened() as opened:
+            yield
+        files_read(metric).update(opened)
     except StageError:
         raise
     except Exception as error:

@@ -9,6 +9,7 @@ from weighbridge.core.batches import count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.core.signal_to_noise import SignalToNoise, batches_of
+from weighbridge.measure.mistakes import decibels
 
 SAMPLES = 256
 
@@ -69,6 +70,7 @@ THRESHOLDS.add(
         "dB",
         read,
         relative=True,
+        mistaken=decibels("fidelity"),
         advise=advise,
         doc="Signal to quantization noise of the outputs against the baseline's, in dB.",
     ),

@@ -30,7 +30,7 @@ class TopK:
     binary: bool = True
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
-        scores = outputs[0].reshape(len(outputs[0]), -1)
+        scores = _numbers_of(outputs[0], self.name).reshape(len(outputs[0]), -1)
         if len(targets) != len(scores):
             raise StageError("measure", f"{len(scores)} outputs for {len(targets)} targets")
         if self.k == 1 and _are_classes(scores):
@@ -80,6 +80,16 @@ class TopK:
         return ClassTally(self.name, self.k)
 
 
+def _numbers_of(output: Array, metric: str) -> Array:
+    if output.dtype.kind in "biuf":
+        return output
+    raise StageError(
+        "measure",
+        f"metric '{metric}' needs numbers, and the first output holds text, such as {output.ravel()[:1].tolist()}; for names of "
+        "classes or another of the outputs write your own, `metric: file.py:function`",
+    )
+
+
 def _are_classes(scores: Array) -> bool:
     """Whether a model names the class itself, as those with an ArgMax inside and scikit-learn's do.
 
@@ -100,7 +110,10 @@ class Error:
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array:
         found, wanted = (
             array.reshape(len(array), -1)
-            for array in (outputs[0], numbers(targets, Reader("metric", self.name)))
+            for array in (
+                _numbers_of(outputs[0], self.name),
+                numbers(targets, Reader("metric", self.name)),
+            )
         )
         if found.shape[1] != wanted.shape[1]:
             raise StageError(
@@ -132,16 +145,33 @@ class UserMetric:
     directed: bool = True
     """Whether it says itself which way it is better; what does not is taken as better the higher it is."""
 
-    def _call(self, outputs: tuple[Array, ...], targets: Array) -> Any:
-        result = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
-        return result.detach().cpu().numpy() if hasattr(result, "detach") else result
+    def _call(self, outputs: tuple[Array, ...], targets: Array) -> Array:
+        """What the function gives, as numbers; raises `StageError` where it is none of the two."""
+        given = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
+        result = given.detach().cpu().double().numpy() if hasattr(given, "detach") else given
+        if np.ma.isMaskedArray(result):
+            result = result.compressed()
+        try:
+            scores = np.asarray(result, dtype=np.float64)
+        except (TypeError, ValueError):
+            scores = None
+        # A number and something beside it, such as how many samples it is of, has no mean worth anything.
+        beside = isinstance(given, tuple) and scores is not None and scores.shape != targets.shape[:1]
+        if scores is None or given is None or beside:
+            raise StageError(
+                "measure",
+                f"metric {self.name} gave {'nothing' if given is None else f'a {type(given).__name__}'}; it must give a "
+                "score a sample, an array of shape [N], or one number",
+            )
+        return scores
 
     def per_sample(self, outputs: tuple[Array, ...], targets: Array) -> Array | None:
-        scores = np.asarray(self._call(outputs, targets), dtype=np.float64)
+        # Of what the function writes into, nobody else's outputs and targets are made.
+        scores = self._call(tuple(output.copy() for output in outputs), targets.copy())
         return scores if scores.shape == (len(targets),) else None
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
-        return float(np.mean(self._call(outputs, targets)))
+        return float(self._call(outputs, targets).mean())
 
     def tally(self) -> NoTally:
         return NoTally()

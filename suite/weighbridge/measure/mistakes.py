@@ -39,10 +39,12 @@ def not_much_more(name: str) -> Mistaken:
 
 
 def a_fraction(name: str) -> Mistaken:
-    """Of a fraction whose limit is `min`: 0 is always kept, and more than 1 never."""
+    """Of a fraction whose limit is `min`: 0 is always kept, unless `max` stands beside it, and more than 1 never."""
 
     def look(limit: Limit) -> str | None:
         if limit.min is None or 0 < limit.min <= 1:
+            return None
+        if limit.min <= 0 and limit.max is not None:
             return None
         if limit.min <= 0:
             return f"{name} is never below 0, so that a limit of {limit.min:g} cannot be missed"
@@ -66,6 +68,20 @@ def smaller(name: str) -> Mistaken:
         return (
             f"{name} is bytes before over bytes after: {limit.min:g} lets them grow {1 / limit.min:.3g} times; "
             f"did you mean {1 / limit.min:.3g} ({limit.min:g} of the bytes)?"
+        )
+
+    return look
+
+
+def decibels(name: str) -> Mistaken:
+    """Of signal over noise in dB: a share, as of a correlation, would let the noise be nearly as strong as the signal."""
+
+    def look(limit: Limit) -> str | None:
+        if limit.min is None or not 0 < limit.min < 1:
+            return None
+        return (
+            f"{name} is in dB and no share: {limit.min:g} dB lets the noise have {10 ** (-limit.min / 10):.0%} of the "
+            "signal's power; did you mean 20, where it has 1 %?"
         )
 
     return look

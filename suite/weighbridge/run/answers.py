@@ -1,15 +1,23 @@
-"""Whether the candidate answers at all: a file that gives one output for every sample is small and fast, and no model."""
+"""Whether the candidate answers at all, and can be called as the original is: a file that gives one output for every sample is
+small and fast, and no model.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from weighbridge.contracts import MEASURES, THRESHOLDS, Array, Weighing
+from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Array, Weighing
 from weighbridge.core.batches import items
 from weighbridge.core.errors import StageError
+from weighbridge.core.listed import few
+from weighbridge.formats.opened import opened
+from weighbridge.run.artifacts import Shipped
 from weighbridge.run.job import Job
 
 SAMPLES = 4
+FACES = ("onnx", "tflite")
+"""Whose files say what they take and give; the user's code would have to build another model for that."""
 
 
 def check_answers(job: Job, weighing: Weighing) -> str | None:
@@ -34,6 +42,31 @@ def check_answers(job: Job, weighing: Weighing) -> str | None:
         f"the candidate gives the same output for {SAMPLES} different samples, where the original's differ: whatever its "
         "size and speed, it does not compute what the original does",
     )
+
+
+def beside_the_original(weighing: Weighing, candidate: Shipped, baseline: Shipped | None) -> Iterator[str]:
+    """Notes on a candidate that is the original itself, and on one of its format that is called in another way.
+
+    Accuracy reads the first output, so that a lost second one changes no figure, and whoever calls it finds out.
+    """
+    if baseline is None:
+        return
+    if candidate.digests == baseline.digests:
+        yield "the candidate is the original, byte for byte: what is compared is one file with itself"
+    if weighing.baseline is None or weighing.baseline.format != weighing.candidate.format:
+        return
+    if weighing.candidate.format not in FACES:
+        return
+    format_ = FORMATS.get(weighing.candidate.format)
+    ports = zip(*(format_.ports(opened(one)) for one in (weighing.baseline, weighing.candidate)), strict=True)
+    for what, (before, after) in zip(("inputs", "outputs"), ports, strict=True):
+        names, others = ([str(port["name"]) for port in side] for side in (before, after))
+        # Only an ONNX model is called by the names that its file gives; others rename them at each conversion.
+        if names != others and (len(names) != len(others) or format_.name == "onnx"):
+            yield (
+                f"the candidate's {what} are {few(others)}, the original's {few(names)}: a program that calls one by name or "
+                "position may not call the other"
+            )
 
 
 def _constant(weighing: Weighing, side: Any) -> bool:

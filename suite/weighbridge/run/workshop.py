@@ -162,11 +162,11 @@ def _load(ref: ModelRef, folder: Path, root: Path) -> tuple[Loaded, Model]:
         digests = {path: file_digest(path) for path in own_file.files}
         read = {shown(path.resolve(), root): digest for path, digest in digests.items()}
         return Loaded(model.format, own_file, file_key(digests), read), model
-    code, read = reference_code(ref.reference, folder, root), _project_files(opened, root)
+    code, read = reference_code(ref.reference, folder, root), project_files(opened, root)
     return Loaded(model.format, None, model_key(model, code, read), read), model
 
 
-def _project_files(opened: set[str], root: Path) -> dict[str, str]:
+def project_files(opened: set[str], root: Path) -> dict[str, str]:
     """The data among the files that were opened: those of the project that are no code and no result."""
     found = {}
     data = (name for name in opened if not name.endswith((".py", ".pyc")))

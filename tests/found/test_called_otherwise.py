@@ -1,0 +1,83 @@
+"""A candidate that is called in another way than the original, is the original itself, or answers with text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from safetensors.numpy import load
+from tests.projects import as_onnx, trained, weigh, write_project
+
+from weighbridge.core.results import Status
+
+OTHERWISE = "a program that calls one by name or position may not call the other"
+SHEET = "model: {onnx: ORIGINAL.onnx}\ncandidate: {onnx: CANDIDATE.onnx}\ndata: data.npz\n"
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """The network as it is, with a second output, under another name of its output, with text as its answer."""
+    folder = write_project(tmp_path)
+
+    def variant(name: str, last: str, output: str, kind: int, **options: int) -> None:
+        model = onnx.load_model_from_string(as_onnx(load(trained())))
+        model.graph.node.append(helper.make_node(last, ["y"], [output], **options))
+        made = helper.make_tensor_value_info(output, kind, ["n", 4])
+        if name != "two":
+            del model.graph.output[:]
+        model.graph.output.append(made)
+        onnx.save(model, folder / f"{name}.onnx")
+
+    (folder / "one.onnx").write_bytes(as_onnx(load(trained())))
+    variant("two", "Neg", "margin", TensorProto.FLOAT)
+    variant("renamed", "Identity", "scores", TensorProto.FLOAT)
+    variant("text", "Cast", "names", TensorProto.STRING, to=TensorProto.STRING)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("original", "candidate", "told"),
+    [
+        ("two", "one", f"the candidate's outputs are y, the original's y, margin: {OTHERWISE}"),
+        ("one", "renamed", f"the candidate's outputs are scores, the original's y: {OTHERWISE}"),
+        (
+            "one",
+            "one",
+            "the candidate is the original, byte for byte: what is compared is one file with itself",
+        ),
+    ],
+)
+def test_it_is_told_beside_an_accuracy_that_holds(
+    cases: Path, original: str, candidate: str, told: str
+) -> None:
+    text = SHEET.replace("ORIGINAL", original).replace("CANDIDATE", candidate)
+    found = weigh(cases, f"{text}thresholds: {{accuracy_drop: 0.01}}\n")
+    assert found.result.status is Status.PASS
+    assert told in found.notes
+
+
+def test_a_recipe_that_keeps_the_names_is_told_nothing(cases: Path) -> None:
+    found = weigh(
+        cases,
+        "model: {onnx: two.onnx}\ndata: data.npz\nrecipe: [{quantize: static, engine: onnxruntime}]\n"
+        "thresholds: {accuracy_drop: 0.1}\n",
+    )
+    assert found.result.status is Status.PASS, found.failed
+    assert not [note for note in found.notes if OTHERWISE in note or "byte for byte" in note]
+
+
+def test_answers_in_text_are_told_as_such(cases: Path) -> None:
+    text = SHEET.replace("ORIGINAL", "one").replace("CANDIDATE", "text")
+    failed = weigh(cases, f"{text}thresholds: {{accuracy_drop: 0.01, fidelity: 20}}\n").failed
+    assert (
+        "metric 'accuracy' needs numbers, and the first output holds text, such as ['" in failed["accuracy"]
+    )
+    assert "output 0 of the candidate holds text" in failed["fidelity"]
+
+
+def test_another_number_of_outputs_is_not_taken_for_a_detector(cases: Path) -> None:
+    text = SHEET.replace("ORIGINAL", "two").replace("CANDIDATE", "one")
+    failed = weigh(cases, f"{text}thresholds: {{fidelity: 20}}\n").failed
+    assert failed["fidelity"].endswith("the baseline's (64, 4), (64, 4): 1 against 2 outputs")
