@@ -89,6 +89,10 @@ class Split:
                 break
         return take(_joined(parts)[0], slice(n))
 
+    def unlike(self, inputs: Inputs) -> Inputs | None:
+        """The first batch whose samples have another shape than those of `inputs`; None where there is none."""
+        return next((other for other, _ in self.batches() if shapes(other) != shapes(inputs)), None)
+
     def spread(self, n: int) -> Split:
         """About `n` samples from all over the split, which is often sorted by class; of what only iterating tells, all."""
         source = self.source
@@ -315,8 +319,18 @@ def _joined(batches: Sequence[Labelled]) -> Labelled:
     return join([inputs for inputs, _ in batches]), np.concatenate(targets) if targets else None
 
 
-def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
-    """Several batches as one; raises `StageError` where their samples differ in shape."""
+def join_outputs(
+    batches: Sequence[tuple[tuple[Array, ...], Array]], split: str
+) -> tuple[tuple[Array, ...], Array]:
+    """Outputs and targets of several batches, for a metric that looks at all samples at once; raises as `join_labelled`."""
+    outputs, targets = join_labelled(batches, split, ", or let the metric give a score a sample")
+    assert isinstance(outputs, tuple)
+    assert targets is not None
+    return outputs, targets
+
+
+def join_labelled(batches: Sequence[Labelled], split: str, instead: str = "") -> Labelled:
+    """Several batches as one; raises `StageError` where their samples differ in shape, with what to do `instead` of padding."""
     forms = list(dict.fromkeys(form(batch) for batch in batches))
     if len(forms) > 1:
         one, other = forms[:2]
@@ -326,6 +340,6 @@ def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
         what = "targets" if by_targets else "samples"
         raise StageError(
             "data",
-            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
+            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one{instead}",
         )
     return _joined(batches)

@@ -14,7 +14,7 @@ import numpy as np
 from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
-from weighbridge.core.splits import Split, join_labelled
+from weighbridge.core.splits import Split, join_outputs
 
 _ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
 
@@ -221,8 +221,7 @@ class _Run:
             return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
-        outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")
-        assert isinstance(outputs, tuple)
+        outputs, targets = join_outputs(self._kept, f"test ({self._who}'s outputs)")
         return replace(counted, outputs=outputs, targets=targets)
 
 
