@@ -137,11 +137,20 @@ def _by_position(split: str, columns: dict[str, Array], layout: Layout) -> Array
     """Inputs of the keys `x`, or `x0`, `x1`, ...: these are positions, where every other key is an input's name."""
     groups = columns.get(str(layout.groups)) if layout.groups is not None else None
     columns = {key: column for key, column in columns.items() if key != layout.groups}
-    labels = [key for key in columns if key == layout.targets or (layout.targets is None and key in LABELS)]
+    several = layout.targets if isinstance(layout.targets, tuple) else ()
+    labels = [
+        key
+        for key in columns
+        if key in (*several, layout.targets) or (layout.targets is None and key in LABELS)
+    ]
     inputs = sorted((key for key in columns if re.fullmatch(r"x\d*", key)), key=lambda key: int(key[1:] or 0))
-    if not inputs or len(inputs) + len(labels) != len(columns) or len(labels) > 1 or layout.axes:
+    if not inputs or len(inputs) + len(labels) != len(columns) or layout.axes:
         return None
-    targets = columns[labels[0]] if labels else None
+    if len(labels) != len(several) if several else len(labels) > 1:
+        return None
+    targets: Any = columns[labels[0]] if labels else None
+    if several:
+        targets = {name: columns[name] for name in several}
     positions = (tuple(columns[key] for key in inputs), targets)
     if groups is None:
         return Arrays(*Layout().batch(positions, split))

@@ -16,6 +16,7 @@ from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, rebuilt, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled, Layout
+from weighbridge.core.named_targets import shapes_of
 
 KEEP = 256 * 2**20
 """Bytes: a split up to this size is read once and kept; a generator, which can be read once only, must be no larger."""
@@ -311,7 +312,7 @@ def _whole(batches: Sequence[Batch]) -> Batch:
 def form(batch: Labelled | Batch) -> tuple[Any, ...]:
     """What the samples of one batch share: shapes, and the values of what has no batch axis."""
     shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
-    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared
+    return shapes(batch[0]), None if batch[1] is None else shapes_of(batch[1]), shared
 
 
 def _joined(batches: Sequence[Labelled]) -> Labelled:

@@ -52,6 +52,13 @@ def numbers(targets: Array, who: str) -> Array:
     """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
     if targets.dtype.kind in "biuf":
         return targets
+    if targets.dtype.names:
+        raise StageError(
+            "data",
+            f"{who} wants one target a sample, and the data gives {len(targets.dtype.names)} by name: "
+            f"{', '.join(targets.dtype.names)}; write your own, `file.py:function(outputs, targets)`, which reads "
+            f"targets['{targets.dtype.names[0]}']",
+        )
     if targets.dtype.kind == "U" and targets.size and np.char.isdigit(targets).all():
         return targets.astype(np.int64)
     raise StageError(

@@ -14,7 +14,7 @@ from weighbridge.contracts import Array, Context, Inputs, Options
 from weighbridge.core.batches import count, describe, not_finite
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.references import resolve
-from weighbridge.core.targets import class_numbers
+from weighbridge.core.targets import class_numbers, numbers
 from weighbridge.environment.one_thread import one_thread
 from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful, Unreadable, Unsaved
 
@@ -168,13 +168,15 @@ def _wanted(targets: Array, loss: str, module: Any) -> Any:
 
     from weighbridge.engines.torch_eager import float_type
 
+    if targets.dtype.names and ":" in loss:
+        return {name: _wanted(targets[name].copy(), loss, module) for name in targets.dtype.names}
     if loss == "cross_entropy" and (targets.ndim == 1 or targets.shape[1:] == (1,)):
         targets = class_numbers(targets, "loss 'cross_entropy'")
     elif loss == "cross_entropy" and targets.ndim == 2 and targets.dtype.kind == "f":
         class_numbers(
             targets, "loss 'cross_entropy'"
         )  # one-hot or shares of one, which torch takes as they are
-    wanted = torch.as_tensor(targets)
+    wanted = torch.as_tensor(targets if ":" in loss else numbers(targets, f"loss '{loss}'"))
     return wanted.to(float_type(module)) if wanted.is_floating_point() else wanted.long()
 
 
