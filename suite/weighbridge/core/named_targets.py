@@ -38,6 +38,6 @@ def _filled(parts: Mapping[str, Array], whole: Array) -> Array:
 
 
 def shapes_of(targets: Array) -> tuple[object, ...]:
-    """What the targets of samples must share to stand in one array: the shape of one, by name where they have names."""
-    names = targets.dtype.names or ()
-    return (targets.shape[1:], *((name, targets.dtype[name].shape) for name in names))
+    """What the targets of samples must share to stand in one array: the shape of one, or of each by its name."""
+    names = targets.dtype.names
+    return targets.shape[1:] if names is None else tuple((name, targets.dtype[name].shape) for name in names)
