@@ -226,6 +226,17 @@ MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
         ["model.onnx", "--data", "w.npz"],
         "the baseline is no better than guessing",
     ),
+    "a checkpoint": (
+        lambda: Path("net.pt").write_bytes(b""),
+        ["net.pt", "--data", "samples.npz"],
+        "net.pt: a torch checkpoint does not say how its module is built; name the callable that builds it, and the file as "
+        "its weights: file.py:callable --weights net.pt",
+    ),
+    "inputs alone": (
+        lambda: np.savez("w.npz", x=samples(2, 90)[0]),
+        ["model.onnx", "--data", "w.npz", "--metric", "mse"],
+        "so there is no mse to measure; an autoencoder's are its inputs: give (x, x); `--metric none` compares outputs only",
+    ),
     "a percentage": (lambda: None, ["model.onnx", "--max-drop", "1"], "did you mean 0.01?"),
     "no metric": (lambda: None, ["model.onnx", "--metric", "acuracy"], "did you mean 'accuracy'?"),
     "code without data": (

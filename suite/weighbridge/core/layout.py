@@ -237,6 +237,8 @@ def to_array(value: Any, split: str, name: str = "") -> Array:
         raise StageError(
             "data", f"{what} has rows of unequal length; pad them, or give one batch a length"
         ) from error
+    if array.dtype.kind == "O" and array.size and all(isinstance(each, str) for each in array.flat):
+        return array.astype(np.str_)  # text, as pandas keeps it
     if array.dtype.kind == "O":
         raise StageError(
             "data", f"{what} is a {type(value).__name__} of Python objects, not of numbers of one shape"

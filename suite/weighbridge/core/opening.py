@@ -44,6 +44,8 @@ def is_function(value: Any) -> bool:
 
 
 def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
+    if _is_table(value):
+        value = {str(column): _of_column(value[column]) for column in value.columns}
     if isinstance(value, Mapping) or _is_array(value) or _is_columns(value):
         return _arrays(name, value, layout)
     if _is_samples(value):
@@ -66,6 +68,17 @@ def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
 
 def _arrays(name: str, value: Any, layout: Layout) -> Arrays:
     return Arrays(*layout.batch(value, name))
+
+
+def _is_table(value: Any) -> bool:
+    """A data frame, of pandas or polars."""
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+
+
+def _of_column(column: Any) -> Any:
+    """A column's numbers; where each is a list, as parquet keeps them, its rows."""
+    array = column.to_numpy()
+    return array if array.dtype.kind != "O" else list(array)
 
 
 def _is_array(value: Any) -> bool:

@@ -110,7 +110,11 @@ def evaluate(
     for inputs, targets, groups in split.whole():
         if targets is None:
             raise StageError(
-                "measure", f"the {split.name} split has no targets, so there is no {metric.name} to measure"
+                "measure",
+                f"the {split.name} split has no targets, so there is no {metric.name} to measure"
+                + (
+                    "" if isinstance(metric, Classifier) else "; an autoencoder's are its inputs: give (x, x)"
+                ),
             )
         fingerprint.add(inputs, targets, groups)
         parts.append(groups)

@@ -129,7 +129,9 @@ def supervised(module: torch.nn.Module, loss: str, context: Context, stage: str)
 
     def of(inputs: Inputs, outputs: Any, targets: Array | None) -> Any:
         if targets is None:
-            raise StageError(stage, "the train split has no targets")
+            raise StageError(
+                stage, "the train split has no targets; an autoencoder's are its inputs: give (x, x)"
+            )
         return function(outputs, _wanted(targets, loss, module))
 
     return of
