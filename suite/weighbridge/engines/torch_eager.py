@@ -158,7 +158,8 @@ def _takes(module: Any, inputs: Inputs) -> str:
     strange = [name for name in inputs if name not in parameters] if isinstance(inputs, dict) else []
     if any_name or not strange:
         return said
-    return f"{said}, and not {', '.join(strange)}: leave out what is no input, or say that it is a target, `targets: {strange[0]}`"
+    advice = f"leave out what is no input, or say that it is a target, `targets: {strange[0]}`"
+    return f"{said}, and not {', '.join(strange)}: {advice}"
 
 
 def _first(error: Exception) -> str:
