@@ -13,6 +13,7 @@ from tests.projects import weigh
 
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.results import Status
 
 
 class Column:
@@ -69,8 +70,8 @@ def test_what_is_neither_text_nor_numbers_is_refused() -> None:
         Data({"test": {"city": as_objects(["Rome", None]), "y": np.arange(2)}}).split("test").arrays()
 
 
-def by_city() -> Any:
-    """The city as a class and [city] + age through two layers: scikit-learn's pipelines become such files."""
+def by_city(names: tuple[str, ...] = ("a", "b", "c")) -> Any:
+    """A name of three, and its scores, of the city as a number and the age: scikit-learn's pipelines become such files."""
     random = np.random.default_rng(0)
     weights = {"up": random.standard_normal((2, 64)), "down": random.standard_normal((64, 3))}
     nodes = [
@@ -86,6 +87,15 @@ def by_city() -> Any:
         helper.make_node("MatMul", ["x", "up"], ["a"]),
         helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("MatMul", ["b", "down"], ["y"]),
+        helper.make_node("ArgMax", ["y"], ["best"], axis=1, keepdims=0),
+        helper.make_node(
+            "LabelEncoder",
+            ["best"],
+            ["label"],
+            domain="ai.onnx.ml",
+            keys_int64s=[0, 1, 2],
+            values_strings=list(names),
+        ),
     ]
     graph = helper.make_graph(
         nodes,
@@ -94,7 +104,10 @@ def by_city() -> Any:
             helper.make_tensor_value_info("city", TensorProto.STRING, ["n", 1]),
             helper.make_tensor_value_info("age", TensorProto.FLOAT, ["n", 1]),
         ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.STRING, ["n"]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3]),
+        ],
         [numpy_helper.from_array(array.astype("float32"), name) for name, array in weights.items()],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
@@ -109,21 +122,43 @@ def splits():
     random = np.random.default_rng(0)
     cities = np.array(["Lima", "Oslo", "Rome"], object)
     def some(n):
-        return {"city": cities[random.integers(0, 3, (n, 1))], "age": random.random((n, 1))}, None
+        names = np.array(["a", "b", "c"])[random.integers(0, 3, n)]
+        return {"city": cities[random.integers(0, 3, (n, 1))], "age": random.random((n, 1))}, names
     return {"test": some(100), "calibration": some(100)}
+
+
+def right(outputs, targets):
+    return outputs[0] == targets
 """
 
 
+THRESHOLDS = "fidelity: 10, batch_invariance: 1, permutation_invariance: 1, determinism: 0"
+
+
 @pytest.mark.parametrize("method", ["static", "dynamic"])
-def test_a_model_that_reads_text_is_given_it(tmp_path: Path, method: str) -> None:
+def test_a_model_that_reads_and_gives_text_is_judged(tmp_path: Path, method: str) -> None:
     onnx.save(by_city(), tmp_path / "net.onnx")
     (tmp_path / "data.py").write_text(CODE)
     found = weigh(
         tmp_path,
-        f"model: {{onnx: net.onnx}}\ndata: data.py:splits\nrecipe: [{{quantize: {method}}}]\nthresholds: {{fidelity: 20}}\n",
+        "model: {onnx: net.onnx}\ndata: data.py:splits\nmetric: data.py:right\n"
+        f"recipe: [{{quantize: {method}}}]\nthresholds: {{relative_accuracy_drop: 0.1, {THRESHOLDS}}}\n",
     )
     assert not found.failed, (found.message, found.failed)
-    assert found.measurements["fidelity"].candidate > 20
+    assert found.measurements["fidelity"].candidate > 10
+
+
+def test_other_names_are_noise(tmp_path: Path) -> None:
+    """The scores are the same to the last bit."""
+    onnx.save(by_city(), tmp_path / "net.onnx")
+    onnx.save(by_city(("b", "c", "a")), tmp_path / "other.onnx")
+    (tmp_path / "data.py").write_text(CODE)
+    found = weigh(
+        tmp_path,
+        "model: {onnx: net.onnx}\ndata: data.py:splits\ncandidate: {onnx: other.onnx}\nthresholds: {fidelity: 10}\n",
+    )
+    assert found.measurements["fidelity"].candidate == 0
+    assert found.verdict("fidelity").status is Status.FAIL
 
 
 NETWORK = """

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.arrays import Array, Inputs, is_text
 from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -32,11 +32,14 @@ class SignalToNoise:
                 f"the candidate's outputs have shapes {ours}{more}, the baseline's {theirs}{more}; of a detector that keeps "
                 "as many boxes as it is sure of, compare the outputs before they are picked, or judge a metric of your own",
             )
-        self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a in reference])
-        self._noises = _added(
-            self._noises,
-            [np.square(a.astype(np.float64) - b).sum() for a, b in zip(reference, outputs, strict=True)],
-        )
+        pairs = [
+            (np.ones(a.shape), (a == b).astype(np.float64))
+            if is_text(a)
+            else (a, b)  # a name is right or not
+            for a, b in zip(reference, outputs, strict=True)
+        ]
+        self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a, _ in pairs])
+        self._noises = _added(self._noises, [np.square(a.astype(np.float64) - b).sum() for a, b in pairs])
 
     @property
     def finite(self) -> bool:
