@@ -127,6 +127,13 @@ def splits():
     return {"test": some(100), "calibration": some(100)}
 
 
+def columns():
+    return {
+        split: ({name: column[:, 0] for name, column in inputs.items()}, targets)
+        for split, (inputs, targets) in splits().items()
+    }
+
+
 def right(outputs, targets):
     return outputs[0] == targets
 """
@@ -146,6 +153,15 @@ def test_a_model_that_reads_and_gives_text_is_judged(tmp_path: Path, method: str
     )
     assert not found.failed, (found.message, found.failed)
     assert found.measurements["fidelity"].candidate > 10
+
+
+def test_a_column_is_read_as_one(tmp_path: Path) -> None:
+    """[N] where the model reads [N, 1], as a data frame gives its columns."""
+    onnx.save(by_city(), tmp_path / "net.onnx")
+    (tmp_path / "data.py").write_text(CODE)
+    case = "model: {{onnx: net.onnx}}\ndata: data.py:{}\nrecipe: [{{quantize: dynamic}}]\nthresholds: {{fidelity: 10}}\n"
+    found = [weigh(tmp_path, case.format(data)).measurements["fidelity"] for data in ("splits", "columns")]
+    assert found[0].candidate == found[1].candidate
 
 
 def test_other_names_are_noise(tmp_path: Path) -> None:
