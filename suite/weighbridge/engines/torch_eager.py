@@ -154,10 +154,12 @@ def _takes(module: Any, inputs: Inputs) -> str:
     except (AttributeError, TypeError, ValueError):  # compiled code has none
         return ""
     said = f"; its forward takes ({', '.join(parameters)})"
-    any_name = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     strange = [name for name in inputs if name not in parameters] if isinstance(inputs, dict) else []
-    if any_name or not strange:
+    kinds = {each.kind for each in parameters.values()}
+    if not strange or inspect.Parameter.VAR_KEYWORD in kinds:
         return said
+    if any(each.default is each.empty and each.name not in inputs for each in parameters.values()):
+        return said  # a strange one may be the one that is lacking, by another name
     advice = f"leave out what is no input, or say that it is a target, `targets: {strange[0]}`"
     return f"{said}, and not {', '.join(strange)}: {advice}"
 
