@@ -152,7 +152,7 @@ def test_yaml_1_2_infinities(tmp_path: Path, text: str) -> None:
 
 
 def test_forms_of_data() -> None:
-    random, npz, state = load("forms_of_data")
+    random, npz, state, tasks = load("forms_of_data")
     assert (random.inputs, random.data, random.targets, random.batch, random.sequence) == (
         "random",
         None,
@@ -162,3 +162,4 @@ def test_forms_of_data() -> None:
     )
     assert (npz.data, npz.targets) == ("samples.npz", "answer")
     assert (state.targets, state.batch, state.sequence) == (0, {"state": 1, "gain": None}, True)
+    assert tasks.targets == ("kind", "age")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from weighbridge.core.errors import StageError
-from weighbridge.core.targets import class_numbers
+from weighbridge.core.targets import Reader, class_numbers
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -28,7 +28,7 @@ NAN, INFINITE = float("nan"), float("inf")
     ],
 )
 def test_the_class_of_each_sample(targets: Any, wanted: list[int]) -> None:
-    assert class_numbers(np.asarray(targets), "metric").tolist() == wanted
+    assert class_numbers(np.asarray(targets), Reader("metric", "accuracy")).tolist() == wanted
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_the_class_of_each_sample(targets: Any, wanted: list[int]) -> None:
 )
 def test_what_only_looks_like_it(targets: Any, said: str) -> None:
     with pytest.raises(StageError, match=re.escape(said)):
-        class_numbers(np.asarray(targets), "metric")
+        class_numbers(np.asarray(targets), Reader("metric", "accuracy"))

@@ -74,7 +74,7 @@ def test_answers_in_text_are_told_as_such(cases: Path) -> None:
     assert (
         "metric 'accuracy' needs numbers, and the first output holds text, such as ['" in failed["accuracy"]
     )
-    assert "output 0 of the candidate holds text" in failed["fidelity"]
+    assert "output 0 of the candidate holds text, and that of the baseline numbers" in failed["fidelity"]
 
 
 def test_another_number_of_outputs_is_not_taken_for_a_detector(cases: Path) -> None:

@@ -207,3 +207,32 @@ def test_a_checkpoint_of_the_users_own_must_fit(tmp_path: Path) -> None:
     save_file(nn.Linear(8, 4).state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(StageError, match="does not fit the module"):
         FORMATS.get("torch").load("model.py:net", tmp_path / "other.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "state_dict", "net"])
+def test_a_checkpoint_of_a_training_holds_more_than_the_weights(tmp_path: Path, key: str) -> None:
+    written(tmp_path, "def net(): return nn.Linear(4, 2)\n")
+    module = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    held = {
+        "epoch": 3,
+        key: module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": {},
+        "loss": torch.ones(()),
+    }
+    torch.save(held, tmp_path / "w.pth")
+    loaded = FORMATS.get("torch").load("model.py:net", tmp_path / "w.pth", tmp_path)
+    torch.testing.assert_close(loaded.value.weight, module.weight)
+
+
+def test_of_several_state_dicts_none_is_chosen(tmp_path: Path) -> None:
+    written(tmp_path, "def net(): return nn.Linear(4, 2)\n")
+    state = nn.Linear(4, 2).state_dict()
+    torch.save({"model": state, "ema": state}, tmp_path / "w.pth")
+    with pytest.raises(
+        StageError, match=r"w.pth holds several state dicts, 'model', 'ema'; save the one to judge"
+    ):
+        FORMATS.get("torch").load("model.py:net", tmp_path / "w.pth", tmp_path)

@@ -187,6 +187,11 @@ RULES: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "one scale for the batch": (lambda x: np.round(x / np.abs(x).max() * 127) * np.abs(x).max() / 127, False),
     "numbers near zero, and noise": (lambda x: x + 1e-3 * len(x) % 7 * 1e-3, False),
     "every pair of samples": (lambda x: x @ x.T, False),
+    "names behind the 100th": (
+        lambda x: np.where((np.arange(len(x)) < 100) & (x[:, 0] > 0), "yes", "no").astype(object),
+        True,
+    ),
+    "names": (lambda x: np.where(x[:, 0] > 0, "yes", "no").astype(object), False),
     "a sum over all": (lambda x: x.sum(keepdims=True), False),
 }
 

@@ -244,6 +244,17 @@ MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
         ["model.onnx", "--data", "w.npz"],
         "the baseline is no better than guessing",
     ),
+    "a checkpoint": (
+        lambda: Path("net.pt").write_bytes(b""),
+        ["net.pt", "--data", "samples.npz"],
+        "net.pt: a torch checkpoint does not say how its module is built; name the callable that builds it, and the file as "
+        "its weights: file.py:callable --weights net.pt",
+    ),
+    "inputs alone": (
+        lambda: np.savez("w.npz", x=samples(2, 90)[0]),
+        ["model.onnx", "--data", "w.npz", "--metric", "mse"],
+        "so there is no mse to measure; an autoencoder's are its inputs: give (x, x); `--metric none` compares outputs only",
+    ),
     "a percentage": (lambda: None, ["model.onnx", "--max-drop", "1"], "did you mean 0.01?"),
     "no metric": (lambda: None, ["model.onnx", "--metric", "acuracy"], "did you mean 'accuracy'?"),
     "code without data": (
@@ -272,3 +283,17 @@ def test_a_mistake_gets_one_sentence(
     assert len(said.splitlines()) == 1
     assert ".weighbridge/" not in said
     assert not Path("cases").exists()
+
+
+def test_a_recipe_that_aims_at_a_limit_is_held_to_the_one_that_it_aimed_at(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    """With the usual margin `auto` would aim at another limit, make another file, and miss what was measured of this one."""
+    (outputs,) = onnxruntime.InferenceSession("model.onnx").run(None, {"x": samples(2, 400)[0]})
+    noise = np.random.default_rng(1).standard_normal(outputs.shape).astype("float32")
+    np.savez("samples.npz", x=samples(2, 400)[0], y=outputs + noise * 0.05 * outputs.std())
+    assert init("--data", "samples.npz", "--metric", "mse") == 0
+    (case,) = load_cases(Path("cases/model/gate.yaml"))
+    assert case.recipe[0].method == "auto"
+    assert thresholds("cases/model/gate.yaml")["relative_accuracy_drop"].max == 0.01
+    pytester.runpytest_inprocess("cases/model/gate.yaml").assert_outcomes(passed=4)

@@ -71,7 +71,7 @@ class Case:
     data: str | None = None
     inputs: tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...]] | str | None = None
     """Shapes of one sample by position or by name, or `random`: shapes as the model's file declares them."""
-    targets: str | int | None = None
+    targets: str | int | tuple[str, ...] | None = None
     groups: str | int | None = None
     """What names the samples that belong together, as `targets` is named."""
     batch: Mapping[str, int | None] = field(default_factory=dict)
@@ -158,8 +158,10 @@ class CaseSpec(Options):
         description="Where there is no data: shapes of one sample, without the batch axis, to draw random ones of; or "
         "`random`, for the shapes that the model's file declares.",
     )
-    targets: str | int | None = Field(
-        None, description="The targets' key in a mapping, or their position in a tuple, counted from 0."
+    targets: str | int | list[str] | None = Field(
+        None,
+        description="The targets' key in a mapping, several keys of a model with several tasks, or their position in a tuple, "
+        "counted from 0.",
     )
     groups: str | int | None = Field(
         None,

@@ -20,6 +20,9 @@ NO_METRIC = "none"
 """For samples without labels, which calibrate and compare outputs."""
 
 
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model and its data as a user names them: files, or `file.py:callable`, relative to the working directory."""
@@ -38,6 +41,11 @@ class Subject:
         try:
             return FORMATS.get(format_of(Path(self.model)))
         except UsageError as error:
+            if Path(self.model).suffix in _CHECKPOINTS:
+                raise UsageError(
+                    f"{self.model}: a torch checkpoint does not say how its module is built; name the callable that builds it, "
+                    f"and the file as its weights: file.py:callable --weights {self.model}"
+                ) from None
             raise UsageError(f"{error}; file.py:callable for a torch module") from None
 
     @property

@@ -25,7 +25,10 @@ def export(model: Model, context: Context) -> Model:
     program = model.format == "exported"
     module = model.value.module() if program else model.value
     expected = run_module(module, samples)  # what is wrong with the data is said here, not by the exporter
-    positional, named, shapes = exporter_inputs(sample, float_type(module), torch.export.Dim.DYNAMIC)
+    positional, named, shapes = exporter_inputs(
+        sample, float_type(module), torch.export.Dim.DYNAMIC, context.data.varying()
+    )
+    _forget_recurrent_kernels()
     try:
         with quiet():
             exported = torch.onnx.export(
@@ -37,16 +40,31 @@ def export(model: Model, context: Context) -> Model:
                 dynamic_shapes=None if program else shapes,
             )
     except Exception as error:  # the exporter raises whatever a pass of it raises
-        reason = str(error.__cause__ or error).strip().splitlines()
-        raise StageError(
-            "export", f"torch.onnx.export failed: {reason[0] if reason else type(error).__name__}"
-        ) from error
+        reason = [line.strip(" -") for line in str(error.__cause__ or error).strip().splitlines()]
+        told = " ".join(reason[: 2 if reason and reason[0].endswith(":") else 1]) or type(error).__name__
+        raise StageError("export", f"torch.onnx.export failed: {told}") from error
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
     _check_batch(proto, axes_of(sample))
     check_agreement(_outputs(proto, samples), expected, "exported model", "torch")
+    longer = context.data.unlike(samples)
+    if longer is not None:  # a length that the forward turned into a number would be this one's too
+        found = _outputs(proto, longer)
+        check_agreement(
+            found, run_module(module, longer), "model, exported at one length,", "torch at another"
+        )
     return Model("onnx", proto, notes=model.notes)
+
+
+def _forget_recurrent_kernels() -> None:
+    """torch.onnx has LSTM and GRU decomposed into a loop of any length, but torch remembers the kernel of an earlier export in
+    the same process, which unrolls the one length that it sees (torch 2.13).
+    """
+    import torch
+
+    for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
+        operator._dispatch_cache.clear()
 
 
 def _check_batch(proto: Any, axes: Axes) -> None:

@@ -10,3 +10,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = "NDArray[Any]"
 Inputs: TypeAlias = "tuple[Array, ...] | dict[str, Array]"
 """A batch for a model: positional, or by the names of its inputs. The first axis is the batch."""
+
+
+def is_text(array: Array) -> bool:
+    """Whether it holds words, as the names of classes that scikit-learn's exports give: they have no distance."""
+    return array.dtype.kind in "OUS"

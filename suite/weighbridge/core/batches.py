@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TypeAlias
 
 import numpy as np
@@ -166,11 +166,15 @@ class Fingerprint:
         self._sha = hashlib.sha256()
         self._rows: list[bytes] = []
         self._energy: dict[str, tuple[float, int]] = {}
+        self._shapes: dict[str, set[tuple[int, ...]]] = {}
+        """Of each input, with 0 for its batch axis."""
 
     def add(self, inputs: Inputs, targets: Array | None, groups: Array | None = None) -> None:
         self.not_finite += int(not_finite(inputs).sum())
         for name, array, axis in items(inputs):
             self._sha.update(f"{name} {array.dtype} {array.shape} {axis};".encode())
+            shape = [0 if at == axis else size for at, size in enumerate(array.shape)]
+            self._shapes.setdefault(name, set()).add(tuple(shape))
             if axis is None:
                 self._sha.update(_bytes(array))
             if array.dtype.kind in "fiu":
@@ -198,6 +202,10 @@ class Fingerprint:
     def sizes(self) -> dict[str, float]:
         """The root mean square of each numeric input; NaN or infinity where a number of it is."""
         return {name: math.sqrt(energy / size) for name, (energy, size) in self._energy.items() if size}
+
+    def shapes(self) -> Mapping[str, Set[tuple[int, ...]]]:
+        """The shapes that each input comes in, with 0 for its batch axis."""
+        return self._shapes
 
     def rows(self) -> Array:
         """A hash of each sample's inputs, shape [N], uint64."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -103,6 +103,39 @@ class Data:
             return inputs
         _check_bytes(n, n * max(nbytes(inputs, None) // max(have, 1), 1))
         return take(inputs, np.arange(n) % have)
+
+    def varying(self) -> dict[str, tuple[int, ...]]:
+        """The axes of each input along which samples differ in length, beside the batch's: those that a model must leave open.
+
+        Of the samples that are judged and those that calibrate; of invented samples all have one shape.
+        """
+        found: dict[str, set[tuple[int, ...]]] = {}
+        for split in self._run_on():
+            for key, shapes in split.scan().shapes().items():
+                found.setdefault(key, set()).update(shapes)
+        return {
+            key: tuple(axis for axis, sizes in enumerate(zip(*shapes, strict=True)) if len(set(sizes)) > 1)
+            for key, shapes in found.items()
+            if len(shapes) > 1 and len({len(shape) for shape in shapes}) == 1
+        }
+
+    def unlike(self, inputs: Inputs) -> Inputs | None:
+        """Samples of another shape than `inputs`, where the data has some."""
+        for split in self._run_on():
+            if (other := split.unlike(inputs)) is not None:
+                return other
+        return None
+
+    def _run_on(self) -> Iterator[Split]:
+        """The splits whose samples a model runs on; what is wrong with one is said by whoever needs it."""
+        for name in () if self.invented else ("test", "calibration"):
+            if name in self.splits:
+                try:
+                    split = self._split(name)
+                    split.scan()
+                except StageError:
+                    continue
+                yield split
 
     def turns(self, n: int) -> tuple[Inputs, ...]:
         """`TURNS` batches of `n` samples, one after the other, for calls that should not all be the same; fewer where

@@ -11,6 +11,7 @@ import numpy as np
 from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import Axes, NamedInputs, items, take
 from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.named_targets import of_batch, of_sample
 
 LABELS = ("labels", "label", "targets", "target", "y")
 """Keys of a mapping that hold the targets, unless the case names another."""
@@ -36,12 +37,12 @@ class Batch(NamedTuple):
 class Layout:
     """What a case says about the form of its data.
 
-    `targets` is a key of a mapping, or the position in a tuple; by default one of `LABELS`, or the last. `groups` is the
+    `targets` is a key of a mapping, several, or the position in a tuple; by default one of `LABELS`, or the last. `groups` is the
     same for what names the samples that belong together: no input, and only the split test needs it. `axes` is the batch
     axis of the inputs that do not have it at 0. `sequence`: a sample is fed step by step.
     """
 
-    targets: str | int | None = None
+    targets: str | int | tuple[str, ...] | None = None
     axes: Axes = field(default_factory=dict)
     sequence: bool = False
     groups: str | int | None = None
@@ -68,9 +69,10 @@ class Layout:
         raw_inputs, raw_targets, _ = self._divide(value, split)
         if raw_targets is None:
             return False
-        targets, inputs = to_array(raw_targets, split), self._inputs(raw_inputs, split)
-        return targets.ndim == 0 or any(
-            array.ndim <= (axis or 0) or array.shape[axis] != len(targets)
+        inputs = self._inputs(raw_inputs, split)
+        return any(
+            targets.ndim == 0 or array.ndim <= (axis or 0) or array.shape[axis] != len(targets)
+            for targets in _by_name(raw_targets, split).values()
             for _, array, axis in items(inputs)
             if axis is not None
         )
@@ -78,7 +80,7 @@ class Layout:
     def _parts(self, value: Any, split: str, lift: bool) -> Batch:
         raw_inputs, raw_targets, raw_groups = self._divide(value, split)
         inputs = self._inputs(raw_inputs, split)
-        targets = None if raw_targets is None else to_array(raw_targets, split)
+        targets = None if raw_targets is None else _targets(raw_targets, split, lift)
         groups = (
             None if raw_groups is None else self._one_each(to_array(raw_groups, split, "groups"), split, lift)
         )
@@ -122,10 +124,10 @@ class Layout:
             return self._divide(value[0], split) if isinstance(value[0], Mapping) else (value[0], None, None)
         beside = {self.groups} & set(range(len(value)))
         at = self.targets if isinstance(self.targets, int) else max(set(range(len(value))) - beside)
-        if isinstance(self.targets, str):
+        if isinstance(self.targets, str | tuple):
             raise StageError(
                 "data",
-                f"split '{split}': `targets: {self.targets}` names a key, and the data gives tuples of {len(value)}; "
+                f"split '{split}': `targets: {_listed(self.targets)}` names a key, and the data gives tuples of {len(value)}; "
                 "name the position, counted from 0",
             )
         if not -len(value) <= at < len(value):
@@ -149,20 +151,24 @@ class Layout:
                 f"split '{split}': `targets: {self.targets}` counts a tuple, and the data gives mappings of "
                 f"{', '.join(map(str, value))}; name the key",
             )
-        if self.targets is not None and self.targets not in value:
+        stated = (self.targets,) if isinstance(self.targets, str) else self.targets or ()
+        for name in stated:
+            if name not in value:
+                raise StageError(
+                    "data", f"split '{split}' has no targets '{name}'{did_you_mean(name, map(str, value))}"
+                )
+        known = stated or tuple(name for name in LABELS if name in value)
+        if len(known) > 1 and not stated:
             raise StageError(
                 "data",
-                f"split '{split}' has no targets '{self.targets}'{did_you_mean(self.targets, map(str, value))}",
-            )
-        known = [self.targets] if self.targets is not None else [name for name in LABELS if name in value]
-        if len(known) > 1:
-            raise StageError(
-                "data",
-                f"split '{split}' holds {' and '.join(known)}; say which are the targets: `targets: {known[0]}`",
+                f"split '{split}' holds {' and '.join(known)}; say which are the targets: `targets: {known[0]}`, or all "
+                f"of them: `targets: {_listed(known)}`",
             )
         inputs = {str(name): part for name, part in value.items() if name not in (*known, self.groups)}
         if not inputs:
             raise StageError("data", f"split '{split}' holds {', '.join(map(str, value))} and no inputs")
+        if isinstance(self.targets, tuple):
+            return inputs, {name: value[name] for name in known}, value.get(self.groups)
         return inputs, value[known[0]] if known else None, value.get(self.groups)
 
     def _inputs(self, value: Any, split: str) -> Inputs:
@@ -182,6 +188,27 @@ class Layout:
 
     def _named(self, arrays: dict[str, Array]) -> Inputs:
         return NamedInputs(arrays, self.axes) if self.axes else arrays
+
+
+def _targets(raw: Any, split: str, lift: bool) -> Array:
+    """Targets as one array, whether they have names or not; with `lift`, those of one sample, without the batch's axis."""
+    parts = _by_name(raw, split)
+    if not isinstance(raw, Mapping):
+        return parts[""]
+    return of_sample(parts) if lift else of_batch(parts, split)
+
+
+def _by_name(raw: Any, split: str) -> dict[str, Array]:
+    """Each target by its name, or the only one by none."""
+    if not isinstance(raw, Mapping):
+        return {"": to_array(raw, split)}
+    if not raw:
+        raise StageError("data", f"split '{split}': the targets are an empty mapping")
+    return {str(name): to_array(part, split, f"targets' {name}") for name, part in raw.items()}
+
+
+def _listed(targets: str | tuple[str, ...]) -> str:
+    return targets if isinstance(targets, str) else f"[{', '.join(targets)}]"
 
 
 def is_numbers(value: Any) -> bool:
@@ -210,6 +237,8 @@ def to_array(value: Any, split: str, name: str = "") -> Array:
         raise StageError(
             "data", f"{what} has rows of unequal length; pad them, or give one batch a length"
         ) from error
+    if array.dtype.kind == "O" and array.size and all(isinstance(each, str) for each in array.flat):
+        return array.astype(np.str_)  # text, as pandas keeps it
     if array.dtype.kind == "O":
         raise StageError(
             "data", f"{what} is a {type(value).__name__} of Python objects, not of numbers of one shape"
@@ -221,6 +250,8 @@ def _label(name: str) -> str:
     return (
         "the targets"
         if name in ("", "targets")
+        else f"the {name}"
+        if name.startswith("targets' ")
         else "the groups"
         if name == "groups"
         else f"input {name}"

@@ -44,6 +44,8 @@ def is_function(value: Any) -> bool:
 
 
 def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
+    if _is_table(value):
+        value = {str(column): _of_column(value[column]) for column in value.columns}
     if isinstance(value, Mapping) or _is_array(value) or _is_columns(value):
         return _arrays(name, value, layout)
     if _is_samples(value):
@@ -66,6 +68,17 @@ def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
 
 def _arrays(name: str, value: Any, layout: Layout) -> Arrays:
     return Arrays(*layout.batch(value, name))
+
+
+def _is_table(value: Any) -> bool:
+    """A data frame, of pandas or polars."""
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+
+
+def _of_column(column: Any) -> Any:
+    """A column's numbers; where each is a list, as parquet keeps them, its rows."""
+    array = column.to_numpy()
+    return array if array.dtype.kind != "O" else list(array)
 
 
 def _is_array(value: Any) -> bool:
@@ -137,11 +150,20 @@ def _by_position(split: str, columns: dict[str, Array], layout: Layout) -> Array
     """Inputs of the keys `x`, or `x0`, `x1`, ...: these are positions, where every other key is an input's name."""
     groups = columns.get(str(layout.groups)) if layout.groups is not None else None
     columns = {key: column for key, column in columns.items() if key != layout.groups}
-    labels = [key for key in columns if key == layout.targets or (layout.targets is None and key in LABELS)]
+    several = layout.targets if isinstance(layout.targets, tuple) else ()
+    labels = [
+        key
+        for key in columns
+        if key in (*several, layout.targets) or (layout.targets is None and key in LABELS)
+    ]
     inputs = sorted((key for key in columns if re.fullmatch(r"x\d*", key)), key=lambda key: int(key[1:] or 0))
-    if not inputs or len(inputs) + len(labels) != len(columns) or len(labels) > 1 or layout.axes:
+    if not inputs or len(inputs) + len(labels) != len(columns) or layout.axes:
         return None
-    targets = columns[labels[0]] if labels else None
+    if len(labels) != len(several) if several else len(labels) > 1:
+        return None
+    targets: Any = columns[labels[0]] if labels else None
+    if several:
+        targets = {name: columns[name] for name in several}
     positions = (tuple(columns[key] for key in inputs), targets)
     if groups is None:
         return Arrays(*Layout().batch(positions, split))

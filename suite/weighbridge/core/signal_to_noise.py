@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.arrays import Array, Inputs, is_text
 from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -37,13 +37,11 @@ class SignalToNoise:
                 "measure",
                 f"the candidate's outputs have shapes {ours}{more}, the baseline's {theirs}{more}{hint}",
             )
-        _refuse_text("baseline", reference)
-        _refuse_text("candidate", outputs)
-        self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a in reference])
-        self._noises = _added(
-            self._noises,
-            [np.square(a.astype(np.float64) - b).sum() for a, b in zip(reference, outputs, strict=True)],
-        )
+        pairs = [
+            _comparable(number, a, b) for number, (a, b) in enumerate(zip(reference, outputs, strict=True))
+        ]
+        self._signals = _added(self._signals, [np.square(a, dtype=np.float64).sum() for a, _ in pairs])
+        self._noises = _added(self._noises, [np.square(a.astype(np.float64) - b).sum() for a, b in pairs])
 
     @property
     def finite(self) -> bool:
@@ -74,13 +72,16 @@ class SignalToNoise:
         return min(value for value, signal in found if signal or value < 0)
 
 
-def _refuse_text(who: str, outputs: Sequence[Array]) -> None:
-    """Raise `StageError` where an output of `who` holds no numbers."""
-    for number, output in enumerate(outputs):
-        if output.dtype.kind not in "biufc":
-            raise StageError(
-                "measure", f"output {number} of the {who} holds text, of which there is no signal to compare"
-            )
+def _comparable(number: int, reference: Array, output: Array) -> tuple[Array, Array]:
+    """Both as numbers: a name is right or not. Raises `StageError` where only one of them is text."""
+    if is_text(reference) != is_text(output):
+        who, other = ("baseline", "candidate") if is_text(reference) else ("candidate", "baseline")
+        raise StageError(
+            "measure", f"output {number} of the {who} holds text, and that of the {other} numbers"
+        )
+    if is_text(reference):
+        return np.ones(reference.shape), np.asarray(reference == output, np.float64)
+    return reference, output
 
 
 def batches_of(data: Data, samples: int) -> Iterator[Inputs]:

@@ -16,6 +16,7 @@ from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import Fingerprint, count, items, join, nbytes, rebuilt, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled, Layout
+from weighbridge.core.named_targets import shapes_of
 
 KEEP = 256 * 2**20
 """Bytes: a split up to this size is read once and kept; a generator, which can be read once only, must be no larger."""
@@ -88,6 +89,10 @@ class Split:
             if seen >= n:
                 break
         return take(_joined(parts)[0], slice(n))
+
+    def unlike(self, inputs: Inputs) -> Inputs | None:
+        """The first batch whose samples have another shape than those of `inputs`; None where there is none."""
+        return next((other for other, _ in self.batches() if shapes(other) != shapes(inputs)), None)
 
     def spread(self, n: int) -> Split:
         """About `n` samples from all over the split, which is often sorted by class; of what only iterating tells, all."""
@@ -307,7 +312,7 @@ def _whole(batches: Sequence[Batch]) -> Batch:
 def form(batch: Labelled | Batch) -> tuple[Any, ...]:
     """What the samples of one batch share: shapes, and the values of what has no batch axis."""
     shared = tuple(array.tobytes() for _, array, axis in items(batch[0]) if axis is None)
-    return shapes(batch[0]), None if batch[1] is None else batch[1].shape[1:], shared
+    return shapes(batch[0]), None if batch[1] is None else shapes_of(batch[1]), shared
 
 
 def _joined(batches: Sequence[Labelled]) -> Labelled:
@@ -315,8 +320,18 @@ def _joined(batches: Sequence[Labelled]) -> Labelled:
     return join([inputs for inputs, _ in batches]), np.concatenate(targets) if targets else None
 
 
-def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
-    """Several batches as one; raises `StageError` where their samples differ in shape."""
+def join_outputs(
+    batches: Sequence[tuple[tuple[Array, ...], Array]], split: str
+) -> tuple[tuple[Array, ...], Array]:
+    """Outputs and targets of several batches, for a metric that looks at all samples at once; raises as `join_labelled`."""
+    outputs, targets = join_labelled(batches, split, ", or let the metric give a score a sample")
+    assert isinstance(outputs, tuple)
+    assert targets is not None
+    return outputs, targets
+
+
+def join_labelled(batches: Sequence[Labelled], split: str, instead: str = "") -> Labelled:
+    """Several batches as one; raises `StageError` where their samples differ in shape, with what to do `instead` of padding."""
     forms = list(dict.fromkeys(form(batch) for batch in batches))
     if len(forms) > 1:
         one, other = forms[:2]
@@ -326,6 +341,6 @@ def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
         what = "targets" if by_targets else "samples"
         raise StageError(
             "data",
-            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
+            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one{instead}",
         )
     return _joined(batches)

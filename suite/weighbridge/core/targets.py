@@ -77,6 +77,13 @@ def numbers(targets: Array, reader: Reader) -> Array:
     """`targets`, which are numbers (or text that spells whole ones); raises `StageError` otherwise."""
     if targets.dtype.kind in "biuf":
         return targets
+    if targets.dtype.names:
+        raise StageError(
+            "data",
+            f"{reader} wants one target a sample, and the data gives {len(targets.dtype.names)} by name: "
+            f"{', '.join(targets.dtype.names)}; write your own, `{reader.kind}: file.py:function`, which is given the "
+            f"targets and reads targets['{targets.dtype.names[0]}']",
+        )
     if targets.dtype.kind == "U" and targets.size and np.char.isdecimal(targets).all():
         with contextlib.suppress(OverflowError):  # beyond 64 bits
             return targets.astype(np.int64)

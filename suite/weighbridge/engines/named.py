@@ -118,12 +118,18 @@ class NamedSession(ABC):
                 "data",
                 f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}",
             )
+        named = {name: self._as_column(name, array) for name, array in named.items()}
         for name, array in named.items():
             self._check_shape(name, array, axis_of(inputs, name))
         return {
             name: np.asarray(cast(array, self.inputs[name].dtype or str(array.dtype), name), order="C")
             for name, array in named.items()
         }
+
+    def _as_column(self, name: str, array: Array) -> Array:
+        """One number or word a sample as [N, 1] where the model reads that, as scikit-learn's exports do each column."""
+        shape = self.inputs[name].shape
+        return array[:, None] if array.ndim == 1 and len(shape) == 2 and shape[1] == 1 else array
 
     def _check_shape(self, name: str, array: Array, axis: int | None) -> None:
         shape = self.inputs[name].shape

@@ -97,7 +97,11 @@ def to_tensors(inputs: Inputs, device: str = "cpu", floats: torch.dtype | None =
         if array.dtype.kind == "f" and floats is not None and floats != torch.bfloat16:
             array = cast(array, str(floats).removeprefix("torch."), name)
         elif array.dtype.kind not in "biuf":
-            raise StageError("data", f"input '{name}' is {array.dtype} in the data, and torch takes numbers")
+            raise StageError(
+                "data",
+                f"input '{name}' is {array.dtype} in the data, and torch takes numbers: turn it into some, or leave it out of "
+                "what the data gives",
+            )
         result = torch.from_numpy(np.array(array)).to(device)
         return result.to(floats) if floats == torch.bfloat16 and result.is_floating_point() else result
 
@@ -134,7 +138,8 @@ def run_module(
             else ""
         )
         raise StageError(
-            "run", f"the module does not run on {describe(inputs)}{_takes(module)}{hint}: {_first(error)}"
+            "run",
+            f"the module does not run on {describe(inputs)}{_takes(module, inputs)}{hint}: {_first(error)}",
         ) from error
     return tuple(
         tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
@@ -142,12 +147,21 @@ def run_module(
     )
 
 
-def _takes(module: Any) -> str:
+def _takes(module: Any, inputs: Inputs) -> str:
+    """What the forward takes, and which of the data's names it does not."""
     try:
-        names = list(inspect.signature(module.forward).parameters)
+        parameters = inspect.signature(module.forward).parameters
     except (AttributeError, TypeError, ValueError):  # compiled code has none
         return ""
-    return f"; its forward takes ({', '.join(names)})"
+    said = f"; its forward takes ({', '.join(parameters)})"
+    strange = [name for name in inputs if name not in parameters] if isinstance(inputs, dict) else []
+    kinds = {each.kind for each in parameters.values()}
+    if not strange or inspect.Parameter.VAR_KEYWORD in kinds:
+        return said
+    if any(each.default is each.empty and each.name not in inputs for each in parameters.values()):
+        return said  # a strange one may be the one that is lacking, by another name
+    advice = f"leave out what is no input, or say that it is a target, `targets: {strange[0]}`"
+    return f"{said}, and not {', '.join(strange)}: {advice}"
 
 
 def _first(error: Exception) -> str:

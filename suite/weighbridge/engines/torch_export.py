@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Inputs
@@ -13,23 +15,36 @@ if TYPE_CHECKING:
 
 
 def exporter_inputs(
-    inputs: Inputs, floats: torch.dtype, batch: Any
+    inputs: Inputs, floats: torch.dtype, batch: Any, varying: Mapping[str, Sequence[int]]
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """The tensors by place, those by name, and `dynamic_shapes` for them.
 
-    `batch` is what torch is told of the batch's axis: a `torch.export.Dim`, or None where it stays as it is.
+    `batch` is what torch is told of the batch's axis, and of those in `varying`, by input, along which samples differ in
+    length: a `torch.export.Dim`, or None where it stays as it is.
     """
     tensors = to_tensors(inputs, floats=floats)
-    shapes = {name: {} if axis is None else {axis: batch} for name, _, axis in items(inputs)}
+    shapes = {
+        name: dict.fromkeys([*(() if axis is None else (axis,)), *varying.get(name, ())], batch)
+        for name, _, axis in items(inputs)
+    }
     if isinstance(tensors, dict):
         return (), tensors, shapes
     return tensors, {}, tuple(shapes.values())
 
 
-def traced(module: torch.nn.Module, inputs: Inputs, floats: torch.dtype, batch: Any) -> Any:
-    """The exported program of `module`; `batch` as in `exporter_inputs`. Raises whatever torch, or the forward, raises."""
+def traced(
+    module: torch.nn.Module,
+    inputs: Inputs,
+    floats: torch.dtype,
+    batch: Any,
+    varying: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> Any:
+    """The exported program of `module`; `batch` and `varying` as in `exporter_inputs`.
+
+    Raises whatever torch, or the forward, raises.
+    """
     import torch
 
-    positional, named, shapes = exporter_inputs(inputs, floats, batch)
+    positional, named, shapes = exporter_inputs(inputs, floats, batch, varying)
     with torch.no_grad():
         return torch.export.export(module, positional, named, dynamic_shapes=shapes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import FORMATS, STEPS, Model, Quantization, StoredTensor, Use
 from weighbridge.core.errors import StageError, did_you_mean, first_line
+from weighbridge.core.listed import few
 from weighbridge.core.references import call, resolve
 from weighbridge.core.results import Artifact
 from weighbridge.core.trust import is_trusted, refusal
@@ -167,7 +168,9 @@ def _qualified(module: Any) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, or of a torch checkpoint that holds tensors only; raises `StageError`."""
+    """The tensors of a safetensors file, or of a torch checkpoint: its own, or those of the one state dict that it holds beside
+    an optimizer's state and the like. Raises `StageError`.
+    """
     import pickle
 
     import torch
@@ -191,10 +194,22 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     if isinstance(state, torch.nn.Module):
         state = state.state_dict()
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise StageError("load", f"{path} holds no state dict of tensors")
-    return state
+    if _is_state(state):
+        return dict(state)
+    parts = state if isinstance(state, dict) else {}
+    held = {key: value for key, value in parts.items() if _is_state(value) and value}
+    if "state_dict" not in held and len(held) != 1:
+        told = f"several state dicts, {few(map(repr, held))}" if held else "no state dict of tensors"
+        raise StageError(
+            "load", f"{path} holds {told}; save the one to judge: torch.save(module.state_dict(), ...)"
+        )
+    return dict(held["state_dict"] if "state_dict" in held else next(iter(held.values())))
+
+
+def _is_state(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, Mapping) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
 
 
 def _load_state(module: torch.nn.Module, state: Mapping[str, Any], what: str) -> None:

@@ -15,7 +15,7 @@ from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, S
 from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.observed import files_opened
-from weighbridge.core.splits import Split, join_labelled
+from weighbridge.core.splits import Split, join_outputs
 
 _ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
 
@@ -113,7 +113,11 @@ def evaluate(
     for inputs, targets, groups in split.whole():
         if targets is None:
             raise StageError(
-                "measure", f"the {split.name} split has no targets, so there is no {metric.name} to measure"
+                "measure",
+                f"the {split.name} split has no targets, so there is no {metric.name} to measure"
+                + (
+                    "" if isinstance(metric, Classifier) else "; an autoencoder's are its inputs: give (x, x)"
+                ),
             )
         fingerprint.add(inputs, targets, groups)
         parts.append(groups)
@@ -224,8 +228,7 @@ class _Run:
             return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
-        outputs, targets = join_labelled(self._kept, f"test ({self._who}'s outputs)")
-        assert isinstance(outputs, tuple)
+        outputs, targets = join_outputs(self._kept, f"test ({self._who}'s outputs)")
         return replace(counted, outputs=outputs, targets=targets)
 
 

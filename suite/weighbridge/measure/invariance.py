@@ -25,6 +25,7 @@ from weighbridge.contracts import (
     Threshold,
     Weighing,
 )
+from weighbridge.core.arrays import is_text
 from weighbridge.core.batches import count, nbytes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
@@ -144,9 +145,15 @@ def batch_axes(whole: Outputs, one: Outputs, n: int) -> dict[int, int]:
 
 
 def difference(one: Outputs, two: Outputs) -> float:
-    """The largest |a - b| over the root mean square of a, over all outputs; `RUINED` where shapes or NaN differ."""
+    """The largest |a - b| over the root mean square of a, over all outputs; `RUINED` where shapes or NaN differ.
+
+    Words, as the names of classes, differ wholly: by 1.
+    """
     largest = 0.0
     for a, b in zip(one, two, strict=True):
+        if is_text(a) and a.shape == b.shape:
+            largest = max(largest, float(not np.array_equal(a, b)))
+            continue
         if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
             return RUINED
         finite = np.isfinite(a)

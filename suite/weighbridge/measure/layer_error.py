@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import Array, Engine, Session
+from weighbridge.core.arrays import is_text
 from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -82,7 +83,7 @@ def _lost(before: Sequence[Array], after: Sequence[Array], n: int) -> Array:
     """The noise of each of n samples, of its worst output, as a share of what that output holds on average; [n]."""
     worst = np.zeros(n)
     for a, b in zip(before, after, strict=False):
-        if a.shape != b.shape or len(a) != n:
+        if a.shape != b.shape or len(a) != n or is_text(a):
             continue  # whoever compares the outputs says so
         with np.errstate(invalid="ignore", over="ignore"):
             noise = np.square(a.astype(np.float64) - b).reshape(n, -1).sum(axis=1)

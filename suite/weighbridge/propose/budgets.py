@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from weighbridge.core.results import CaseResult, ends
+from weighbridge.contracts import STEPS
+from weighbridge.core.results import CaseResult, Verdict, ends
 from weighbridge.core.units import show
 
 SIZE_MARGIN, SPEED_MARGIN = 0.05, 0.2
@@ -57,6 +58,10 @@ def _drop(result: CaseResult) -> Budget | None:
         samples = LEAST_SAMPLES / accuracy.details["n"]
         margin = SHARE_MARGIN if name != "accuracy_drop" else max(POINTS_MARGIN, samples)
         limit = math.ceil(1000 * (lost + margin) - 1e-9) / 1000
+        aimed = _aimed_at(result, verdict)
+        if aimed is not None:
+            said = f"at most, which the recipe aims at; measured {show(verdict.measured, verdict.unit)}"
+            return Budget(name, f"{aimed:g}", said)
         if limit >= 1:
             return Budget(
                 name, "", f"measured {show(verdict.measured, verdict.unit)}: nothing is left to hold"
@@ -68,6 +73,13 @@ def _drop(result: CaseResult) -> Budget | None:
             name, f"{limit:g}", f"at most; measured {show(verdict.measured, verdict.unit)}, {reason}"
         )
     return None
+
+
+def _aimed_at(result: CaseResult, drop: Verdict) -> float | None:
+    """The limit of a drop that a step of the recipe works towards, where it held: towards another one it makes another file."""
+    aims = any(STEPS.get(step.key).aims for step in result.steps)
+    most: float | None = drop.limit.get("max")
+    return most if aims and most is not None and (drop.measured or 0.0) <= most else None
 
 
 def _fidelity(result: CaseResult) -> Budget | None:

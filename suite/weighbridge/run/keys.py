@@ -125,14 +125,17 @@ def model_key(model: Model, code: str, opened: Mapping[str, str]) -> str:
 
 
 def data_key(data: Data, splits: Sequence[str], samples: int = SAMPLES) -> list[str]:
-    """The content of the splits that a stage declares, and of the samples that any stage may look at."""
+    """The content of the splits that a stage declares, and of what any stage may look at: samples, and which axes vary."""
     try:
         looked_at = data.sample(samples)
     except StageError:  # nothing to look at: a stage that needs it says so
         return []
     fingerprint = Fingerprint()
     fingerprint.add(looked_at, None)
-    return [fingerprint.hexdigest(), *([data.digest(splits)] if splits else [])]
+    return [
+        make_key(fingerprint.hexdigest(), sorted(data.varying().items())),
+        *([data.digest(splits)] if splits else []),
+    ]
 
 
 def stage_seed(seed: int, chain: Sequence[Any]) -> int:

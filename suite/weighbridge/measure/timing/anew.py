@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from weighbridge.contracts import Inputs, Session
-from weighbridge.core.arrays import Array
+from weighbridge.core.arrays import Array, is_text
 from weighbridge.core.batches import count, items, rebuilt, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.sessions import FixedBatch
@@ -67,6 +67,9 @@ def lost_in_the_crowd(session: Session, batch: Inputs) -> float:
         few = np.concatenate([part[place] for part in parts], axis)
         if few.shape != whole[place].shape:
             return 0.0
+        if is_text(few):
+            other |= np.moveaxis(few != whole[place], axis, 0).reshape(n, -1).any(1)
+            continue
         one, two = (
             np.moveaxis(value, axis, 0).reshape(n, -1).astype(np.float64) for value in (few, whole[place])
         )

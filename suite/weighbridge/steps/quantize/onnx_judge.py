@@ -14,7 +14,7 @@ from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
-from weighbridge.core.splits import Split, form, join_labelled
+from weighbridge.core.splits import Split, form, join_labelled, join_outputs
 from weighbridge.steps.calibration import BYTES, MOST
 
 JUDGED, RANKED = 256, 8
@@ -134,7 +134,7 @@ class Judge:
 
     def _score(self, metric: Metric, outputs: Iterable[tuple[Array, ...]]) -> float:
         """The metric over all batches, of which only those outputs are kept that it needs as a whole."""
-        scores, kept, targets = [], [], []
+        scores, kept = [], []
         try:
             for batch, found in zip(self._batches, outputs, strict=True):
                 target = np.asarray(batch.targets)
@@ -143,12 +143,10 @@ class Judge:
                 if score is not None:
                     scores.append(score)
                 else:
-                    kept.append(given)
-                    targets.append(target)
+                    kept.append((given, target))
             if scores:
                 return float(np.concatenate(scores).mean())
-            whole = tuple(np.concatenate(parts) for parts in zip(*kept, strict=True))
-            return float(metric.whole(whole, np.concatenate(targets)))
+            return float(metric.whole(*join_outputs(kept, "calibration")))
         except StageError:
             raise
         except Exception as error:  # the user's own code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -47,17 +47,19 @@ def pt2e(model: Model, options: Pt2eOptions, context: Context) -> Model:
         for each in chosen.coverage.layers
         if not each.asked or (each.kind in _KINDS and not each.converted)
     ]
-    sample = context.data.sample(2)
+    sample, varying = context.data.sample(2), context.data.varying()
     with quiet():
         library = load(TORCHAO, f"{_ROOM}.quantize_pt2e")
-        prepared = library.prepare_pt2e(_exported(module, sample).module(), _quantizer(options, left))
+        prepared = library.prepare_pt2e(
+            _exported(module, sample, varying).module(), _quantizer(options, left)
+        )
     _calibrate(prepared, options, context)
     with quiet():
         converted = library.convert_pt2e(prepared)
         _remove_unread(converted)
         _name_codes(converted, model.value)
         kept = {name for name, tensor in _tensors(converted) if tensor.is_floating_point()}
-        program = _exported(converted, sample)
+        program = _exported(converted, sample, varying)
     for node in program.graph.nodes:  # where each came from in the user's code: half of a small file
         for name in _TRACES:
             node.meta.pop(name, None)
@@ -65,8 +67,8 @@ def pt2e(model: Model, options: Pt2eOptions, context: Context) -> Model:
     return Model("exported", program, {}, (*model.notes, *coverage.sentences()), coverage)
 
 
-def _exported(module: Any, sample: Inputs) -> Any:
-    """With a free batch, and zeros as the example, which the file keeps."""
+def _exported(module: Any, sample: Inputs, varying: Mapping[str, Sequence[int]]) -> Any:
+    """With a free batch, the axes of `varying` free too, and zeros as the example, which the file keeps."""
     import torch
 
     from weighbridge.engines.torch_eager import float_type
@@ -74,7 +76,7 @@ def _exported(module: Any, sample: Inputs) -> Any:
 
     zeros = rebuilt(sample, lambda name, array, axis: array * 0)
     try:
-        return traced(module, zeros, float_type(module), torch.export.Dim.DYNAMIC)
+        return traced(module, zeros, float_type(module), torch.export.Dim.DYNAMIC, varying)
     except Exception as error:  # torch raises whatever a pass of it, or the module's forward, raises
         raise StageError(
             "quantize", f"torch.export cannot take the module with a free batch: {first_line(error)}"

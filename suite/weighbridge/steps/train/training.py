@@ -14,7 +14,7 @@ from weighbridge.contracts import Array, Context, Inputs, Options
 from weighbridge.core.batches import count, describe, not_finite
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.references import resolve
-from weighbridge.core.targets import Reader, class_numbers
+from weighbridge.core.targets import Reader, class_numbers, numbers
 from weighbridge.environment.one_thread import one_thread
 from weighbridge.steps.train.checkpoint import Checkpoint, Drawing, Passed, Stateful, Unreadable, Unsaved
 
@@ -129,7 +129,9 @@ def supervised(module: torch.nn.Module, loss: str, context: Context, stage: str)
 
     def of(inputs: Inputs, outputs: Any, targets: Array | None) -> Any:
         if targets is None:
-            raise StageError(stage, "the train split has no targets")
+            raise StageError(
+                stage, "the train split has no targets; an autoencoder's are its inputs: give (x, x)"
+            )
         return function(outputs, _wanted(targets, loss, module))
 
     return of
@@ -168,15 +170,16 @@ def _wanted(targets: Array, loss: str, module: Any) -> Any:
 
     from weighbridge.engines.torch_eager import float_type
 
-    if loss == "cross_entropy":
-        reader = Reader("loss", loss)
-        if targets.ndim == 1 or targets.shape[1:] == (1,):
-            targets = class_numbers(targets, reader)
-        elif targets.ndim == 2 and targets.dtype.kind == "f":
-            class_numbers(
-                targets, reader
-            )  # several classes are refused; one-hot and shares of one torch takes as they are
-    wanted = torch.as_tensor(targets)
+    if targets.dtype.names and ":" in loss:
+        return {name: _wanted(targets[name].copy(), loss, module) for name in targets.dtype.names}
+    reader = Reader("loss", loss)
+    if loss == "cross_entropy" and (targets.ndim == 1 or targets.shape[1:] == (1,)):
+        targets = class_numbers(targets, reader)
+    elif loss == "cross_entropy" and targets.ndim == 2 and targets.dtype.kind == "f":
+        class_numbers(
+            targets, reader
+        )  # several classes are refused; one-hot and shares of one torch takes as they are
+    wanted = torch.as_tensor(targets if ":" in loss else numbers(targets, reader))
     return wanted.to(float_type(module)) if wanted.is_floating_point() else wanted.long()
 
 
