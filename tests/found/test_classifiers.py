@@ -71,7 +71,10 @@ def test_a_ruined_one_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"keys": "strings"}, "the first output is object of shape [64]; for another of its 2 outputs"),
+        (
+            {"keys": "strings"},
+            "the first output holds text, such as ['dog']; for names of classes or another of the outputs",
+        ),
         ({"zipped": True}, "the model's output 'probability' is a list, not a tensor"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_state_of_fixed_size_is_not_drawn_by_the_batch(tmp_path: Path) -> None
         ({"x": [1, "?", 3]}, ("inputs: {x: ['?', 3]}",)),
         ({"x": [1, 576], "state": [2, 1, 128]}, ("inputs: {x: [576], state: [2, 128]}", "batch: {state: 1}")),
         ({"state": [2, 8], "x": ["n", 3]}, ("inputs: {state: [2, 8], x: [3]}", "batch: {state: null}")),
-        ({"x": ["n", 3], "y": ["m", "k"]}, ("inputs: {x: [3], y: [k]}",)),
+        ({"x": ["n", 3], "y": ["m", "k"]}, ("inputs: {x: [3], 'y': [k]}",)),
     ],
 )
 def test_the_batch_is_found_in_the_shapes_of_a_file(shapes: dict[str, Any], lines: tuple[str, ...]) -> None:

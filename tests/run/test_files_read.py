@@ -77,24 +77,28 @@ def test_a_run_after_the_file_has_changed_is_not_answered_from_what_was_kept(
 def test_what_its_calls_or_other_files_read_is_no_part_of_a_files_code(tmp_path: Path) -> None:
     """A model is not made again for what only its data reads."""
     (tmp_path / "model.py").write_text(
-        "from pathlib import Path\nimport settings\n"
+        "from pathlib import Path\nimport settings_of_the_net\n"
         "def net():\n    return (Path(__file__).parent / 'called.txt').read_text()\n"
     )
-    (tmp_path / "settings.py").write_text(
+    (tmp_path / "settings_of_the_net.py").write_text(
         "import pathlib\npathlib.Path(__file__).with_suffix('.txt').read_text()\n"
     )
     (tmp_path / "data.py").write_text(
         "import pathlib\npathlib.Path(__file__).with_suffix('.txt').read_text()\n"
     )
-    for name in ("settings.txt", "called.txt", "data.txt"):
+    for name in ("settings_of_the_net.txt", "called.txt", "data.txt"):
         (tmp_path / name).write_text("1")
     resolve("data.py:__name__", tmp_path)
     resolve("model.py:net", tmp_path)()
-    sys.modules.pop("settings")
+    del sys.modules["settings_of_the_net"]
 
     def after(name: str) -> bool:
         before = code_digest([tmp_path / "model.py"], tmp_path)
         (tmp_path / name).write_text("other")
         return code_digest([tmp_path / "model.py"], tmp_path) != before
 
-    assert [after(name) for name in ("called.txt", "data.txt", "settings.txt")] == [False, False, True]
+    assert [after(name) for name in ("called.txt", "data.txt", "settings_of_the_net.txt")] == [
+        False,
+        False,
+        True,
+    ]

@@ -69,10 +69,10 @@ class Layout:
         raw_inputs, raw_targets, _ = self._divide(value, split)
         if raw_targets is None:
             return False
-        inputs = self._inputs(raw_inputs, split)
-        return any(
-            targets.ndim == 0 or array.ndim <= (axis or 0) or array.shape[axis] != len(targets)
-            for targets in _by_name(raw_targets, split).values()
+        targets, inputs = _by_name(raw_targets, split).values(), self._inputs(raw_inputs, split)
+        return any(target.ndim == 0 for target in targets) or any(
+            array.ndim <= axis or array.shape[axis] != len(target)
+            for target in targets
             for _, array, axis in items(inputs)
             if axis is not None
         )
