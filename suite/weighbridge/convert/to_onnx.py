@@ -64,7 +64,7 @@ def _forget_recurrent_kernels() -> None:
     import torch
 
     for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
-        operator._dispatch_cache.clear()
+        getattr(operator, "_dispatch_cache", {}).clear()  # torch's own; another release may have none
 
 
 def _check_batch(proto: Any, axes: Axes) -> None:
