@@ -19,6 +19,7 @@ from weighbridge.steps.onnx_fold import constants_to_initializers, fold
 from weighbridge.steps.prune.onnx_channels import follow
 from weighbridge.steps.prune.onnx_groups import Group, Touch
 from weighbridge.steps.prune.options import WidthOptions
+from weighbridge.steps.prune.ranking import at_most
 from weighbridge.steps.selection import Layer, select
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _ranked(proto: Any, groups: Sequence[Group], options: NeuronOptions) -> dict
     removed = {}
     for group, values in worth.items():
         count = (
-            int((values < limit).sum()) if options.scope == "global" else int(options.amount * group.width)
+            int((values < limit).sum()) if options.scope == "global" else at_most(options.amount, group.width)
         )
         if not count:
             continue

@@ -26,6 +26,11 @@ def rank(scores: Mapping[str, Array], options: PruneOptions, unit: str) -> tuple
     return ranked(scores, options.amount, unit)
 
 
+def at_most(amount: float, total: int) -> int:
+    """How many whole ones of `total` a share comes to: 29 of 100 for 0.29, which is 28.999999999999996 in floats."""
+    return int(round(amount * total, 6))
+
+
 def _locally(scores: Mapping[str, Array], amount: float, unit: str) -> tuple[Kept, list[str]]:
     import numpy as np
 

@@ -17,6 +17,7 @@ from weighbridge.core.batches import count
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.listed import few
 from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
+from weighbridge.steps.prune.ranking import at_most
 from weighbridge.steps.prune.torch_attention import COUNTS, WIDTHS, Attention, find
 from weighbridge.steps.prune.torch_channels import BATCHES, SAMPLES
 from weighbridge.steps.selection import LayerOptions
@@ -124,10 +125,10 @@ def _least(
     found: Sequence[Attention], worth: Sequence[Sequence[float]], options: _HeadOptions
 ) -> list[list[int]]:
     """Of each attention the heads that go. Raises `StageError` where that is none at all."""
-    most = [int(options.amount * each.heads) for each in found]
+    most = [at_most(options.amount, each.heads) for each in found]
     if options.scope == "global":
         most = [each.heads for each in found]
-    left = int(options.amount * sum(each.heads for each in found))
+    left = at_most(options.amount, sum(each.heads for each in found))
     gone: list[list[int]] = [[] for _ in found]
     order = sorted((one, place, head) for place, each in enumerate(worth) for head, one in enumerate(each))
     for _, place, head in order:
