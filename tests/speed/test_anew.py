@@ -19,7 +19,12 @@ from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.measure.latency import LatencyLimit
 from weighbridge.measure.speed import SpeedupLimit
-from weighbridge.measure.timing.anew import check_answers_anew, check_crowds, lost_in_the_crowd
+from weighbridge.measure.timing.anew import (
+    check_answers_anew,
+    check_crowds,
+    lost_in_small_batches,
+    lost_in_the_crowd,
+)
 from weighbridge.measure.timing.opening import in_turn
 
 torch = pytest.importorskip("torch")
@@ -43,6 +48,15 @@ class Kept(Slow):
         if key not in KEPT:
             KEPT[key] = super().forward(x)
         return KEPT[key]
+
+
+class Branches(Slow):
+    def forward(self, x):
+        return super().forward(x) if len(x) > 1 else x.flip(1)
+
+
+def branches():
+    return Branches(512, 512)
 
 
 def slow():
@@ -213,6 +227,54 @@ def test_what_the_original_does_too_is_no_fault_of_the_candidate() -> None:
             StageError, match=r"128 of 256 samples .* export it anew, or time a `batch` of 64"
         ):
             check_crowds(shares, 256)
+
+
+def drawn(x: Any) -> Any:
+    return np.random.default_rng().standard_normal(x.shape)
+
+
+def one_only(x: Any) -> Any:
+    if len(x) > 1:
+        raise ValueError("a batch of one")
+    return x
+
+
+SMALL: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "zeros for one": (lambda x: x * (len(x) > 1), True),
+    "another model for one": (lambda x: x if len(x) > 1 else x[:, ::-1], True),
+    "NaN for one": (lambda x: x if len(x) > 1 else x * np.nan, True),
+    "other names for one": (lambda x: np.where(x[:, 0] * (len(x) > 1) > 0, "yes", "no").astype(object), True),
+    "each by itself": (np.tanh, False),
+    "one scale for the batch": (lambda x: np.round(x / np.abs(x).max() * 127) * np.abs(x).max() / 127, False),
+    "answers that are drawn": (drawn, False),
+    "a sum over all": (lambda x: x.sum(keepdims=True), False),
+    "no more than one": (one_only, False),
+}
+
+
+@pytest.mark.parametrize("rule", SMALL)
+@pytest.mark.parametrize(
+    "longest_s", [1e-9, 10.0]
+)  # the least that may be afforded, and as many as there are
+def test_answers_that_a_small_batch_alone_gets_are_seen(rule: str, longest_s: float) -> None:
+    answers, lost = SMALL[rule]
+    many = (np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32),)
+    share = lost_in_small_batches(Answers(answers), many, 1, longest_s)  # type: ignore[arg-type]
+    assert (share > 0.02) is lost
+
+
+@pytest.mark.parametrize("kind", ["speed", "latency"])
+def test_a_branch_for_the_timed_batch_is_no_speed(weighing: Any, kind: str) -> None:
+    limits = (SpeedupLimit(min=2, budget=0.3) if kind == "speed" else LatencyLimit(max=1000, budget=0.3),)
+    honest = replace(weighing("slow"), limits=limits)
+    cheat = replace(weighing("branches"), limits=limits)
+    with pytest.raises(
+        StageError, match=r"otherwise in batches of 1, which would be timed, .*; export it anew"
+    ):
+        MEASURES.get(kind).run(cheat)
+    # What the original does too is how the model is.
+    assert MEASURES.get(kind).run(replace(cheat, baseline=cheat.candidate)).candidate > 0
+    assert MEASURES.get(kind).run(honest).candidate > 0
 
 
 def test_a_batch_that_the_candidate_does_not_serve_is_not_timed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whether a call does the work that is timed: as many samples as asked, and each anew.
+"""Whether a call does the work that is timed: as many samples as asked, each anew, and as accuracy has seen them answered.
 
 A model that keeps its answers by their inputs is fast only where inputs repeat, which they do while timing and not in use.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from weighbridge.core.units import show
 from weighbridge.measure.invariance import batch_axes
 from weighbridge.measure.timing.clock import Call
 
+Outputs: TypeAlias = Mapping[int, Array] | Sequence[Array]
+"""By place."""
 TIMES = 3
 """So many times faster than any new input no seen one is answered, by caches and branch predictors alone."""
 TRIALS = 3
@@ -62,22 +65,54 @@ def lost_in_the_crowd(session: Session, batch: Inputs) -> float:
         axes = batch_axes(whole, session.run(take(batch, slice(0, 1))), n)
     except StageError:
         return 0.0
+    columns = {place: np.concatenate([part[place] for part in parts], axis) for place, axis in axes.items()}
+    return float(_unlike(columns, whole, axes, n).mean())
+
+
+def lost_in_small_batches(session: Session, many: Inputs, n: int, longest_s: float) -> float:
+    """The share of the samples that are answered otherwise in batches of `n`, which are timed, than among `many`, beyond any
+    rounding: a branch for small batches is fast there and seen by no accuracy.
+
+    `many` is cut to what takes about `longest_s` seconds. 0 of a model that cannot be told apart by sample, does not run on
+    more, or draws its answers.
+    """
+    began = time.perf_counter_ns()
+    parts = [session.run(take(many, slice(0, n)))]
+    affordable = int(longest_s / max(time.perf_counter_ns() - began, 1) * 1e9) * n
+    many = take(many, slice(0, max(2 * n, min(count(many), affordable) // n * n)))
+    seen = min(FEW * n, count(many) // n * n)
+    if seen < 2 * n:
+        return 0.0
+    parts += [session.run(take(many, slice(start, start + n))) for start in range(n, seen, n)]
+    try:
+        whole, again = session.run(many), session.run(many)
+        axes = batch_axes(whole, session.run(take(many, slice(0, 1))), count(many))
+    except Exception:  # a larger batch was not asked for: whoever needs it says so
+        return 0.0
+    columns = {place: np.concatenate([part[place] for part in parts], axis) for place, axis in axes.items()}
+    first, second = (
+        {place: side[place].take(np.arange(seen), axis) for place, axis in axes.items()}
+        for side in (whole, again)
+    )
+    return float((_unlike(columns, first, axes, seen) & ~_unlike(second, first, axes, seen)).mean())
+
+
+def _unlike(one: Outputs, two: Outputs, axes: Mapping[int, int], n: int) -> Array:
+    """Which of `n` samples are answered otherwise, shape [n]: the difference holds more power than an answer does."""
     other = np.zeros(n, dtype=bool)
     for place, axis in axes.items():
-        few = np.concatenate([part[place] for part in parts], axis)
-        if few.shape != whole[place].shape:
-            return 0.0
-        if is_text(few):
-            other |= np.moveaxis(few != whole[place], axis, 0).reshape(n, -1).any(1)
+        a, b = one[place], two[place]
+        if a.shape != b.shape:
+            return np.zeros(n, dtype=bool)
+        if is_text(a):
+            other |= np.moveaxis(a != b, axis, 0).reshape(n, -1).any(1)
             continue
-        one, two = (
-            np.moveaxis(value, axis, 0).reshape(n, -1).astype(np.float64) for value in (few, whole[place])
-        )
-        finite = np.isfinite(one) & np.isfinite(two)
-        noise = np.square(np.subtract(one, two, where=finite, out=np.zeros_like(one))).sum(1)
-        power = np.square(one, where=finite, out=np.zeros_like(one)).sum(1).mean()
-        other |= (noise > power) | (np.isfinite(one) != np.isfinite(two)).any(1)
-    return float(other.mean())
+        a, b = (np.moveaxis(value, axis, 0).reshape(n, -1).astype(np.float64) for value in (a, b))
+        finite = np.isfinite(a) & np.isfinite(b)
+        noise = np.square(np.subtract(a, b, where=finite, out=np.zeros_like(a))).sum(1)
+        power = np.square(a, where=finite, out=np.zeros_like(a)).sum(1).mean()
+        other |= (noise > power) | (np.isfinite(a) != np.isfinite(b)).any(1)
+    return other
 
 
 def check_crowds(shares: Mapping[str, float], size: int) -> None:
@@ -90,6 +125,20 @@ def check_crowds(shares: Mapping[str, float], size: int) -> None:
             f"{FEW}: how fast it is there says nothing. Something in it depends on a sample's place in the batch, such as a "
             f"table or a shape from the batch that it was exported with; export it anew, or time a `batch` of {READ} or less, "
             "which accuracy is read in",
+        )
+
+
+def check_small_batches(shares: Mapping[str, float], size: int) -> None:
+    """Raises `StageError` where the candidate answers otherwise in the small batch that would be timed, and the baseline does
+    not.
+    """
+    lost, before = shares.get("candidate", 0.0), shares.get("baseline", 0.0)
+    if lost > LOST >= before:
+        raise StageError(
+            "measure",
+            f"the candidate answers {lost:.0%} of the samples otherwise in batches of {size}, which would be timed, than among "
+            f"more, as accuracy is read in: how fast it is there says nothing of what was judged. Something in it depends on "
+            f"the size of the batch, such as a branch; export it anew, or have the data given in batches of {size}",
         )
 
 

@@ -14,9 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Generic
 
-from weighbridge.contracts import Weighing
+from weighbridge.contracts import Session, Weighing
+from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.measure.timing.anew import check_answers_anew, check_batch, check_crowds, lost_in_the_crowd
+from weighbridge.measure.timing.anew import (
+    READ,
+    SHARE,
+    check_answers_anew,
+    check_batch,
+    check_crowds,
+    check_small_batches,
+    lost_in_small_batches,
+    lost_in_the_crowd,
+)
 from weighbridge.measure.timing.cores import best_cores
 from weighbridge.measure.timing.fresh import in_fresh_process
 from weighbridge.measure.timing.gauge import gauge_for
@@ -42,16 +52,21 @@ class Sampler(Generic[L]):
         """Of `baseline`, `candidate` or both, on batches of so many samples.
 
         Raises `StageError` for one that would compute more samples than those, keeps its answers, or gives others in such a
-        batch than in a small one.
+        batch than in a small one, or in a small one than among more.
         """
         opener = Opener.of(weighing, sides, weighing.data.turns(batch))
-        lost = {}
+        lost, small = {}, {}
         for side in opener.sides:
             session = side.open()
             check_batch(side.name, session, opener.batches[0])
             check_answers_anew(side.name, session, opener.batches, budget_s)
             lost[side.name] = lost_in_the_crowd(session, opener.batches[0])
+            small[side.name] = _lost_in_small(session, weighing.data, batch, budget_s)
         check_crowds(lost, batch)
+        if "baseline" not in small and weighing.baseline is not None and small["candidate"]:
+            original = Opener.of(weighing, ("baseline",), ()).sides[0].open()
+            small["baseline"] = _lost_in_small(original, weighing.data, batch, budget_s)
+        check_small_batches(small, batch)
         return cls(take, opener, weighing.engine_options.threads, weighing.precedence, budget_s)
 
     def here(self, seed: int, known_s: Sequence[float] | None, best: float | None = None) -> L:
@@ -72,6 +87,17 @@ class Sampler(Generic[L]):
             return ()
         loads: Sequence[L] = pickle.loads(answer)
         return loads
+
+
+def _lost_in_small(session: Session, data: Data, batch: int, budget_s: float) -> float:
+    """As `lost_in_small_batches`; 0 for a batch as large as those that accuracy is read in, or where no more fit in one."""
+    if batch >= READ:
+        return 0.0
+    try:
+        many = data.sample(max(READ, 2 * batch))
+    except StageError:
+        return 0.0
+    return lost_in_small_batches(session, many, batch, SHARE * budget_s)
 
 
 def main() -> None:
