@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.equalize.test_equalize import attention, equalize, moved
+from tests.equalize.moving import attention, equalize, moved
 from tests.equalize.test_inserted_scales import WIDTH, inserted
 from tests.found.onnx_graphs import decibel, model, node, quantize, weight
 

@@ -2,86 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from tests.equalize.moving import WAYS, attention, equalize, mlp, moved
 from tests.found.onnx_graphs import arrays, decibel, model, node, samples, weight
 from tests.found.onnx_graphs import quantize as quantized
 from tests.projects import weigh, write_samples
 from tests.prune.random_graphs import Network
 
-from weighbridge.contracts import STEPS, Context, Model
-from weighbridge.core.data import Data
 from weighbridge.core.errors import CaseError, StageError
 from weighbridge.core.results import Status
 from weighbridge.steps.equalize import onnx_scaling
-from weighbridge.steps.equalize.onnx_pairs import find_pairs
-
-WAYS = pytest.mark.parametrize("way", ["smooth_quant", "cross_layer"])
-
-
-def equalize(folder: Path, made: Model, way: str, **options: Any) -> Model:
-    step = STEPS.get(f"equalize:{way}")
-    if way == "smooth_quant":
-        options = {"alpha": 0.5, **options}
-    labelled = (samples(made), np.zeros(64))
-    data = Data(splits={"calibration": labelled, "test": labelled})
-    return step.apply(made, step.options.model_validate(options), Context(folder, folder, 0, data))
-
-
-def moved(made: Model) -> str:
-    return next(note for note in made.notes if note.startswith("scales moved"))
-
-
-def mlp(**weights: Any) -> Model:
-    nodes = [
-        node("Gemm", "x one.weight one.bias", "a", "first", transB=1),
-        node("Relu", "a", "b", "act"),
-        node("MatMul", "b two", "c", "second"),
-        node("Add", "c two.bias", "d", "added"),
-        node("LeakyRelu", "d", "e", "leaky"),
-        node("Gemm", "e three", "y", "third"),
-    ]
-    every = {
-        "one.weight": weight(24, 12), "one.bias": weight(24), "two": weight(24, 16), "two.bias": weight(16),
-        "three": weight(16, 6),
-    }  # fmt: skip
-    return model(nodes, {**every, **weights}, ["n", 12])
-
-
-def attention(gain: Any = None) -> Model:
-    """A normalization that three products read, dense layers behind another one, and sums around both."""
-    width = 16
-    nodes = [
-        node("LayerNormalization", "x norm1.gain norm1.shift", "n1", "norm1"),
-        node("MatMul", "n1 query", "q", "query"),
-        node("MatMul", "n1 key", "k", "key"),
-        node("MatMul", "n1 value", "v", "value"),
-        node("Transpose", "k", "kt", "turn", perm=[0, 2, 1]),
-        node("MatMul", "q kt", "s", "scores"),
-        node("Softmax", "s", "p", "soft", axis=-1),
-        node("MatMul", "p v", "o", "mix"),
-        node("MatMul", "o out", "u", "out"),
-        node("Add", "x u", "r", "residual"),
-        node("LayerNormalization", "r norm2.gain norm2.shift", "n2", "norm2"),
-        node("Reshape", "n2 rows", "n3", "rows"),
-        node("MatMul", "n3 up", "h", "up"),
-        node("Add", "h up.bias", "i", "up_bias"),
-        node("Relu", "i", "j", "act"),
-        node("MatMul", "j down", "y", "down"),
-    ]
-    loud = np.ones(width, np.float32) if gain is None else gain
-    weights = {
-        "norm1.gain": loud, "norm1.shift": weight(width), "norm2.gain": loud, "norm2.shift": weight(width) * loud,
-        "query": weight(width, width) / loud[:, None], "key": weight(width, width) / loud[:, None],
-        "value": weight(width, width) / loud[:, None], "out": weight(width, width), "up": weight(width, 32) / loud[:, None],
-        "up.bias": weight(32), "down": weight(32, width), "rows": np.array([-1, width]),
-    }  # fmt: skip
-    return model(nodes, weights, ["n", 6, width])
 
 
 @pytest.mark.parametrize(
@@ -211,130 +146,6 @@ def test_uneven_channels_survive_one_scale_for_all(tmp_path: Path) -> None:
         before, quantized(tmp_path, equalize(tmp_path, before, "cross_layer"), "static", **options)
     )
     assert even > plain + 10
-
-
-def reason(made: Model, name: str) -> str:
-    named = onnx.ModelProto()
-    named.CopyFrom(made.value)
-    return find_pairs(named)[1][name]
-
-
-def test_what_others_read_is_left_and_named() -> None:
-    both = [
-        node("MatMul", "x one", "a", "first"),
-        node("Relu", "a", "b", "act"),
-        node("MatMul", "b two", "c", "second"),
-        node("Add", "b c", "y", "around"),
-    ]
-    assert "Add 'around' reads its input too" in reason(
-        model(both, {"one": weight(8, 8), "two": weight(8, 8)}, ["n", 8]), "two"
-    )
-    output = model(both[:3], {"one": weight(8, 8), "two": weight(8, 8)}, ["n", 8], outputs=("c", "b"))
-    assert "an output of the model" in reason(output, "two")
-    tied = [*both[:2], node("MatMul", "b one", "y", "second")]
-    assert "'one' is read elsewhere too" in reason(model(tied, {"one": weight(8, 8)}, ["n", 8]), "one")
-    bent = [both[0], node("Tanh", "a", "b", "bend"), node("MatMul", "b two", "y", "second")]
-    assert "Tanh 'bend' makes its input" in reason(
-        model(bent, {"one": weight(8, 8), "two": weight(8, 8)}, ["n", 8]), "two"
-    )
-
-
-@WAYS
-def test_what_is_excluded_keeps_its_numbers(tmp_path: Path, way: str) -> None:
-    before = mlp()
-    after = equalize(tmp_path, before, way, exclude=["three"])
-    assert moved(after) == "scales moved: one → two"
-    assert (arrays(after)["three"] == arrays(before)["three"]).all()
-    with pytest.raises(StageError, match="no layer with scales to move matches 'four'"):
-        equalize(tmp_path, before, way, exclude=["four"])
-    with pytest.raises(StageError, match="no scale can be moved"):
-        equalize(tmp_path, before, way, exclude=["two"])
-
-
-@WAYS
-def test_layers_that_are_excluded_are_named(tmp_path: Path, way: str) -> None:
-    after = equalize(tmp_path, mlp(), way, exclude=["three"])
-    assert any("three reads what it did: `exclude` names it" in note for note in after.notes)
-
-
-def convolutions() -> Model:
-    nodes = [
-        node("Conv", "x k1", "a", "one"),
-        node("Relu", "a", "b"),
-        node("Conv", "b k2", "c", "two"),
-        node("Relu", "c", "d"),
-        node("GlobalAveragePool", "d", "e"),
-        node("Flatten", "e", "f"),
-        node("MatMul", "f w", "y", "last"),
-    ]
-    weights = {"k1": weight(6, 3, 1, 1), "k2": weight(5, 6, 1, 1), "w": weight(5, 4)}
-    return model(nodes, weights, ["n", 3, 4, 4])
-
-
-def read_by_both() -> Model:
-    """A convolution and, behind a pooling, a dense layer read the same channels."""
-    nodes = [
-        node("Conv", "x k1", "a", "one"),
-        node("Relu", "a", "b"),
-        node("Conv", "b k2", "c", "two"),
-        node("GlobalAveragePool", "b", "d"),
-        node("Flatten", "d", "e"),
-        node("MatMul", "e w", "f", "last"),
-        node("GlobalMaxPool", "c", "g"),
-        node("Flatten", "g", "h"),
-        node("MatMul", "h v", "i", "other"),
-        node("Add", "f i", "y"),
-    ]
-    weights = {"k1": weight(6, 3, 1, 1), "k2": weight(5, 6, 1, 1), "w": weight(6, 4), "v": weight(5, 4)}
-    return model(nodes, weights, ["n", 3, 4, 4])
-
-
-@pytest.mark.parametrize(
-    ("way", "other", "before", "told"),
-    [
-        (
-            "cross_layer",
-            "smooth_quant",
-            attention,
-            "query, key, value, up reads what it did: LayerNormalization makes its input, which is no product",
-        ),
-        (
-            "smooth_quant",
-            "cross_layer",
-            convolutions,
-            "k2 reads what it did: a Conv reads it, and outliers go into MatMul and Gemm alone",
-        ),
-        (
-            "smooth_quant",
-            "cross_layer",
-            read_by_both,
-            "k2, w reads what it did: a Conv reads it, and outliers go into MatMul and Gemm alone",
-        ),
-    ],
-)
-def test_what_one_way_passes_over_is_named_with_the_reason_and_the_other_takes_it(
-    tmp_path: Path, way: str, other: str, before: Callable[[], Model], told: str
-) -> None:
-    made = before()
-    assert any(told in note for note in equalize(tmp_path, made, way).notes)
-    assert not any(told in note for note in equalize(tmp_path, made, other).notes)
-
-
-@WAYS
-def test_one_channel_that_a_bias_spreads_is_left_and_named(tmp_path: Path, way: str) -> None:
-    nodes = [
-        node("MatMul", "x wide", "a", "narrow"),
-        node("Add", "a bias", "b", "spread"),
-        node("Relu", "b", "c"),
-        node("MatMul", "c two", "d", "second"),
-        node("Relu", "d", "e"),
-        node("MatMul", "e three", "y", "third"),
-    ]
-    weights = {"wide": weight(16, 1), "bias": weight(8), "two": weight(8, 6), "three": weight(6, 4)}
-    before = model(nodes, weights, ["n", 16])
-    after = equalize(tmp_path, before, way)
-    assert moved(after) == "scales moved: two → three"
-    assert any("two reads what it did: one channel that 'narrow' makes" in note for note in after.notes)
 
 
 def test_scales_of_all_sweeps_together_are_not_extreme(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.equalize.test_equalize import attention, equalize, moved
+from tests.equalize.moving import attention, equalize, moved
 from tests.found.onnx_graphs import arrays, decibel, model, node, quantize, weight
 from tests.prune.random_graphs import Network
 
