@@ -229,8 +229,25 @@ def test_what_the_original_does_too_is_no_fault_of_the_candidate() -> None:
             check_crowds(shares, 256)
 
 
+DRAW = np.random.default_rng()
+
+
 def drawn(x: Any) -> Any:
-    return np.random.default_rng().standard_normal(x.shape)
+    return DRAW.standard_normal(x.shape)
+
+
+@pytest.fixture(autouse=True)
+def the_same_draws_each_time() -> None:
+    DRAW.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
+def drawn_names(x: Any) -> Any:
+    return np.where(drawn(x[:, :1]) > 0, "yes", "no").astype(object)
+
+
+def turned_or_drawn(x: Any) -> Any:
+    """A fault that would hide behind one drawn answer."""
+    return np.concatenate([x[:-1], drawn(x[-1:])]) if len(x) > 1 else x[:, ::-1]
 
 
 def one_only(x: Any) -> Any:
@@ -247,6 +264,9 @@ SMALL: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "each by itself": (np.tanh, False),
     "one scale for the batch": (lambda x: np.round(x / np.abs(x).max() * 127) * np.abs(x).max() / 127, False),
     "answers that are drawn": (drawn, False),
+    "one number that is drawn": (lambda x: drawn(x[:, :1]), False),
+    "names that are drawn": (drawn_names, False),
+    "NaN where it is drawn": (lambda x: np.where(drawn(x) > 0, x, np.nan), False),
     "a sum over all": (lambda x: x.sum(keepdims=True), False),
     "no more than one": (one_only, False),
 }
@@ -261,6 +281,11 @@ def test_answers_that_a_small_batch_alone_gets_are_seen(rule: str, longest_s: fl
     many = (np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32),)
     share = lost_in_small_batches(Answers(answers), many, 1, longest_s)  # type: ignore[arg-type]
     assert (share > 0.02) is lost
+
+
+def test_one_drawn_answer_hides_nothing() -> None:
+    many = (np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32),)
+    assert lost_in_small_batches(Answers(turned_or_drawn), many, 1, 10.0) > 0.5  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["speed", "latency"])

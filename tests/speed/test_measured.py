@@ -57,7 +57,8 @@ def test_speedup_keeps_what_report_and_plugin_need(weighing):
     assert details["seconds"] > 0
     assert set(kept) == {"baseline", "candidate"}
     assert all(seconds > 0 for seconds in kept["candidate"])
-    assert details["loads"] >= len(details["ratios"]) >= 1
+    assert details["loads"] >= len(details["ratios"])
+    assert details["ratios"] or details["disturbed"] > 0.5  # a busy machine may have no undisturbed moment
     assert 1 <= details["processes"] <= details["loads"]
     assert details["threads"] == 1
     assert details["engine"] == details["against"] == "onnxruntime"

@@ -25,11 +25,16 @@ Outputs: TypeAlias = Mapping[int, Array] | Sequence[Array]
 TIMES = 3
 """So many times faster than any new input no seen one is answered, by caches and branch predictors alone."""
 TRIALS = 3
-"""All of them must agree: a neighbour's load slows one, and what a library prepares at its first calls another."""
+"""All of them must agree: a neighbour's load slows one, what a library prepares at its first calls another, and two draws
+may be alike by chance."""
 READ, FEW = 64, 8
 """Samples of the batches that accuracy is read in, and of those that a larger one is held against."""
 LOST = 0.02
 """Of the samples: a few may stand on the edge of a decision that the model makes inside."""
+UNRELATED = 2.0
+"""The power of the difference of two answers that have nothing to do with each other, over that of one."""
+DRAWN = 10
+"""So many times as unlike as two draws are on average no two draws are, even of a single number."""
 SHARE = 1 / 20
 """Of the budget, the longest that a trial should take."""
 FEWEST = 8
@@ -66,53 +71,65 @@ def lost_in_the_crowd(session: Session, batch: Inputs) -> float:
     except StageError:
         return 0.0
     columns = {place: np.concatenate([part[place] for part in parts], axis) for place, axis in axes.items()}
-    return float(_unlike(columns, whole, axes, n).mean())
+    return float((_unlikeness(columns, whole, axes, n) > 1).mean())
 
 
 def lost_in_small_batches(session: Session, many: Inputs, n: int, longest_s: float) -> float:
     """The share of the samples that are answered otherwise in batches of `n`, which are timed, than among `many`, beyond any
     rounding: a branch for small batches is fast there and seen by no accuracy.
 
-    `many` is cut to what takes about `longest_s` seconds. 0 of a model that cannot be told apart by sample, does not run on
-    more, or draws its answers.
+    `many` is cut to what takes about `longest_s` seconds. 0 of a model that cannot be told apart by sample or does not run on
+    more. Of one that draws its answers only what is `DRAWN` times as unlike as the same batch asked twice counts.
     """
     began = time.perf_counter_ns()
-    parts = [session.run(take(many, slice(0, n)))]
+    session.run(take(many, slice(0, n)))
     affordable = int(longest_s / max(time.perf_counter_ns() - began, 1) * 1e9) * n
     many = take(many, slice(0, max(2 * n, min(count(many), affordable) // n * n)))
-    seen = min(FEW * n, count(many) // n * n)
-    if seen < 2 * n:
+    if count(many) < 2 * n:
         return 0.0
-    parts += [session.run(take(many, slice(start, start + n))) for start in range(n, seen, n)]
+    share = 1.0
+    for _ in range(TRIALS):
+        share = min(share, _lost_once(session, many, n))
+        if share <= LOST:
+            break
+    return share
+
+
+def _lost_once(session: Session, many: Inputs, n: int) -> float:
+    seen = min(FEW * n, count(many) // n * n)
+    parts = [session.run(take(many, slice(start, start + n))) for start in range(0, seen, n)]
     try:
         whole, again = session.run(many), session.run(many)
         axes = batch_axes(whole, session.run(take(many, slice(0, 1))), count(many))
     except Exception:  # a larger batch was not asked for: whoever needs it says so
         return 0.0
     columns = {place: np.concatenate([part[place] for part in parts], axis) for place, axis in axes.items()}
-    first, second = (
-        {place: side[place].take(np.arange(seen), axis) for place, axis in axes.items()}
-        for side in (whole, again)
-    )
-    return float((_unlike(columns, first, axes, seen) & ~_unlike(second, first, axes, seen)).mean())
+    first = {place: whole[place].take(np.arange(seen), axis) for place, axis in axes.items()}
+    drawn = _unlikeness(again, whole, axes, count(many)).mean()
+    return float((_unlikeness(columns, first, axes, seen) > 1 + DRAWN * drawn).mean())
 
 
-def _unlike(one: Outputs, two: Outputs, axes: Mapping[int, int], n: int) -> Array:
-    """Which of `n` samples are answered otherwise, shape [n]: the difference holds more power than an answer does."""
-    other = np.zeros(n, dtype=bool)
+def _unlikeness(one: Outputs, two: Outputs, axes: Mapping[int, int], n: int) -> Array:
+    """How much each of `n` samples is answered otherwise, shape [n]: the power of the difference over that of an answer.
+
+    Infinite where a number is finite on one side only; `UNRELATED` where a name is another.
+    """
+    most = np.zeros(n)
     for place, axis in axes.items():
         a, b = one[place], two[place]
         if a.shape != b.shape:
-            return np.zeros(n, dtype=bool)
+            return np.zeros(n)
+        a, b = (np.moveaxis(value, axis, 0).reshape(n, -1) for value in (a, b))
         if is_text(a):
-            other |= np.moveaxis(a != b, axis, 0).reshape(n, -1).any(1)
+            most = np.maximum(most, np.where((a != b).any(1), UNRELATED, 0.0))
             continue
-        a, b = (np.moveaxis(value, axis, 0).reshape(n, -1).astype(np.float64) for value in (a, b))
+        a, b = a.astype(np.float64), b.astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
         noise = np.square(np.subtract(a, b, where=finite, out=np.zeros_like(a))).sum(1)
         power = np.square(a, where=finite, out=np.zeros_like(a)).sum(1).mean()
-        other |= (noise > power) | (np.isfinite(a) != np.isfinite(b)).any(1)
-    return other
+        beyond = (np.isfinite(a) != np.isfinite(b)).any(1) | ((power == 0) & (noise > 0))
+        most = np.maximum(most, np.where(beyond, np.inf, noise / (power or 1.0)))
+    return most
 
 
 def check_crowds(shares: Mapping[str, float], size: int) -> None:
