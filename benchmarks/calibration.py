@@ -3,7 +3,8 @@
 python benchmarks/calibration.py [samples ...]
 
 Each way, preparing the file included, runs in a process of its own. Memory is the most that was resident less what was
-before the step, in MB. Beyond 800 samples ONNX Runtime's histograms need more memory than most machines have, so there it is left out.
+before the step, in MB. Beyond 800 samples the histograms of ONNX Runtime need more memory than most machines have, so there
+it is left out.
 """
 
 from __future__ import annotations
