@@ -233,6 +233,8 @@ class Step:
     """Whether it works towards the case's thresholds; then they belong to what its result depends on."""
     compares: bool = False
     """Whether it holds the model against the one that the recipe begins with, which every stage's key has in it."""
+    opens: bool = False
+    """Whether it reads the numbers that a large model keeps in files beside it by itself. All are in memory for the others."""
     default: bool = False
     """Whether it is meant where a recipe states a kind and options, and no method."""
 

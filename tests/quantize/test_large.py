@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tests.found.onnx_graphs import model, node, quantize, samples, weight
 
 from weighbridge.contracts import FORMATS, STEPS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.formats import onnx_file
+from weighbridge.formats.onnx_weights import graphs
 
 SIDE = 48
 
@@ -32,6 +36,12 @@ def network() -> Model:
 
 def numbers(made: Any) -> dict[str, bytes]:
     return {tensor.name: onnx.numpy_helper.to_array(tensor).tobytes() for tensor in made.graph.initializer}
+
+
+def every_number(proto: Any) -> list[Any]:
+    """Of the initializers of each graph, those of bodies too."""
+    stored = [tensor for graph in graphs(proto) for tensor in graph.initializer]
+    return [(tensor.name, numpy_helper.to_array(tensor).tolist()) for tensor in stored]
 
 
 @pytest.mark.usefixtures("small_limit")
@@ -96,6 +106,54 @@ def test_every_step_makes_of_it_what_it_makes_of_a_small_one(
     assert onnx_file.needs_data_file(before.value)
     large = way.apply(before, way.options.model_validate(options), context)
     assert numbers(large.value) == numbers(small.value)
+    if way.opens:
+        format_ = FORMATS.get("onnx")
+        outside = format_.open(format_.save(before, tmp_path, "outside"))
+        opened = way.apply(outside, way.options.model_validate(options), context)
+        assert numbers(opened.value) == numbers(small.value)
+        assert not any(tensor.raw_data for tensor in outside.value.graph.initializer)
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_what_a_file_of_numbers_holds_is_what_was_in_the_model(tmp_path: Path) -> None:
+    """Numbers in protobuf's typed lists, two to a byte, words, few numbers, and those of the body of an If."""
+    random, proto = np.random.default_rng(0), network().value
+    big = random.standard_normal(SIDE * SIDE).astype(np.float32)
+    then, otherwise = (
+        helper.make_graph(
+            [helper.make_node("Identity", [f"{name}.weight"], [f"{name}.out"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}.out", TensorProto.FLOAT, [SIDE * SIDE])],
+            [numpy_helper.from_array(big * factor, f"{name}.weight")],
+        )
+        for name, factor in (("then", 2), ("otherwise", 3))
+    )
+    proto.graph.node.append(
+        helper.make_node("If", ["yes"], ["chosen"], then_branch=then, else_branch=otherwise)
+    )
+    four = numpy_helper.from_array(random.integers(-8, 8, 2 * SIDE * SIDE).astype(ml_dtypes.int4), "four")
+    proto.graph.initializer.extend(
+        [
+            helper.make_tensor("typed", TensorProto.FLOAT, [SIDE * SIDE], big),
+            helper.make_tensor("integers", TensorProto.INT64, [SIDE * SIDE], range(SIDE * SIDE)),
+            helper.make_tensor("words", TensorProto.STRING, [2000], [b"word"] * 2000),
+            helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+            four,
+        ]
+    )
+    proto.metadata_props.add(key="kept", value="too")
+    before = every_number(proto)
+    onnx_file.write_onnx(proto, tmp_path / "model.onnx")
+    found = onnx.load(tmp_path / "model.onnx")
+    assert every_number(found) == before
+    assert len(before) == 9
+    assert [node.op_type for node in found.graph.node] == [node.op_type for node in proto.graph.node]
+    assert found.metadata_props == proto.metadata_props
+    assert found.opset_import == proto.opset_import
+    kept = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    inside = {tensor.name for tensor in kept.graph.initializer if not tensor.external_data}
+    assert inside == {"words", "yes"}
 
 
 def test_a_small_one_is_one_file(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LIMIT = 2**31 - 1 - 2**26
 """Bytes of numbers beyond which they stand in a file of their own: protobuf's limit, with room for the graph."""
+
+SMALL = 1024
+"""So few numbers of a tensor stay in the graph, however large the model is."""
+_NUMBERS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
 def needs_data_file(model: Any) -> bool:
@@ -34,16 +38,75 @@ def data_file(path: Path) -> Path:
 def write_onnx(model: Any, path: Path) -> tuple[Path, ...]:
     """Write the model, which stays as it is, and give the files: `path`, and `path.data` where it is needed."""
     import onnx
-    from onnx.external_data_helper import load_external_data_for_model
 
     data = data_file(path)
     data.unlink(missing_ok=True)
     if not needs_data_file(model):
-        onnx.save(model, path)
+        onnx.save(whole(model), path)
         return (path,)
-    onnx.save(model, path, save_as_external_data=True, location=data.name)
-    load_external_data_for_model(model, str(path.parent))  # `save` took them out of the model
+    with data.open("wb") as stream:
+        onnx.save(_moved_out(model, stream, data.name), path)
     return path, data
+
+
+def copy_fields(source: Any, target: Any, without: Collection[str]) -> None:
+    """Give an empty message what another of its kind holds, but for some fields, which are never copied.
+
+    Taking a field out of a copy would free nothing: protobuf keeps what a message held until the whole of it goes.
+    """
+    for field, value in source.ListFields():
+        if field.name in without:
+            continue
+        if hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
+
+
+def _moved_out(model: Any, stream: BinaryIO, location: str) -> Any:
+    """A copy of the model, the numbers of its large initializers written to `stream`, one tensor at a time."""
+    import onnx
+
+    from weighbridge.formats.onnx_weights import graphs
+
+    copy = onnx.ModelProto()
+    copy_fields(model, copy, {"graph"})
+    copy_fields(model.graph, copy.graph, {"initializer"})
+    for tensor in model.graph.initializer:
+        own = copy.graph.initializer.add()
+        if _is_large(tensor):
+            copy_fields(tensor, own, {*_NUMBERS, "data_location", "external_data"})
+            _move(inside(tensor), own, stream, location)
+        else:
+            own.CopyFrom(inside(tensor))
+    for graph in graphs(copy):
+        for tensor in getattr(graph, "initializer", ()) if graph is not copy.graph else ():
+            if _is_large(tensor):
+                _move(inside(tensor), tensor, stream, location)
+    return copy
+
+
+def _is_large(tensor: Any) -> bool:
+    import onnx
+
+    return bool(tensor.data_type != onnx.TensorProto.STRING and math.prod(tensor.dims) > SMALL)
+
+
+def _move(tensor: Any, own: Any, stream: BinaryIO, location: str) -> None:
+    """Write the numbers of `tensor`, and note in `own` where they stand."""
+    from onnx import numpy_helper
+    from onnx.external_data_helper import set_external_data
+
+    raw = tensor if tensor.HasField("raw_data") else numpy_helper.from_array(numpy_helper.to_array(tensor))
+    offset = stream.tell()
+    length = stream.write(raw.raw_data)
+    for name in _NUMBERS:
+        own.ClearField(name)
+    own.raw_data = b""  # onnx wants one to put elsewhere
+    set_external_data(own, location, offset, length)
+    own.ClearField("raw_data")
 
 
 def leave_outside(model: Any, folder: Path) -> None:

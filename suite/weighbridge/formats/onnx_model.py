@@ -39,7 +39,7 @@ class OnnxModel(FormatBase):
         )
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
-        files = write_onnx(whole(model.value), folder / f"{stem}.onnx")
+        files = write_onnx(model.value, folder / f"{stem}.onnx")
         return Artifact("onnx", files[0], files, model.source)
 
     def open(self, artifact: Artifact) -> Model:

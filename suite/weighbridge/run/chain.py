@@ -179,7 +179,8 @@ class Chain:
         seed_everything(self._seeds[position])
         try:
             with shop.store.progress(key) as folder:
-                made = step.apply(_whole(before), ref.options, replace(context, progress=folder))
+                given = before if step.opens else _whole(before)
+                made = step.apply(given, ref.options, replace(context, progress=folder))
         except WeighbridgeError:
             raise
         except Exception as error:

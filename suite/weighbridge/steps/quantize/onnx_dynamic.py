@@ -59,6 +59,7 @@ STEPS.add(
         dynamic,
         engine="onnxruntime",
         must="quantize",
+        opens=True,
         scheme=scheme,
         random=False,
     ),

@@ -149,6 +149,7 @@ STEPS.add(
         gptq,
         engine="onnxruntime",
         must="quantize",
+        opens=True,
         splits=("calibration",),
         scheme=scheme,
     ),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
-from weighbridge.formats.onnx_file import needs_data_file, write_onnx
+from weighbridge.formats.onnx_file import copy_fields, needs_data_file, whole, write_onnx
 from weighbridge.formats.onnx_weights import graphs
 from weighbridge.steps.onnx_edits import name_nodes, remove
 from weighbridge.steps.onnx_fold import constants_to_initializers, fold
@@ -139,7 +139,7 @@ def _basis(proto: Any) -> tuple[Prepared, tuple[str, ...]]:
     """What all ways begin with: an opset that has per-channel scales, names, constants folded."""
     import onnx
 
-    model, notes = _modern(proto)
+    model, notes = _modern(whole(proto))
     if model is proto:
         model = onnx.ModelProto()
         model.CopyFrom(proto)
@@ -223,8 +223,9 @@ def _write_without_weights(model: Any, path: Path) -> list[Any]:
     ]
     names = {tensor.name for tensor in weights}
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    remove(copy.graph.initializer, lambda tensor: tensor.name in names)
+    copy_fields(model, copy, {"graph"})
+    copy_fields(model.graph, copy.graph, {"initializer"})
+    copy.graph.initializer.extend(each for each in model.graph.initializer if each.name not in names)
     copy.graph.input.extend(
         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         for tensor in weights

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
-from weighbridge.formats.onnx_file import data_file
+from weighbridge.formats.onnx_file import data_file, whole
 from weighbridge.steps.quantize.onnx_bias_correction import correct_biases
 from weighbridge.steps.quantize.onnx_calibration import Spread, learn_ranges, try_samples
 from weighbridge.steps.quantize.onnx_graph import flatten_biases, own_biases, part_grouped_biases
@@ -140,7 +140,7 @@ def static(model: Model, options: StaticOptions, context: Context) -> Model:
         made = quantized(static_mode(options), model, options, context, Static(options, context))
     except StageError as error:
         if error.step:  # no way of preparation worked: is it the data?
-            try_samples(model.value, context)
+            try_samples(whole(model.value), context)
         raise
     return replace(made, notes=(*made.notes, ENTROPY_IS)) if options.calibration == "entropy" else made
 
@@ -159,6 +159,7 @@ STEPS.add(
         static,
         engine="onnxruntime",
         must="quantize",
+        opens=True,
         splits=("calibration",),
         scheme=static_scheme,
     ),

@@ -15,6 +15,7 @@ from weighbridge.core.coverage import Coverage
 from weighbridge.core.errors import StageError
 from weighbridge.environment.requirements import overflows_here
 from weighbridge.formats.onnx_file import write_onnx
+from weighbridge.formats.onnx_model import read_onnx
 from weighbridge.steps.quantize.onnx_branches import set_branches_apart
 from weighbridge.steps.quantize.onnx_float_results import keep_results_in_float
 from weighbridge.steps.quantize.onnx_graph import separate
@@ -206,7 +207,8 @@ def written(
     if not left:  # to ONNX Runtime, no names are all of them
         return prepared.model, copied, unfit
     source = folder / "source.onnx"
-    write_onnx(prepared.model, source)
+    if len(write_onnx(prepared.model, source)) > 1:  # from here on its graph alone is asked
+        prepared.model = read_onnx(source)
     quantizer.write(source, folder / "quantized.onnx", left)
     return _loaded(folder / "quantized.onnx", prepared.model, left), copied, unfit
 

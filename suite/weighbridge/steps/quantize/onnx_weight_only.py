@@ -125,6 +125,7 @@ STEPS.add(
         weight_only,
         engine="onnxruntime",
         must="quantize",
+        opens=True,
         scheme=scheme,
         random=False,
     ),
