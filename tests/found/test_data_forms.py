@@ -136,6 +136,10 @@ WRONG = {
         "((ids[:, :, None], mask), y)",
         "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 24, 1]",
     ),
+    "samples that look like batches": (
+        "[((ids[i], mask[i]), mask[i]) for i in range(300)]",
+        "a list whose inputs and targets have one first length",
+    ),
     "fractions for whole numbers": (
         "((ids + 0.5, mask), y)",
         "input 'ids' is int64 in the model and float64 in the data, and",

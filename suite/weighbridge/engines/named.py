@@ -11,6 +11,11 @@ from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, descri
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.flow import flow
 
+TAKEN_FOR_BATCHES = (
+    "; where these are samples without the batch's axis: a list whose inputs and targets have one first length, as two "
+    "pictures have their channels, is read as batches, and a map-style dataset as samples"
+)
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -142,7 +147,8 @@ class NamedSession(ABC):
         if unlike:
             raise StageError(
                 "data",
-                f"the model's input {self._declared(name)} does not take the data's {array.dtype} {list(array.shape)}",
+                f"the model's input {self._declared(name)} does not take the data's {array.dtype} {list(array.shape)}"
+                + (TAKEN_FOR_BATCHES if len(shape) == array.ndim + 1 else ""),
             )
 
     def _declared(self, name: str) -> str:
