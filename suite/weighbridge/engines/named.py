@@ -17,6 +17,11 @@ TAKEN_FOR_BATCHES = (
 )
 
 
+def last_are_targets(names: Sequence[str]) -> str:
+    """What to do where the data is an input short of `names`, which are given in their order."""
+    return f"; the last of a tuple are its targets: give `(({', '.join(names)}{',' if len(names) == 1 else ''}), targets)`"
+
+
 @dataclass(frozen=True)
 class Declared:
     """An input as the file declares it; an open axis is None or its name."""
@@ -111,7 +116,8 @@ class NamedSession(ABC):
             raise StageError(
                 "data",
                 f"the model takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), the data gives {len(inputs)}: "
-                f"{describe(inputs)}",
+                f"{describe(inputs)}"
+                + (last_are_targets(tuple(self.inputs)) if len(self.inputs) == len(inputs) + 1 else ""),
             )
         named = inputs if isinstance(inputs, dict) else dict(zip(self.inputs, inputs, strict=True))
         for name in named:
