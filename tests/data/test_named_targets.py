@@ -41,6 +41,10 @@ def halves() -> list[Any]:
 
 FORMS = {
     "arrays": ((X, Y), Layout()),
+    "inputs by name": (({"x": X}, Y), Layout()),
+    "inputs in a tuple": (((X,), Y), Layout()),
+    "tuple of batches": (tuple(halves()), Layout()),
+    "tuple of batches by name": (tuple({"x": x, **y} for x, y in halves()), BOTH),
     "pairs": (Pairs(), Layout()),
     "rows": (Rows(), Layout()),
     "loader": (torch.utils.data.DataLoader(Pairs(), 32), Layout()),

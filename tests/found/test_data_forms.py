@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.found.text_model import texts, weigh_text
 from tests.projects import weigh
 
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Status
+from weighbridge.engines.torch_eager import run_module
 
 FORMS = {
     "mapping": "({'ids': ids, 'mask': mask}, y)",
@@ -128,6 +132,10 @@ WRONG = {
         "(ids, y)",
         "the model takes 2 inputs (ids, mask), the data gives 1: input 0 int64 [64, 24]",
     ),
+    "inputs in a tuple, without targets": (
+        "(ids, mask)",
+        "the last of a tuple are its targets: give `((ids, mask), targets)`",
+    ),
     "a shape": (
         "((ids[:, :20], mask), y)",
         "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 20]",
@@ -135,6 +143,10 @@ WRONG = {
     "a rank": (
         "((ids[:, :, None], mask), y)",
         "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 24, 1]",
+    ),
+    "samples that look like batches": (
+        "[((ids[i], mask[i]), mask[i]) for i in range(300)]",
+        "a list whose inputs and targets have one first length",
     ),
     "fractions for whole numbers": (
         "((ids + 0.5, mask), y)",
@@ -245,3 +257,15 @@ def test_nan_in_the_data_is_the_datas(tmp_path: Path) -> None:
     said = outcome.failed["accuracy"]
     assert "on 7 of 300 samples: these samples hold NaN or infinity themselves, so it is the data" in said
     assert "7 of 300 test samples hold NaN or infinity" in outcome.notes
+
+
+@pytest.mark.parametrize(("given", "told"), [(2, True), (1, False)])
+def test_a_torch_module_an_input_short_is_told_of_the_last_in_a_tuple(given: int, told: bool) -> None:
+    class Triplet(torch.nn.Module):
+        def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
+            return anchor - positive - negative
+
+    with pytest.raises(StageError) as caught:
+        run_module(Triplet(), (np.zeros((4, 8), "float32"),) * given)
+    advice = "the last of a tuple are its targets: give `((anchor, positive, negative), targets)`"
+    assert (advice in str(caught.value)) is told

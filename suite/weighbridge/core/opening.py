@@ -88,11 +88,20 @@ def _is_array(value: Any) -> bool:
 def _is_columns(value: Any) -> bool:
     """Whether a tuple or list holds a whole split, `(inputs, ..., targets)`, and not batches or samples one by one.
 
-    A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings.
+    A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings, one like the
+    other. Inputs by name beside targets by name have other keys.
     """
-    return isinstance(value, tuple | list) and any(
-        part is None or _is_array(part) or (isinstance(value, tuple) and is_numbers(part)) for part in value
-    )
+    if not isinstance(value, tuple | list):
+        return False
+    if any(part is None or _is_array(part) for part in value):
+        return True
+    return isinstance(value, tuple) and (any(map(is_numbers, value)) or _are_unlike(value))
+
+
+def _are_unlike(parts: tuple[Any, ...]) -> bool:
+    """Whether there are mappings among `parts`, and others than they: other keys, or no mappings."""
+    keys = {frozenset(part) if isinstance(part, Mapping) else None for part in parts}
+    return len(keys) > 1
 
 
 def _is_samples(value: Any) -> bool:

@@ -11,6 +11,16 @@ from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, descri
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.flow import flow
 
+TAKEN_FOR_BATCHES = (
+    "; where these are samples without the batch's axis: a list whose inputs and targets have one first length, as two "
+    "pictures have their channels, is read as batches, and a map-style dataset as samples"
+)
+
+
+def last_are_targets(names: Sequence[str]) -> str:
+    """What to do where the data is an input short of `names`, which are given in their order."""
+    return f"; the last of a tuple are its targets: give `(({', '.join(names)}{',' if len(names) == 1 else ''}), targets)`"
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -106,7 +116,8 @@ class NamedSession(ABC):
             raise StageError(
                 "data",
                 f"the model takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), the data gives {len(inputs)}: "
-                f"{describe(inputs)}",
+                f"{describe(inputs)}"
+                + (last_are_targets(tuple(self.inputs)) if len(self.inputs) == len(inputs) + 1 else ""),
             )
         named = inputs if isinstance(inputs, dict) else dict(zip(self.inputs, inputs, strict=True))
         for name in named:
@@ -142,7 +153,8 @@ class NamedSession(ABC):
         if unlike:
             raise StageError(
                 "data",
-                f"the model's input {self._declared(name)} does not take the data's {array.dtype} {list(array.shape)}",
+                f"the model's input {self._declared(name)} does not take the data's {array.dtype} {list(array.shape)}"
+                + (TAKEN_FOR_BATCHES if len(shape) == array.ndim + 1 else ""),
             )
 
     def _declared(self, name: str) -> str:

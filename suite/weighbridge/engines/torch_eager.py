@@ -12,6 +12,7 @@ from weighbridge.core.batches import cast, describe, items
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
+from weighbridge.engines.named import last_are_targets
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,10 @@ def _takes(module: Any, inputs: Inputs) -> str:
     except (AttributeError, TypeError, ValueError):  # compiled code has none
         return ""
     said = f"; its forward takes ({', '.join(parameters)})"
-    strange = [name for name in inputs if name not in parameters] if isinstance(inputs, dict) else []
+    if isinstance(inputs, tuple):
+        needed = [name for name, each in parameters.items() if each.default is each.empty]
+        return said + (last_are_targets(needed) if len(needed) == len(inputs) + 1 else "")
+    strange = [name for name in inputs if name not in parameters]
     kinds = {each.kind for each in parameters.values()}
     if not strange or inspect.Parameter.VAR_KEYWORD in kinds:
         return said
