@@ -285,7 +285,7 @@ def test_a_metric_without_a_direction_is_held_to_limits_that_need_none(
 
 def test_an_error_below_zero_is_one_that_was_turned_round(tmp_path: Path) -> None:
     planted(tmp_path, right(400, slice(0, 40)), right(400, slice(0, 41)))
-    (tmp_path / "metrics.py").write_text(ERROR.replace("return", "return -"))
+    (tmp_path / "metrics.py").write_text(ERROR.replace("return", "return -1.0 *"))
     found = judged(tmp_path, "accuracy_drop: 0.01", "metric: metrics.py:error_rate\n")
     assert found["accuracy_drop"].status == "pass"
 
