@@ -102,7 +102,9 @@ def _check_direction(measurement: Measurement) -> None:
     why = ""
     if after > 0 and _called_an_error(details["metric"]):  # below zero somebody has turned it round
         why = "is called an error or a loss"
-    elif before is not None and known_drop(details).at_most(0.0) >= PLAIN and after - before > abs(before) / 2:
+    elif (
+        before is not None and known_drop(details).at_most(0.0) >= PLAIN and after - before > abs(before) / 2
+    ):
         why = f"went from {before:.4g} to {after:.4g}, which counts as a gain"
     if why:
         raise StageError(
