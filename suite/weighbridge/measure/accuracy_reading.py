@@ -16,12 +16,11 @@ from weighbridge.measure.accuracy_known import USUAL, Known, known_drop, known_v
 from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
-ERRORS = frozenset(
-    "loss error errors err mse rmse mae mape nll bce nrmse logloss crossentropy entropy perplexity ppl wer cer ter eer "
-    "distance residual".split()
+ERROR = re.compile(
+    "(log)?loss|err|errors?|n?r?mse|n?mae|mape|nll|bce|(cross)?entropy|perplexity|ppl|[wct]er|distance|residual"
 )
-TURNED = frozenset("neg negative negated minus inverse inverted".split())
-"""Words in a metric's name that tell of an error or a loss, and those that say it was turned round."""
+TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
+"""A word in a metric's name that tells of an error or a loss, and one that says it was turned round."""
 PLAIN = 0.999
 """How sure a gain must be before it is asked whether it can be true."""
 
@@ -116,8 +115,9 @@ def _check_direction(measurement: Measurement) -> None:
 
 def _called_an_error(name: str) -> bool:
     """By the words of the function's own name, such as `test_loss` or `RootMeanSquaredError`."""
-    words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.rpartition(":")[2])}
-    return bool(words & ERRORS) and not words & TURNED
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.rpartition(":")[2])
+    told, turned = (any(word.fullmatch(one.lower()) for one in words) for word in (ERROR, TURNED))
+    return told and not turned
 
 
 def _gained(measurement: Measurement) -> str | None:
