@@ -120,6 +120,10 @@ class Format(Protocol):
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs, for `weighbridge inspect`."""
 
+    def check_beside(self, candidate: Model, original: Model) -> None:
+        """Raise `StageError` where a candidate keeps beside its file what the original has in its own, both of this
+        format. A format whose file is the whole model has nothing beside it."""
+
 
 FORMATS: Registry[Format] = Registry("model format")
 

@@ -69,7 +69,7 @@ def test_bookkeeping() -> None:
     assert (case.name, case.seed, case.allow_chance, case.skip) == ("named", 3, True, "not on this machine")
     assert case.inputs == {"x": (3, 8, 8), "mask": (8,)}
     assert case.xfail == {"size_ratio": "zeros take as much room as other numbers"}
-    assert case.marks == ("slow", "nightly")
+    assert case.marks == ("slow", "nightly", "xfails_on_arm")
     assert case.requires == (
         Requirement("isa", "avx512_vnni"),
         Requirement("package", "sklearn", "pip install scikit-learn"),

@@ -228,19 +228,49 @@ def test_a_gain_that_compression_does_not_explain_is_a_finding(tmp_path: Path) -
 ERROR = "def error_rate(outputs, targets):\n    return (outputs.argmax(1) != targets) * 1.0\n"
 
 
-def test_an_error_rate_without_a_direction_makes_no_ruined_model_a_gain(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("wrong", "went from 0.025 to 0.25, which counts as a gain"),
+        ("error_rate", "is called an error or a loss"),
+    ],
+)
+def test_an_error_rate_without_a_direction_makes_no_ruined_model_a_gain(
+    tmp_path: Path, name: str, told: str
+) -> None:
     planted(tmp_path, right(400, slice(0, 10)), right(400, slice(0, 100)))
-    (tmp_path / "metrics.py").write_text(ERROR)
-    text = case("accuracy_drop: 0.01", "metric: metrics.py:error_rate\n")
+    (tmp_path / "metrics.py").write_text(ERROR.replace("error_rate", name))
+    text = case("accuracy_drop: 0.01", f"metric: metrics.py:{name}\n")
     (verdict,) = weigh(tmp_path, text, also=()).result.verdicts
     assert verdict.status == "error"
-    assert "went from 0.025 to 0.25, which counts as a gain" in verdict.message
+    assert told in verdict.message
     assert "`higher_is_better = False`" in verdict.message
     (tmp_path / "directed.py").write_text(f"{ERROR}error_rate.higher_is_better = False\n")
     assert (
         judged(tmp_path, "accuracy_drop: 0.01", "metric: directed.py:error_rate\n")["accuracy_drop"].status
         == "fail"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("error_rate", "error"),
+        ("val_loss", "error"),
+        ("RootMSE", "error"),
+        ("negative_loss", "pass"),
+        ("terse", "pass"),
+        ("recognised", "pass"),
+    ],
+)
+def test_an_error_that_grows_a_little_is_not_taken_for_a_small_gain(
+    tmp_path: Path, name: str, status: str
+) -> None:
+    """From 10 to 14 % of the samples: not beyond belief as a gain, and beyond any limit as a drop."""
+    planted(tmp_path, right(400, slice(0, 40)), right(400, slice(0, 56)))
+    (tmp_path / "metrics.py").write_text(ERROR.replace("error_rate", name))
+    found = judged(tmp_path, "accuracy_drop: 0.01", f"metric: metrics.py:{name}\n")
+    assert found["accuracy_drop"].status == status
 
 
 @pytest.mark.parametrize(
@@ -254,6 +284,13 @@ def test_a_metric_without_a_direction_is_held_to_limits_that_need_none(
     (tmp_path / "metrics.py").write_text(ERROR)
     found = judged(tmp_path, f"accuracy: {threshold}", "metric: metrics.py:error_rate\n")
     assert found["accuracy"].status == status
+
+
+def test_an_error_below_zero_is_one_that_was_turned_round(tmp_path: Path) -> None:
+    planted(tmp_path, right(400, slice(0, 40)), right(400, slice(0, 41)))
+    (tmp_path / "metrics.py").write_text(ERROR.replace("return", "return -1.0 *"))
+    found = judged(tmp_path, "accuracy_drop: 0.01", "metric: metrics.py:error_rate\n")
+    assert found["accuracy_drop"].status == "pass"
 
 
 def test_a_score_without_a_direction_may_gain_a_little(tmp_path: Path) -> None:

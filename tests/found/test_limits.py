@@ -47,6 +47,10 @@ def faults(folder: Path, thresholds: str, rest: str = "") -> str:
         ("weights_ratio: 0.1", "did you mean 10 (0.1 of the bytes)?"),
         ("accuracy: 97", "did you mean 0.97 (97 %)?"),
         ("accuracy: 0", "cannot be missed"),
+        ("speedup: 0", "speedup is never below 0"),
+        ("throughput: -1", "throughput is never below 0"),
+        ("accuracy_drop: {min: 0.01}", "did you mean {max: 0.01}?"),
+        ("worst_class_drop: {min: 0.1}", "did you mean {max: 0.1}?"),
         ("fidelity: 0.99", "0.99 dB lets the noise have 80% of the signal's power; did you mean 20"),
         ("quantized: 90", "did you mean 0.9 (90 %)?"),
     ],
@@ -62,6 +66,10 @@ def test_a_limit_that_only_a_mistake_explains_is_a_fault(tmp_path: Path, thresho
     [
         "accuracy_drop: 0.99",
         "accuracy_drop: -0.01",
+        "accuracy_drop: {min: -0.01}",  # no gain beyond belief
+        "flip_rate: {min: 0.001, max: 0.1}",
+        "speedup: {min: 0, max: 1}",
+        "throughput: 0.5",
         "nonzero_ratio: 1",
         "weights_ratio: {min: 0.5, max: 2}",
         "nonzero_ratio: {equals: 0.8}",

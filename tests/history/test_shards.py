@@ -191,6 +191,10 @@ def test_a_shard_that_ended_early_is_refused() -> None:
 CONFTEST = """
 import pytest
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        {mark}
+
 def pytest_runtest_setup(item):
     if item.nodeid.startswith("cases/slow.yaml"):
         {what}
@@ -198,17 +202,17 @@ def pytest_runtest_setup(item):
 
 
 @pytest.mark.parametrize(
-    ("what", "marks", "words", "status", "message"),
+    ("what", "mark", "words", "status", "message"),
     [
-        ("pass", "marks: [skip]", (), "skip", "unconditional skip"),
-        ("pytest.skip('needs --runslow')", "", (), "skip", "needs --runslow"),
-        ("raise OSError('no such disk')", "", (), "error", "setup: OSError: no such disk"),
-        ("pass", "", ("--benchmark-only",), "skip", "Skipping non-benchmark (--benchmark-only active)."),
+        ("pass", "item.add_marker('skip')", (), "skip", "unconditional skip"),
+        ("pytest.skip('needs --runslow')", "pass", (), "skip", "needs --runslow"),
+        ("raise OSError('no such disk')", "pass", (), "error", "setup: OSError: no such disk"),
+        ("pass", "pass", ("--benchmark-only",), "skip", "Skipping non-benchmark (--benchmark-only active)."),
     ],
 )
 def test_a_case_that_others_keep_from_running_has_a_row_and_is_no_hole(
     what: str,
-    marks: str,
+    mark: str,
     words: tuple[str, ...],
     status: str,
     message: str,
@@ -216,8 +220,8 @@ def test_a_case_that_others_keep_from_running_has_a_row_and_is_no_hole(
     pytester: pytest.Pytester,
 ) -> None:
     """Its job ran to the end: merge must not say otherwise."""
-    project(slow=f"{marks}\n{CASES}")
-    pytester.makeconftest(CONFTEST.format(what=what))
+    project(slow=CASES)
+    pytester.makeconftest(CONFTEST.format(what=what, mark=mark))
     found = []
     for index in (1, 2):
         pytester.runpytest_inprocess(f"--shard={index}/2", *words)

@@ -18,6 +18,12 @@ from weighbridge.environment.requirements import unknown_name
 from weighbridge.measure.by_torchmetrics import faults_of
 
 TARGET = "target"
+_ACTED_ON = {
+    "xfail": "every failure would pass, an error too: write `xfail: REASON` beside `thresholds`",
+    "skip": "nobody would learn the reason: write `skip: REASON` beside `thresholds`",
+    "skipif": "it would skip without a condition: write `requires:`, or `skip: REASON`",
+}
+"""Marks that pytest acts on by itself, without the case's reason and rules, and what a case has instead."""
 
 
 def validate(raw: RawCase, document: Document, recipe_to_come: bool = False) -> Case | None:
@@ -78,6 +84,9 @@ def validate(raw: RawCase, document: Document, recipe_to_come: bool = False) -> 
         _steps_only(thresholds, fault)
     if spec.skip is not None and not spec.skip.strip():
         fault(("skip",), "`skip` needs its reason: whoever reads the report asks why nothing was weighed")
+    for index, mark in enumerate(spec.marks):
+        if mark in _ACTED_ON:
+            fault(("marks", index), f"pytest acts on the mark '{mark}' by itself, and {_ACTED_ON[mark]}")
     xfail = {"*": spec.xfail} if isinstance(spec.xfail, str) else dict(spec.xfail or {})
     _xfail(xfail, [*data["thresholds"], *promising(recipe)], fault)
     if len(document.faults) > before:

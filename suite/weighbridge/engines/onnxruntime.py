@@ -57,6 +57,12 @@ class OnnxRuntimeSession(NamedSession):
             self.session = ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime's own exceptions share no base
             raise StageError("open", f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+        if provider not in self.session.get_providers():
+            raise StageError(
+                "open",
+                f"ONNX Runtime has '{provider}' and could not start it (its driver or libraries are absent, most often): it went "
+                f"on with {', '.join(self.session.get_providers())}, which is another answer and another speed",
+            )
         self.inputs = {
             value.name: Declared(value.shape, _dtype(value.type), value.type)
             for value in self.session.get_inputs()

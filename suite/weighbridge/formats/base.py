@@ -32,3 +32,6 @@ class FormatBase:
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         return [], []
+
+    def check_beside(self, candidate: Model, original: Model) -> None:
+        pass

@@ -22,6 +22,7 @@ from weighbridge.core.results import Artifact
 from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.reduced_floats import reduced_float
+from weighbridge.formats.torch_hidden import check_beside, refuse_unregistered
 from weighbridge.formats.torch_misfit import misfit
 from weighbridge.formats.torch_packed import as_array, coded, flatten, is_torchao, pack, shown, unexplained
 from weighbridge.formats.torch_reparametrized import apply_masks, refuse
@@ -54,6 +55,7 @@ class TorchModule(FormatBase):
         if not isinstance(module, torch.nn.Module):
             raise StageError("load", f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module")
         refuse(module, "load", kinds=("mask",))
+        refuse_unregistered(module, "load")
         zeros = count_zeros(module)
         notes: tuple[str, ...] = ()
         if weights is not None:
@@ -71,6 +73,7 @@ class TorchModule(FormatBase):
         from safetensors.torch import save_file
 
         refuse(model.value, "save", kinds=("mask",))
+        refuse_unregistered(model.value, "save")
         tensors, aliases = flatten(model.value)
         path = folder / f"{stem}.safetensors"
         save_file(
@@ -137,6 +140,9 @@ class TorchModule(FormatBase):
 
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}
+
+    def check_beside(self, candidate: Model, original: Model) -> None:
+        check_beside(candidate.value, original.value)
 
 
 def _stored(

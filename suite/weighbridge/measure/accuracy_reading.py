@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,11 @@ from weighbridge.measure.accuracy_known import USUAL, Known, known_drop, known_v
 from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
+ERROR = re.compile(
+    "(log)?loss|err|errors?|n?r?mse|n?mae|mape|nll|bce|(cross)?entropy|perplexity|ppl|[wct]er|distance|residual"
+)
+TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
+"""A word in a metric's name that tells of an error or a loss, and one that says it was turned round."""
 PLAIN = 0.999
 """How sure a gain must be before it is asked whether it can be true."""
 
@@ -31,7 +37,7 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 
 
 def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
-    _check_gain(measurement)
+    _check_direction(measurement)
     found = reading(known, limit, measurement.details, unit)
     sure = USUAL if limit.confidence is None else limit.confidence
     advice = list(found.advice)
@@ -51,7 +57,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     A lower bound alone is what a bare number means, so that nobody need have thought of a direction.
     """
     if limit.max is None and limit.equals is None:
-        _check_gain(measurement)
+        _check_direction(measurement)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     found = reading(known_value(measurement), limit, measurement.details, unit)
     return replace(found, advice=(*_broken(measurement), *found.advice))
@@ -83,21 +89,35 @@ def directed(metric: Metric) -> bool:
     return bool(getattr(metric, "directed", True))
 
 
-def _check_gain(measurement: Measurement) -> None:
-    """A metric without a stated direction, and a candidate that has gained beyond belief: a `StageError`.
+def _check_direction(measurement: Measurement) -> None:
+    """A metric without a stated direction that is called an error, or by which the candidate has gained beyond belief: a
+    `StageError`.
 
-    It may be an error rate, and then a ruined model looks like a good one.
+    By an error that counts as a score a ruined model looks like a good one.
     """
     details, before, after = measurement.details, measurement.baseline, measurement.candidate
-    if before is None or details["directed"] or known_drop(details).at_most(0.0) < PLAIN:
+    if details["directed"]:
         return
-    if after - before > abs(before) / 2:
+    why = ""
+    if after > 0 and _called_an_error(details["metric"]):  # below zero somebody has turned it round
+        why = "is called an error or a loss"
+    elif (
+        before is not None and known_drop(details).at_most(0.0) >= PLAIN and after - before > abs(before) / 2
+    ):
+        why = f"went from {before:.4g} to {after:.4g}, which counts as a gain"
+    if why:
         raise StageError(
             "measure",
-            f"metric {details['metric']} went from {before:.4g} to {after:.4g}, which counts as a gain, since the metric "
-            "does not say which way is better; give the function the attribute `higher_is_better = False` if this is "
-            "an error or a loss, and `= True` if more is better",
+            f"metric {details['metric']} {why}, and does not say which way is better; give the function the attribute "
+            "`higher_is_better = False` if this is an error or a loss, and `= True` if more is better",
         )
+
+
+def _called_an_error(name: str) -> bool:
+    """By the words of the function's own name, such as `test_loss` or `RootMeanSquaredError`."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.rpartition(":")[2])
+    told, turned = (any(word.fullmatch(one.lower()) for one in words) for word in (ERROR, TURNED))
+    return told and not turned
 
 
 def _gained(measurement: Measurement) -> str | None:

@@ -16,6 +16,7 @@ from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.splits import Split, join_outputs
+from weighbridge.measure.pairing import check_pairing
 
 _ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
 
@@ -177,6 +178,9 @@ class _Run:
         broken = _not_finite(outputs, n)
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())
+        if not (self._kept or self._parts or self._scores):
+            with named(self._metric):
+                check_pairing(self._metric, outputs, targets)
         if not (self._kept or self._parts) and (scores := self._score(outputs, targets)) is not None:
             self._scores.append(scores)
         elif not self._kept and (parts := self._part(outputs, targets)) is not None:

@@ -13,9 +13,14 @@ LARGER = 2 / 3
 
 
 def at_most_one(name: str) -> Mistaken:
-    """Of a fraction whose limit is `max`: 1 and more is kept by whatever comes."""
+    """Of a fraction whose limit is `max`: 1 and more is kept by whatever comes, and so is `min` alone by whatever is bad."""
 
     def look(limit: Limit) -> str | None:
+        if limit.max is None and limit.min is not None and limit.min > 0:
+            return (
+                f"{name} of at least {limit.min:g} is what a ruined candidate has, and a good one misses; "
+                f"did you mean {{max: {limit.min:g}}}?"
+            )
         if limit.max is None or limit.max < 1:
             return None
         meant = f"; did you mean {limit.max / 100:g} ({limit.max:g} %)?" if 1 < limit.max <= 100 else ""
@@ -50,6 +55,17 @@ def a_fraction(name: str) -> Mistaken:
             return f"{name} is never below 0, so that a limit of {limit.min:g} cannot be missed"
         meant = f"; did you mean {limit.min / 100:g} ({limit.min:g} %)?" if limit.min <= 100 else ""
         return f"{name} is a fraction, never above 1, so that {limit.min:g} cannot be reached{meant}"
+
+    return look
+
+
+def above_zero(name: str) -> Mistaken:
+    """Of what is never below 0 and whose limit is `min`: without `max` beside it 0 is kept by whatever comes."""
+
+    def look(limit: Limit) -> str | None:
+        if limit.min is None or limit.min > 0 or limit.max is not None:
+            return None
+        return f"{name} is never below 0, so that a limit of {limit.min:g} cannot be missed"
 
     return look
 

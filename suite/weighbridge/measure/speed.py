@@ -26,6 +26,7 @@ from weighbridge.core.loads import in_words
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.engines.profile import explain
 from weighbridge.environment import machine
+from weighbridge.measure.mistakes import above_zero
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, with_threads
 from weighbridge.measure.timing.load import take_pairs
 from weighbridge.measure.timing.loads import fresh_seed
@@ -163,9 +164,11 @@ def read_since(now: Measurement, then: Measurement, limit: SpeedupLimit, alike: 
 
 
 def mistaken(limit: Limit) -> str | None:
-    """A slip in an engine's name would be a branch that nobody has, and the limit would never be measured."""
+    """A slip in an engine's name would be a branch that nobody has, and the limit would never be measured; 0 is no limit."""
     near = get_close_matches(limit.earlier, ENGINES.names(), n=1, cutoff=0.9) if limit.earlier else []
-    return f"there is no engine '{limit.earlier}'; did you mean '{near[0]}'?" if near else None
+    if near:
+        return f"there is no engine '{limit.earlier}'; did you mean '{near[0]}'?"
+    return above_zero("speedup")(limit)
 
 
 def advise(measurement: Measurement) -> Sequence[str]:

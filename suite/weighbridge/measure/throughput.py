@@ -5,6 +5,7 @@ from __future__ import annotations
 from weighbridge.contracts import MEASURES, THRESHOLDS, Measure, Threshold, Weighing
 from weighbridge.core.results import Measurement
 from weighbridge.measure.latency import advise, candidate_calls, summary
+from weighbridge.measure.mistakes import above_zero
 from weighbridge.measure.timing.limits import CONFIDENCE, BenchLimit, read_candidate
 
 
@@ -40,6 +41,7 @@ THRESHOLDS.add(
         doc="Samples a second, batch after batch.",
         decide="interval",
         options=ThroughputLimit,
+        mistaken=above_zero("throughput"),
         advise=advise,
     ),
 )

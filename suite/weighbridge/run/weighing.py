@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.case.steps import path_between
-from weighbridge.contracts import ENGINES, MEASURES, THRESHOLDS, Weighing
+from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Weighing
 from weighbridge.core.code import version_of
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
@@ -69,14 +69,22 @@ class Scales:
         )
 
     def open_candidate(self, finished: bool) -> None:
-        """No size makes up for a file that nobody can load; raises `StageError`. `finished`: it came as a file."""
-        key = make_key("opens", self._candidate.key, self._running_key("opens", self._job.plan.engine))
+        """No size makes up for a file that nobody can load, or that lacks a part; raises `StageError`. `finished`: it came as a
+        file.
+        """
+        candidate, original = self.weighing.candidate, self.weighing.baseline
+        held_against = self._baseline.key if self._baseline else None
+        key = make_key(
+            "opens", self._candidate.key, held_against, self._running_key("opens", self._job.plan.engine)
+        )
         if self._shop.store.find(f"result-{key}") is None:
             self._shop.enter("open", "open the candidate", None)
             if self.weighing.engine.runs:
                 self.weighing.session("candidate")
             if finished:
-                read_through(self._candidate.artifact, opened(self._candidate.artifact))
+                read_through(candidate, opened(candidate))
+            if original is not None and original.format == candidate.format:
+                FORMATS.get(candidate.format).check_beside(opened(candidate), opened(original))
             self._shop.store.keep(f"result-{key}", {"opens": True})
 
     def measure(self, name: str) -> Measurement:
