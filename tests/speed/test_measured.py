@@ -142,7 +142,9 @@ def test_latency_gives_percentiles_in_order(weighing):
 def test_throughput_is_the_batch_over_the_median(weighing):
     limit = ThroughputLimit(min=1.0, batch=16, budget=1.0)
     measurement, kept = measure("throughput", weighing, limit)
-    times = 16 / np.array(measurement.details["by_load"])  # of two, the mean of the times is not that of the rates
+    times = 16 / np.array(
+        measurement.details["by_load"]
+    )  # of two, the mean of the times is not that of the rates
     assert measurement.candidate == pytest.approx(16 / np.median(times), rel=0.01)
     rates = 16 / np.array(kept["candidate"])
     assert rates.min() <= measurement.candidate <= rates.max()
