@@ -286,6 +286,37 @@ def test_a_metric_without_a_direction_is_held_to_limits_that_need_none(
     assert found["accuracy"].status == status
 
 
+PERCENT = """
+def share(outputs, targets):
+    return (outputs.argmax(1) == targets) * SCALE
+share.higher_is_better = True
+"""
+
+
+@pytest.mark.parametrize(
+    ("scale", "floor", "status"),
+    [
+        (100.0, 0.9, "error"),
+        (100.0, 90, "fail"),
+        (100.0, 15, "pass"),
+        (1.0, 0.9, "fail"),
+        (1.0, 0.02, "pass"),
+        (3.0, 0.3, "pass"),
+    ],
+)
+def test_a_fraction_is_no_floor_of_a_metric_in_percent(
+    tmp_path: Path, scale: float, floor: float, status: str
+) -> None:
+    """From 97.5 to 20 %: 20 is more than 0.9. A low floor of a fraction, or of a metric of another scale, is one."""
+    planted(tmp_path, right(400, slice(0, 10)), right(400, slice(0, 320)))
+    (tmp_path / "metrics.py").write_text(PERCENT.replace("SCALE", str(scale)))
+    (verdict,) = weigh(
+        tmp_path, case(f"accuracy: {floor}", "metric: metrics.py:share\n"), also=()
+    ).result.verdicts
+    assert verdict.status == status
+    assert ("if the metric is in percent, say 90" in verdict.message) is (status == "error")
+
+
 def test_an_error_below_zero_is_one_that_was_turned_round(tmp_path: Path) -> None:
     planted(tmp_path, right(400, slice(0, 40)), right(400, slice(0, 41)))
     (tmp_path / "metrics.py").write_text(ERROR.replace("return", "return -1.0 *"))

@@ -21,6 +21,8 @@ ERROR = re.compile(
 )
 TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
 """A word in a metric's name that tells of an error or a loss, and one that says it was turned round."""
+LEAST_OF = 20
+"""Of a floor of 1 and less: nobody means one that lets go of nineteen in twenty."""
 PLAIN = 0.999
 """How sure a gain must be before it is asked whether it can be true."""
 
@@ -58,6 +60,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     """
     if limit.max is None and limit.equals is None:
         _check_direction(measurement)
+        _check_scale(measurement, limit)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     found = reading(known_value(measurement), limit, measurement.details, unit)
     return replace(found, advice=(*_broken(measurement), *found.advice))
@@ -111,6 +114,23 @@ def _check_direction(measurement: Measurement) -> None:
             f"metric {details['metric']} {why}, and does not say which way is better; give the function the attribute "
             "`higher_is_better = False` if this is an error or a loss, and `= True` if more is better",
         )
+
+
+def _check_scale(measurement: Measurement, limit: Limit) -> None:
+    """A floor that is a fraction beside a metric in percent, which a candidate may lose nearly all of: a `StageError`."""
+    seen = measurement.candidate if measurement.baseline is None else measurement.baseline
+    floor = limit.min or 0.0
+    if (
+        not measurement.details["higher_is_better"]
+        or not 0 < floor <= 1
+        or not LEAST_OF * floor < seen <= 100
+    ):
+        return
+    raise StageError(
+        "measure",
+        f"metric {measurement.details['metric']} gave {seen:.4g}, of which a floor of {floor:g} is {floor / seen:.1%}: nearly "
+        f"all may be lost; if the metric is in percent, say {100 * floor:g}",
+    )
 
 
 def _called_an_error(name: str) -> bool:
