@@ -313,7 +313,7 @@ def test_a_fraction_is_no_floor_of_a_metric_in_percent(
     (verdict,) = weigh(
         tmp_path, case(f"accuracy: {floor}", "metric: metrics.py:share\n"), also=()
     ).result.verdicts
-    assert verdict.status == status
+    assert verdict.status == status, verdict.message
     assert ("if the metric is in percent, say 90" in verdict.message) is (status == "error")
 
 

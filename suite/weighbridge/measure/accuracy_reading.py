@@ -123,7 +123,7 @@ def _check_scale(measurement: Measurement, limit: Limit) -> None:
     if (
         not measurement.details["higher_is_better"]
         or not 0 < floor <= 1
-        or not LEAST_OF * floor < seen <= 100
+        or not max(1.0, LEAST_OF * floor) < seen <= 100
     ):
         return
     raise StageError(
