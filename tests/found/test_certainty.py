@@ -233,6 +233,7 @@ ERROR = "def error_rate(outputs, targets):\n    return (outputs.argmax(1) != tar
     [
         ("wrong", "went from 0.025 to 0.25, which counts as a gain"),
         ("error_rate", "is called an error or a loss"),
+        ("pinball", "is called an error or a loss"),
     ],
 )
 def test_an_error_rate_without_a_direction_makes_no_ruined_model_a_gain(

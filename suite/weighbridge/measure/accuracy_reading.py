@@ -17,7 +17,7 @@ from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
 ERROR = re.compile(
-    "(log)?loss|err|errors?|n?r?mse|n?mae|mape|nll|bce|(cross)?entropy|perplexity|ppl|[wct]er|distance|residual"
+    "(log)?loss|err|errors?|n?r?mse|n?mae|s?mape|pinball|nll|bce|(cross)?entropy|perplexity|ppl|[wct]er|distance|residual"
 )
 TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
 """A word in a metric's name that tells of an error or a loss, and one that says it was turned round."""
