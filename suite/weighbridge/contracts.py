@@ -120,9 +120,9 @@ class Format(Protocol):
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs, for `weighbridge inspect`."""
 
-    def check_beside(self, candidate: Model, original: Model) -> None:
-        """Raise `StageError` where a candidate keeps beside its file what the original has in its own, both of this
-        format. A format whose file is the whole model has nothing beside it."""
+    def check_against(self, candidate: Model, original: Model) -> None:
+        """Raise `StageError` where a candidate is at fault in a way that its original shows, both of this format: it keeps
+        beside its file what the original has in its own, or computes as in training where the original does not."""
 
 
 FORMATS: Registry[Format] = Registry("model format")

@@ -33,5 +33,5 @@ class FormatBase:
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         return [], []
 
-    def check_beside(self, candidate: Model, original: Model) -> None:
+    def check_against(self, candidate: Model, original: Model) -> None:
         pass

@@ -14,6 +14,7 @@ from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.onnx_file import leave_outside, tensor_protos, whole, write_onnx
+from weighbridge.formats.onnx_training import check_in_training
 
 
 class OnnxModel(FormatBase):
@@ -99,6 +100,9 @@ class OnnxModel(FormatBase):
         from weighbridge.formats.onnx_weights import imports
 
         return {one.domain or "ai.onnx": one.version for one in imports(model.value)}
+
+    def check_against(self, candidate: Model, original: Model) -> None:
+        check_in_training(candidate.value, original.value)
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         graph = model.value.graph

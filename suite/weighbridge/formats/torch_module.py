@@ -141,7 +141,7 @@ class TorchModule(FormatBase):
     def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
         return None, {}
 
-    def check_beside(self, candidate: Model, original: Model) -> None:
+    def check_against(self, candidate: Model, original: Model) -> None:
         check_beside(candidate.value, original.value)
 
 

@@ -84,7 +84,7 @@ class Scales:
             if finished:
                 read_through(candidate, opened(candidate))
             if original is not None and original.format == candidate.format:
-                FORMATS.get(candidate.format).check_beside(opened(candidate), opened(original))
+                FORMATS.get(candidate.format).check_against(opened(candidate), opened(original))
             self._shop.store.keep(f"result-{key}", {"opens": True})
 
     def measure(self, name: str) -> Measurement:
