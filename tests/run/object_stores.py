@@ -17,6 +17,7 @@ def s3_server() -> Iterator[str]:
     for package, extra in (("s3fs", "s3"), ("moto", "dev"), ("flask_cors", "dev")):
         pytest.importorskip(package, reason=f"pip install 'weighbridge[{extra}]'")
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -29,5 +30,7 @@ def s3_server() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         boto3.client("s3").create_bucket(Bucket=BUCKET)
+        # fsspec hands the same client out again to whoever asks for the same address, whatever the environment says since.
+        s3fs.S3FileSystem.clear_instance_cache()
         yield f"s3://{BUCKET}"
     server.stop()
