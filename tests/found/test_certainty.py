@@ -260,8 +260,12 @@ def test_an_error_rate_without_a_direction_makes_no_ruined_model_a_gain(
         ("val_loss", "error"),
         ("RootMSE", "error"),
         ("negative_loss", "pass"),
-        ("terse", "pass"),
-        ("recognised", "pass"),
+        ("share_of_wrong", "error"),
+        ("terse", "error"),
+        ("top_terse", "pass"),
+        ("recognised_exact", "pass"),
+        ("f1", "pass"),
+        ("meanIoU", "pass"),
     ],
 )
 def test_an_error_that_grows_a_little_is_not_taken_for_a_small_gain(
@@ -272,6 +276,32 @@ def test_an_error_that_grows_a_little_is_not_taken_for_a_small_gain(
     (tmp_path / "metrics.py").write_text(ERROR.replace("error_rate", name))
     found = judged(tmp_path, "accuracy_drop: 0.01", f"metric: metrics.py:{name}\n")
     assert found["accuracy_drop"].status == status
+
+
+@pytest.mark.parametrize("name", ["share", "worth.py:share"])
+@pytest.mark.parametrize(
+    ("thresholds", "status"),
+    [
+        ("accuracy_drop: 0.05", "pass"),
+        ("accuracy_drop: 0.03", "error"),
+        ("relative_accuracy_drop: 0.41", "pass"),
+        ("relative_accuracy_drop: 0.39", "error"),
+        ("accuracy: 0.05", "error"),
+    ],
+)
+def test_a_direction_is_asked_for_where_the_verdict_hangs_on_it(
+    tmp_path: Path, thresholds: str, status: str, name: str
+) -> None:
+    """From 10 to 14 %, by a name that tells nothing; one word in the function answers it, whichever way."""
+    planted(tmp_path, right(400, slice(0, 40)), right(400, slice(0, 56)))
+    text = ERROR.replace("error_rate", "share")
+    (tmp_path / "metrics.py").write_text(text)
+    (tmp_path / "worth.py").write_text(f"{text}share.higher_is_better = True\n")
+    metric = name if ":" in name else f"metrics.py:{name}"
+    (verdict,) = judged(tmp_path, thresholds, f"metric: {metric}\n").values()
+    assert verdict.status == ("pass" if ":" in name else status)
+    if verdict.status == "error":
+        assert "went from 0.1 to 0.14, which counts as a gain" in verdict.message
 
 
 @pytest.mark.parametrize(

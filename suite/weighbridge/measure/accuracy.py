@@ -15,7 +15,7 @@ from weighbridge.core.results import Measurement
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
-from weighbridge.measure.accuracy_reading import directed
+from weighbridge.measure.direction import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
 MOST_LOST = 0.05

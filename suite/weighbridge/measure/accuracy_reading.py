@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from weighbridge.contracts import THRESHOLDS, Limit, Metric, RelativeLimit, Threshold
+from weighbridge.contracts import THRESHOLDS, Limit, RelativeLimit, Threshold
 from weighbridge.core import stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
@@ -14,17 +13,11 @@ from weighbridge.core.units import percent, show
 from weighbridge.measure import accuracy_since
 from weighbridge.measure.accuracy_known import USUAL, Known, known_drop, known_value, reading
 from weighbridge.measure.classes import tell_flips
+from weighbridge.measure.direction import PLAIN, check_drop, check_floor, tell_direction
 from weighbridge.measure.mistakes import a_fraction, at_most_one
 
-ERROR = re.compile(
-    "(log)?loss|err|errors?|n?r?mse|n?mae|s?mape|pinball|nll|bce|(cross)?entropy|perplexity|ppl|[wct]er|distance|residual"
-)
-TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
-"""A word in a metric's name that tells of an error or a loss, and one that says it was turned round."""
 LEAST_OF = 20
 """Of a floor of 1 and less: nobody means one that lets go of nineteen in twenty."""
-PLAIN = 0.999
-"""How sure a gain must be before it is asked whether it can be true."""
 
 
 def read_drop(measurement: Measurement, limit: Limit) -> Reading:
@@ -39,12 +32,12 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 
 
 def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
-    _check_direction(measurement)
+    details, before = measurement.details, measurement.baseline
+    check_drop(details, known, limit, 0.0 if before is None else before, measurement.candidate)
     found = reading(known, limit, measurement.details, unit)
     sure = USUAL if limit.confidence is None else limit.confidence
     advice = list(found.advice)
-    if "b" in measurement.details and (found.sure or 0.0) < sure:
-        details = measurement.details
+    if "b" in details and (found.sure or 0.0) < sure:
         text = too_few(
             limit, details.get("groups", details["n"]), "groups" if "groups" in details else "samples"
         )
@@ -59,7 +52,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     A lower bound alone is what a bare number means, so that nobody need have thought of a direction.
     """
     if limit.max is None and limit.equals is None:
-        _check_direction(measurement)
+        check_floor(measurement)
         _check_scale(measurement, limit)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     found = reading(known_value(measurement), limit, measurement.details, unit)
@@ -87,35 +80,6 @@ def too_few(limit: Limit, n: int, what: str) -> str | None:
     )
 
 
-def directed(metric: Metric) -> bool:
-    """Whether somebody said which way the metric is better; every metric of a registry does."""
-    return bool(getattr(metric, "directed", True))
-
-
-def _check_direction(measurement: Measurement) -> None:
-    """A metric without a stated direction that is called an error, or by which the candidate has gained beyond belief: a
-    `StageError`.
-
-    By an error that counts as a score a ruined model looks like a good one.
-    """
-    details, before, after = measurement.details, measurement.baseline, measurement.candidate
-    if details["directed"]:
-        return
-    why = ""
-    if after > 0 and _called_an_error(details["metric"]):  # below zero somebody has turned it round
-        why = "is called an error or a loss"
-    elif (
-        before is not None and known_drop(details).at_most(0.0) >= PLAIN and after - before > abs(before) / 2
-    ):
-        why = f"went from {before:.4g} to {after:.4g}, which counts as a gain"
-    if why:
-        raise StageError(
-            "measure",
-            f"metric {details['metric']} {why}, and does not say which way is better; give the function the attribute "
-            "`higher_is_better = False` if this is an error or a loss, and `= True` if more is better",
-        )
-
-
 def _check_scale(measurement: Measurement, limit: Limit) -> None:
     """A floor that is a fraction beside a metric in percent, which a candidate may lose nearly all of: a `StageError`."""
     seen = measurement.candidate if measurement.baseline is None else measurement.baseline
@@ -131,13 +95,6 @@ def _check_scale(measurement: Measurement, limit: Limit) -> None:
         f"metric {measurement.details['metric']} gave {seen:.4g}, of which a floor of {floor:g} is {floor / seen:.1%}: nearly "
         f"all may be lost; if the metric is in percent, say {100 * floor:g}",
     )
-
-
-def _called_an_error(name: str) -> bool:
-    """By the words of the function's own name, such as `test_loss` or `RootMeanSquaredError`."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.rpartition(":")[2])
-    told, turned = (any(word.fullmatch(one.lower()) for one in words) for word in (ERROR, TURNED))
-    return told and not turned
 
 
 def _gained(measurement: Measurement) -> str | None:
@@ -175,6 +132,7 @@ def advise(measurement: Measurement) -> Sequence[str]:
             f"detect a drop of {details['detectable']:.2%} and more"
         )
     lines += tell_flips(details)
+    lines += tell_direction(measurement)
     return lines
 
 

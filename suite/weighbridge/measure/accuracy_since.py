@@ -22,16 +22,22 @@ from weighbridge.measure.accuracy_known import (
     known_value,
     reading,
 )
+from weighbridge.measure.direction import check_drop
 
 
 def read_drop(now: Measurement, then: Measurement, limit: Limit, alike: Alike) -> Reading:
     """Absolute."""
-    return reading(_known(now, then, alike), limit, now.details, None if now.unit else "")
+    return _read(_known(now, then, alike), now, then, limit, None if now.unit else "")
 
 
 def read_relative_drop(now: Measurement, then: Measurement, limit: Limit, alike: Alike) -> Reading:
     """As a fraction of what it was then."""
-    return reading(_known(now, then, alike).over(abs(then.candidate) or 1.0), limit, now.details, None)
+    return _read(_known(now, then, alike).over(abs(then.candidate) or 1.0), now, then, limit, None)
+
+
+def _read(known: Known, now: Measurement, then: Measurement, limit: Limit, unit: str | None) -> Reading:
+    check_drop(now.details, known, limit, then.candidate, now.candidate)
+    return reading(known, limit, now.details, unit)
 
 
 def _known(now: Measurement, then: Measurement, alike: Alike) -> Known:
