@@ -12,6 +12,7 @@ from weighbridge.core.results import Measurement, Reading
 from weighbridge.core.units import percent, show
 from weighbridge.measure import accuracy_since
 from weighbridge.measure.accuracy_known import USUAL, Known, known_drop, known_value, reading
+from weighbridge.measure.asked_again import tell_otherwise
 from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.direction import PLAIN, check_drop, check_floor, tell_direction
 from weighbridge.measure.mistakes import a_fraction, at_most_one
@@ -43,7 +44,7 @@ def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str |
         )
         advice = [text] if text else advice
     text = _gained(measurement)
-    return replace(found, advice=(*_broken(measurement), *advice, *([text] if text else [])))
+    return replace(found, advice=(*_doubts(measurement), *advice, *([text] if text else [])))
 
 
 def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
@@ -56,13 +57,14 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
         _check_scale(measurement, limit)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     found = reading(known_value(measurement), limit, measurement.details, unit)
-    return replace(found, advice=(*_broken(measurement), *found.advice))
+    return replace(found, advice=(*_doubts(measurement), *found.advice))
 
 
-def _broken(measurement: Measurement) -> Iterator[str]:
-    """That some answers are no numbers, which a limit met may hide: each counts as one wrong answer, as any other."""
+def _doubts(measurement: Measurement) -> Iterator[str]:
+    """What a limit met may hide: answers that are no numbers, each of which counts as one wrong answer, or are drawn."""
     if broken := measurement.details.get("not_finite"):
         yield f"the candidate's outputs are NaN or infinite on {broken} of {measurement.details['n']} samples"
+    yield from tell_otherwise(measurement.details.get("otherwise", ()))
 
 
 def too_few(limit: Limit, n: int, what: str) -> str | None:

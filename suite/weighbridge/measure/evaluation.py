@@ -16,9 +16,11 @@ from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
 from weighbridge.core.observed import files_opened
 from weighbridge.core.splits import Split, join_outputs
+from weighbridge.measure.asked_again import answers_otherwise
 from weighbridge.measure.pairing import check_pairing
 
 _ARRAYS = ("scores", "parts", "targets", "answers", "labels", "groups")
+_PLAIN = ("n", "digest", "chance", "classes", "not_finite", "blind", "blind_inputs", "otherwise")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Evaluation:
     """Of these, the samples that held NaN or infinity already."""
     blind_inputs: int = 0
     """Samples of the split that hold NaN or infinity."""
+    otherwise: bool = False
+    """Whether the same samples were answered otherwise when asked again."""
 
     def value(self, metric: Metric) -> float:
         """The metric over all samples; raises `StageError` where it is not finite."""
@@ -74,10 +78,7 @@ class Evaluation:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
-        plain = {
-            name: getattr(self, name)
-            for name in ("n", "digest", "chance", "classes", "not_finite", "blind", "blind_inputs")
-        }
+        plain = {name: getattr(self, name) for name in _PLAIN}
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(
             folder / "evaluation.npz", **{key: array for key, array in arrays.items() if array is not None}
@@ -168,6 +169,7 @@ class _Run:
         self._parts: list[Array] = []
         self._kept: list[tuple[tuple[Array, ...], Array]] = []
         self._not_finite = self._blind = 0
+        self._otherwise = False
 
     def add(self, inputs: Inputs, targets: Array, blind: Array) -> None:
         found, n = self._session.run(inputs), len(targets)
@@ -179,6 +181,7 @@ class _Run:
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())
         if not (self._kept or self._parts or self._scores):
+            self._otherwise = answers_otherwise(self._session, inputs)
             with named(self._metric):
                 check_pairing(self._metric, outputs, targets)
         if not (self._kept or self._parts) and (scores := self._score(outputs, targets)) is not None:
@@ -227,7 +230,13 @@ class _Run:
 
     def result(self, shared: Evaluation) -> Evaluation:
         answers = np.concatenate(self._answers) if self._answers else None
-        counted = replace(shared, answers=answers, not_finite=self._not_finite, blind=self._blind)
+        counted = replace(
+            shared,
+            answers=answers,
+            not_finite=self._not_finite,
+            blind=self._blind,
+            otherwise=self._otherwise,
+        )
         if self._parts:
             return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
