@@ -14,6 +14,7 @@ from typing import Any
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import FORMATS, Context, Model
+from weighbridge.core.code import content_digest, place_in_project
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.files import file_digest, shown
@@ -170,11 +171,9 @@ def project_files(opened: set[str], root: Path) -> dict[str, str]:
     """The data among the files that were opened: those of the project that are no code and no result."""
     found = {}
     data = (name for name in opened if not name.endswith((".py", ".pyc")))
-    for path in sorted(Path(name).resolve() for name in data):
-        if not path.is_relative_to(root):
+    for path in sorted(Path(name) for name in data):
+        inside = place_in_project(path, root)
+        if inside is None or any(part.startswith(".") for part in inside.parts) or not path.is_file():
             continue
-        inside = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if not hidden and path.is_file():
-            found[inside.as_posix()] = file_digest(path)
+        found[inside.as_posix()] = content_digest(path)
     return found
