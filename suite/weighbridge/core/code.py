@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from weighbridge.core.files import is_file, is_installed
+from weighbridge.core.files import is_file, is_installed, stamp
 from weighbridge.core.observed import read_on_import
 
 File: TypeAlias = tuple[str, list[Path], set[str], frozenset[str]]
@@ -112,8 +112,8 @@ def _looked_at(path: Path, root: Path) -> File:
     asked = (path, root, tuple(sys.path))
     if _known is not None and asked in _known:
         return _known[asked]
-    stat, searched = path.stat(), _searched(root)
-    digest, names, texts = _read(path, stat.st_mtime_ns, stat.st_size)
+    searched = _searched(root)
+    digest, names, texts = _read(path, stamp(path))
     files, packages = list[Path](), set[str]()
     for name in names:
         found = list(_imported(name, path, searched, root))
@@ -126,22 +126,21 @@ def _looked_at(path: Path, root: Path) -> File:
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file; read again in this process only where its time or size has changed."""
-    stat = path.stat()
-    return _content(path, stat.st_mtime_ns, stat.st_size)
+    """The SHA-256 of a file; read again in this process only where its stamp has changed."""
+    return _content(path, stamp(path))
 
 
 @lru_cache(maxsize=4096)
-def _content(path: Path, mtime: int, size: int) -> str:
+def _content(path: Path, stamped: tuple[int, int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...], frozenset[str]]:
+def _read(path: Path, stamped: tuple[int, int, int]) -> tuple[str, tuple[str, ...], frozenset[str]]:
     """A file's hash, the modules it imports, as written (relative ones begin with their dots), and the texts in it.
 
-    Time and size only tell whether the file has to be read again.
+    `stamped` only tells whether the file has to be read again.
     """
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import sysconfig
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,13 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(raw) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB")
     return raw
+
+
+def stamp(path: str | Path) -> tuple[int, int, int]:
+    """What tells that a file has changed while a process watches it: both its times, of which a program can set one, and
+    its size. Raises `OSError`."""
+    found = os.stat(path)  # noqa: PTH116 (a sweep asks often, and a path costs more than the call)
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def file_digest(path: Path) -> str:

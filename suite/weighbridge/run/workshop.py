@@ -17,7 +17,7 @@ from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.code import content_digest, place_in_project
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.core.files import file_digest, shown
+from weighbridge.core.files import file_digest, shown, stamp
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census
 from weighbridge.formats.finished import finished_file
@@ -141,14 +141,13 @@ def seed_everything(seed: int) -> None:
             torch.cuda.manual_seed_all(seed)
 
 
-def _weights(folder: Path, stated: str | None) -> tuple[tuple[str, int, int], ...]:
+def _weights(folder: Path, stated: str | None) -> tuple[tuple[str, tuple[int, int, int]], ...]:
     """The files of weights beside a case, and the one that it states, as they are now: what native code reads is not seen."""
     paths = {path for path in folder.iterdir() if path.suffix in WEIGHTS}
     found = []
     for path in sorted({*paths, folder / stated} if stated else paths):
         with contextlib.suppress(OSError):  # whoever loads it says that it is not there
-            stat = path.stat()
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+            found.append((str(path), stamp(path)))
     return tuple(found)
 
 
