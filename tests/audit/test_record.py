@@ -153,6 +153,28 @@ def test_altered_external_data_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "refused: w.bin, which belongs to net.onnx, is missing" in capsys.readouterr().err
 
 
+def test_the_weights_of_one_audited_file_beside_the_graph_of_another_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of the two files is in the record, and the model that they are together was never looked at."""
+    import onnx
+
+    for name, spoil in (("one", ""), ("other", "accuracy"), ("mixed", "")):
+        (tmp_path / name).mkdir()
+        model = networks.Network(spoil).model()
+        model.producer_version = spoil
+        place = tmp_path / name / "net.onnx"
+        onnx.save(model, place, save_as_external_data=True, location="w.bin", size_threshold=0)
+    files = [str(tmp_path / name / "net.onnx") for name in ("one", "other")]
+    (tmp_path / "mixed" / "w.bin").write_bytes((tmp_path / "other" / "w.bin").read_bytes())
+    budget, record = str(networks.budget(tmp_path, {"size": "20 kB"})), str(tmp_path / "audit.intoto.json")
+    assert main(["audit", *files, "--budget", budget, "--record", record, "--out", str(tmp_path)]) == WITHIN
+    for several in (files, files[:1], files[1:]):
+        assert main(["verify", record, *several]) == WITHIN
+    assert main(["verify", record, str(tmp_path / "mixed" / "net.onnx")]) == OVER
+    assert "net.onnx and w.bin were each audited, and not together" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("put_back", [False, True])
 def test_a_file_that_is_exchanged_while_it_is_audited_gets_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], put_back: bool

@@ -120,7 +120,7 @@ def test_jobs_that_have_nothing_at_all_to_do_are_no_pass(
             (pytester.path / "reports/latest.json").rename(found[-1])
     assert len(found) == 2
     assert main(["merge", *map(str, found), "-o", "joined"]) == 2
-    assert "none of the shards has a case" in capsys.readouterr().err
+    assert "none of the reports has a case" in capsys.readouterr().err
 
 
 def test_a_broken_file_fails_in_one_shard(project: Project, pytester: pytest.Pytester) -> None:
@@ -260,6 +260,21 @@ def test_other_commits_and_whole_runs_among_shards_are_refused() -> None:
         merge({**whole, "2.json": {**whole["2.json"], "commit": "d" * 40}})
     with pytest.raises(UsageError, match="no shard, as the others are"):
         merge({**whole, "2.json": {**whole["2.json"], "shard": None}})
+
+
+@pytest.mark.parametrize(("key", "values"), [("bench", (True, False)), ("confidence", (0.95, None))])
+def test_shards_that_were_asked_for_different_things_are_refused(key: str, values: tuple[Any, Any]) -> None:
+    """The joined report says of all what it says of one; how each was called does not matter."""
+    whole = parts(["a"], ["b"])
+    for one, argv in zip(whole.values(), ("--shard=1/2", "--shard=2/2"), strict=True):
+        one["options"] = {**one["options"], "argv": [argv]}
+    assert len(merge(whole)["rows"]) == 2
+    for one, value in zip(whole.values(), values, strict=True):
+        one["options"] = {**one["options"], key: value}
+    with pytest.raises(UsageError, match=f"asked for different things, {key}: 1.json .*, 2.json"):
+        merge(whole)
+    with pytest.raises(UsageError, match="none of the reports has a case"):
+        merge({"1": {**report(1), "rows": []}, "2": {**report(2, commit=report(1)["commit"]), "rows": []}})
 
 
 def test_several_runs_are_joined_and_every_format_is_written(

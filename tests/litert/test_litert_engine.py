@@ -139,6 +139,27 @@ def test_outputs_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, -second)
 
 
+def test_which_of_several_signatures_is_judged_has_to_be_said(tmp_path: Path) -> None:
+    """The first graph alone is run: of what an application calls by another name nothing would be known."""
+
+    def graph(sign: int, **names) -> Graph:
+        return fully_connected(Tensor("w", WEIGHT.shape, FLOAT32, floats(sign * WEIGHT)), 3, 5, **names)
+
+    two = write(graph(1), graph(-1))
+    with pytest.raises(StageError, match=r"signatures serving_default, other_1, which run different graphs"):
+        session(two, tmp_path)
+    with pytest.raises(StageError, match=r"no signature 'serving_defaut'; did you mean 'serving_default'"):
+        session(two, tmp_path, signature="serving_defaut")
+    with pytest.raises(StageError, match=r"'other_1' of model\.tflite runs another graph than its first"):
+        session(two, tmp_path, signature="other_1")
+    opened = session(two, tmp_path, signature="serving_default")
+    np.testing.assert_allclose(opened.run((SAMPLES,))[0], SAMPLES @ WEIGHT.T, rtol=1e-5, atol=1e-5)
+    # The original of one graph, and a body of a loop, which has no signature, leave nothing to choose.
+    for content in (write(graph(1)), write(graph(1), graph(-1, names=False))):
+        assert session(content, tmp_path, signature="serving_default").signature == "serving_default"
+        assert session(content, tmp_path).signature == "serving_default"
+
+
 def test_what_is_timed_runs_the_batch(tmp_path: Path) -> None:
     opened = session(float_model(), tmp_path)
     one, many = opened.bind((SAMPLES[:1],)), opened.bind((SAMPLES,))

@@ -52,28 +52,31 @@ class Graph:
     output_names: dict[str, int] = field(default_factory=dict)
 
 
-def write(graph: Graph) -> bytes:
+def write(graph: Graph, *others: Graph) -> bytes:
+    """`others` are graphs beside the first, each with a signature of its own."""
     model = schema.ModelT()
     model.version = 3
     model.description = b"test"
     model.buffers = [schema.BufferT()]
-    model.operatorCodes = []
-    subgraph = schema.SubGraphT()
-    subgraph.name = b"main"
-    subgraph.inputs, subgraph.outputs = list(graph.inputs), list(graph.outputs)
-    subgraph.tensors, subgraph.operators = [], []
-    for tensor in graph.tensors:
-        subgraph.tensors.append(_tensor(tensor, model, subgraph))
-    for operator in graph.operators:
-        subgraph.operators.append(_operator(operator, model))
-    model.subgraphs = [subgraph]
-    if graph.names:
-        signature = schema.SignatureDefT()
-        signature.signatureKey = b"serving_default"
-        signature.subgraphIndex = 0
-        signature.inputs = [_entry(name, index) for name, index in graph.names.items()]
-        signature.outputs = [_entry(name, index) for name, index in graph.output_names.items()]
-        model.signatureDefs = [signature]
+    model.operatorCodes, model.subgraphs, signatures = [], [], []
+    for number, one in enumerate((graph, *others)):
+        subgraph = schema.SubGraphT()
+        subgraph.name = b"main" if number == 0 else b"other"
+        subgraph.inputs, subgraph.outputs = list(one.inputs), list(one.outputs)
+        subgraph.tensors, subgraph.operators = [], []
+        for tensor in one.tensors:
+            subgraph.tensors.append(_tensor(tensor, model, subgraph))
+        for operator in one.operators:
+            subgraph.operators.append(_operator(operator, model))
+        model.subgraphs.append(subgraph)
+        if one.names:
+            signature = schema.SignatureDefT()
+            signature.signatureKey = b"serving_default" if number == 0 else f"other_{number}".encode()
+            signature.subgraphIndex = number
+            signature.inputs = [_entry(name, index) for name, index in one.names.items()]
+            signature.outputs = [_entry(name, index) for name, index in one.output_names.items()]
+            signatures.append(signature)
+    model.signatureDefs = signatures or None
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

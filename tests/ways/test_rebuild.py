@@ -245,6 +245,22 @@ def test_a_manifest_that_says_of_the_same_bytes_what_is_not_so(
     assert f"    {told}" in said
 
 
+def test_another_file_beside_the_manifest_is_not_vouched_for(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ships is the file that lies there, and not the one that could be made again."""
+    (file,) = manifest_of(made)["artifact"]["files"]
+    place = made / PLACE / file["path"]
+    there = place.read_bytes()
+    place.unlink()
+    place.write_bytes(there[:-1] + bytes([there[-1] ^ 1]))
+    assert rebuild() == 1
+    said = capsys.readouterr().out
+    assert "beside the manifest lies another artifact than it states, not to ship: candidate/" in said
+    place.unlink()
+    assert rebuild() == 0, "a manifest may stand alone"
+
+
 def test_the_same_bytes_at_a_later_commit_are_the_same(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,6 +136,40 @@ def test_other_limits_are_another_search(folder: Path, search: Run) -> None:
     assert "goes on after 1 trials" in search(trials=1)[1]
 
 
+OWN = (
+    "import numpy as np\n\n\ndef right(outputs, targets):\n    return {}\n\n\nright.higher_is_better = True\n"
+)
+
+
+@pytest.mark.slow
+def test_another_metric_under_the_same_name_is_another_search(folder: Path, search: Run) -> None:
+    """What trials had under a metric that was wrong keeps no recipe out, and brings none in, once it is mended."""
+    Path("metric.py").write_text(OWN.format("(outputs.argmax(1) == targets) & (targets < 2)"))
+    case("accuracy: 0.8, size_ratio: 2", "metric: metric.py:right\n")
+    assert search()[0] == 1
+    Path("metric.py").write_text(OWN.format("outputs.argmax(1) == targets"))
+    sys.modules.pop(next(name for name in sys.modules if re.fullmatch("_weighbridge_.*_metric", name)))
+    status, said = search()
+    assert "goes on" not in said
+    assert status == 0
+
+
+@pytest.mark.slow
+def test_the_winner_is_as_sure_as_pytest_will_ask(folder: Path, search: Run) -> None:
+    """`weighbridge_confidence` of the project is of every gate in it."""
+    case("accuracy_drop: 0.004, size_ratio: 2")
+    assert search(trials=2)[0] == 0
+    Path("pytest.ini").write_text("[pytest]\nweighbridge_confidence = 0.999\n")
+    status, said = search(trials=2)
+    assert "goes on" not in said
+    assert "is not sure to hold on the test split" in said
+    assert status == 1
+    Path("pytest.ini").write_text("[pytest]\nweighbridge_confidence = much\n")
+    status, said = search(trials=1)
+    assert status == 2
+    assert "weighbridge_confidence is a number such as 0.95, not 'much'" in said
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_with_the_best_so_far(folder: Path, search: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case("accuracy_drop: 0.02, size_ratio: 2")

@@ -115,8 +115,8 @@ def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget:
     The files that belong to an artifact (its external data) are compared with it.
     """
     subjects = [(PurePosixPath(one["name"]).name, one["digest"]["sha256"]) for one in statement["subject"]]
-    lines = []
-    for path in dict.fromkeys(path for artifact in artifacts for path in _all_files_of(artifact)):
+    lines, belonging = [], {artifact: _all_files_of(artifact) for artifact in artifacts}
+    for path in dict.fromkeys(path for files in belonging.values() for path in files):
         recorded = [sha256 for name, sha256 in subjects if name == path.name]
         if not recorded:
             raise Refused(
@@ -127,6 +127,8 @@ def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget:
                 f"{path.name} is not the file that was audited: its SHA-256 differs from the record's"
             )
         lines.append(f"{path.name}: the file that was audited")
+    for artifact, files in belonging.items():
+        _check_together(statement, artifact, files)
     stated = statement["predicate"]["budget"]
     if budget is not None and digest(budget) != stated["digest"]:
         raise Refused(
@@ -135,6 +137,17 @@ def check_files(statement: Mapping[str, Any], artifacts: Sequence[Path], budget:
     if budget is not None:
         lines.append(f"{budget.name}: the budget that it was held to")
     return lines
+
+
+def _check_together(statement: Mapping[str, Any], artifact: Path, files: Sequence[Path]) -> None:
+    """Raise `Refused` for one artifact's graph beside another's weights, each of which was audited."""
+    held = {digest(path)["sha256"] for path in files}
+    audited = [set(_which(row)[1]) for row in statement["predicate"]["results"]]
+    if len(files) > 1 and all(audited) and not any(held <= one for one in audited):
+        others = ", ".join(path.name for path in files[1:])
+        raise Refused(
+            f"{artifact.name} and {others} were each audited, and not together: they belong to different artifacts"
+        )
 
 
 def recorded_verdicts(statement: Mapping[str, Any]) -> list[str]:

@@ -68,6 +68,7 @@ def _lines(case: Case, bench: bool, stated: str) -> Iterator[str]:
     from weighbridge.environment.requirements import missing
     from weighbridge.run.foresight import foresee
     from weighbridge.run.plan import make_plan
+    from weighbridge.run.reads import Reads
     from weighbridge.run.store import Store
 
     plan = make_plan(case, bench=bench)
@@ -75,7 +76,8 @@ def _lines(case: Case, bench: bool, stated: str) -> Iterator[str]:
         yield f"skipped: {case.skip if case.skip is not None else absent}"
         return
     folder, beyond = store_place(stated, Path.cwd())
-    for one in foresee(plan, Store(folder, beyond=beyond), Path.cwd()):
+    store = Store(folder, beyond=beyond, reads=Reads(case, Path.cwd(), folder))
+    for one in foresee(plan, store, Path.cwd()):
         state = "stored" if one.stored else "to do"
         yield f"{one.stage:<32}{state}{f', took {one.seconds:.2g} s' if one.seconds is not None else ''}"
     yield f"measured by {plan.engine}: {', '.join(sorted(plan.measures))}"

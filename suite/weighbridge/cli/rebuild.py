@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from weighbridge.run.job import RunOptions
 
 _EXAMPLES = """example: weighbridge rebuild reports/artifacts/cases/net.yaml/int8/manifest.json
-exit codes: 0 the same, byte for byte; 1 another artifact; 2 wrong use; 3 it could not be made here;
-4 the same, but of another recipe, code or data than the manifest says"""
+exit codes: 0 the same, byte for byte; 1 another artifact, made here or beside the manifest; 2 wrong use;
+3 it could not be made here; 4 the same, but of another recipe, code or data than the manifest says"""
 _WRITTEN = ("reports", ".weighbridge")
 """Where runs write; what lies there is handed from job to job."""
 SAME, OTHER, NOT_MADE, UNTRUE = 0, 1, 3, 4
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from weighbridge.report.escape import terminal
     from weighbridge.run.artifacts import case_folder
     from weighbridge.run.job import RunOptions
-    from weighbridge.run.manifest import NAME, contradicts, differences, is_same, read_manifest
+    from weighbridge.run.manifest import NAME, contradicts, differences, is_same, not_as_stated, read_manifest
 
     if arguments.output and arguments.output.exists():
         raise UsageError(f"{arguments.output} is there already; name another folder with -o")
@@ -74,6 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for line in apart:
         print(terminal(f"    {line}"))
+    if beside := not_as_stated(stated, arguments.manifest.parent):
+        print(
+            terminal(
+                f"beside the manifest lies another artifact than it states, not to ship: {', '.join(beside)}"
+            )
+        )
+        return OTHER
     return status
 
 

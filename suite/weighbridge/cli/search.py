@@ -44,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where no trial meets the limits; 2 for wrong use, or without Optuna."""
     from weighbridge.cli.writing import refuse_there, write_new
     from weighbridge.core.errors import UsageError
+    from weighbridge.core.options import confidence_of
     from weighbridge.core.units import parse
+    from weighbridge.environment.pytest_settings import pytest_settings
     from weighbridge.propose.front import show_front
     from weighbridge.propose.search import OBJECTIVES
     from weighbridge.propose.setting_out import search_of
@@ -63,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     minimize = tuple(one for one in OBJECTIVES if one in (arguments.minimize or ["size"]))
     case = case_of(arguments.case, recipe=False)
     root = Path.cwd()
-    options = RunOptions(root=root, store=root / STORE, seek_layers="never")
+    confidence = confidence_of(pytest_settings(root))  # what pytest will ask of the winner
+    options = RunOptions(root=root, store=root / STORE, seek_layers="never", confidence=confidence)
     with search_of(case, minimize, options, arguments.executor, say) as search:
         began, before = time.monotonic(), len(list(search.study.tried()))
         if before:

@@ -1,10 +1,10 @@
 """The code that a stage runs, as a hash: the user's files, transitively, and the versions of the packages they import.
 
 A result in the store may only be used while the code that made it is the same. A file's imports are read from its
-syntax tree and followed as far as they lie in the project; everything else is an installed package, and stands for
-itself by its version. Environment variables that the code names belong to it with their values. They are looked for in the
-text: what is read while a module is imported would not be seen by watching the calls. So do files of the project that it
-reads while it is imported, such as a configuration beside it.
+syntax tree and followed as far as they are not installed: in the project, and where `PYTHONPATH` or an editable
+installation leads. An installed package stands for itself by its version. Environment variables that the code names
+belong to it with their values. They are looked for in the text: what is read while a module is imported would not be
+seen by watching the calls. So do files of the project that it reads while it is imported, such as a configuration beside it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from weighbridge.core.files import is_file
+from weighbridge.core.files import is_file, is_installed, stamp
 from weighbridge.core.observed import read_on_import
 
 File: TypeAlias = tuple[str, list[Path], set[str], frozenset[str]]
 """The hash of a file, the files of the project that it imports, the packages, and the texts in it."""
 _SHORTEST_PREFIX = 3
 """Letters and the underscore of a text that may begin the name of an environment variable, as `f"APP_{name}"` does."""
+_OURS = Path(__file__).resolve().parents[2]
+"""The folder of Weighbridge's package, which has a digest of its own."""
 _known: dict[tuple[Path, Path, tuple[str, ...]], File] | None = None
 """What `unchanging_code` remembers; None outside of it."""
 
@@ -44,7 +46,7 @@ def unchanging_code() -> Iterator[None]:
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
-    """Of `files` and every file under `root` that they import, directly or not; of the packages' versions; of the
+    """Of `files` and every file that they import, directly or not; of the installed packages' versions; of the
     environment variables that are named there; and of the project's files that were read on importing them.
     """
     sha = hashlib.sha256()
@@ -54,28 +56,27 @@ def code_digest(files: Sequence[Path], root: Path) -> str:
     for package in sorted(packages - sys.stdlib_module_names):
         sha.update(f"{package} {version_of(package)}".encode())
     for path in sorted(read_on_import(seen)):
-        if in_project(path, root.resolve()) and is_file(path):
-            stat = path.stat()
-            sha.update(f"{path.name} {_content(path, stat.st_mtime_ns, stat.st_size)}".encode())
+        if place_in_project(path, root) and is_file(path):
+            sha.update(f"{path.name} {content_digest(path)}".encode())
     for name, value in _variables(texts):
         sha.update(f"{name}={value}\0".encode(errors="surrogateescape"))
     return sha.hexdigest()
 
 
 def code_files(files: Sequence[Path], root: Path) -> set[Path]:
-    """`files`, and every file under `root` that they import, directly or not."""
+    """`files`, and every file that they import, directly or not, where it is not installed."""
     return set(_followed(files, root)[0])
 
 
 def module_files(name: str, folder: Path, root: Path) -> list[Path]:
-    """The files of the project that importing `package.module` from `folder` runs."""
-    return list(_locate(name, folder.resolve() / "_", _searched(root.resolve()), root.resolve()))
+    """The files that importing `package.module` from `folder` runs; none of an installed package."""
+    return list(_imported(name, folder.resolve() / "_", _searched(root.resolve()), root.resolve()))
 
 
 def _searched(root: Path) -> list[Path]:
-    """The part of the import path that lies in the project."""
+    """The part of the import path where nothing is installed."""
     entries = (*(Path(entry) for entry in sys.path if entry), root)
-    return [folder for folder in entries if in_project(folder, root)]
+    return [folder for folder in entries if _is_source(folder, root)]
 
 
 def _variables(texts: set[str]) -> list[tuple[str, str]]:
@@ -111,11 +112,11 @@ def _looked_at(path: Path, root: Path) -> File:
     asked = (path, root, tuple(sys.path))
     if _known is not None and asked in _known:
         return _known[asked]
-    stat, searched = path.stat(), _searched(root)
-    digest, names, texts = _read(path, stat.st_mtime_ns, stat.st_size)
+    searched = _searched(root)
+    digest, names, texts = _read(path, stamp(path))
     files, packages = list[Path](), set[str]()
     for name in names:
-        found = list(_locate(name, path, searched, root))
+        found = list(_imported(name, path, searched, root))
         files += found
         if not found and not name.startswith("."):
             packages.add(name.partition(".")[0])
@@ -124,17 +125,22 @@ def _looked_at(path: Path, root: Path) -> File:
     return digest, files, packages, texts
 
 
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file; read again in this process only where its stamp has changed."""
+    return _content(path, stamp(path))
+
+
 @lru_cache(maxsize=4096)
-def _content(path: Path, mtime: int, size: int) -> str:
+def _content(path: Path, stamped: tuple[int, int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, mtime: int, size: int) -> tuple[str, tuple[str, ...], frozenset[str]]:
+def _read(path: Path, stamped: tuple[int, int, int]) -> tuple[str, tuple[str, ...], frozenset[str]]:
     """A file's hash, the modules it imports, as written (relative ones begin with their dots), and the texts in it.
 
-    Time and size only tell whether the file has to be read again.
+    `stamped` only tells whether the file has to be read again.
     """
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -184,23 +190,40 @@ def _is_import_module(function: ast.expr) -> bool:
     return name in ("import_module", "__import__")
 
 
-def _locate(name: str, importer: Path, searched: Sequence[Path], root: Path) -> Iterator[Path]:
-    """The files of the project that importing `name` from `importer` runs: each package on the way, and the module.
+def _imported(name: str, importer: Path, searched: Sequence[Path], root: Path) -> Iterator[Path]:
+    """The files that importing `name` from `importer` runs: each package on the way, and the module.
 
-    `searched` is the part of the import path that lies in the project.
+    `searched` is the part of the import path where nothing is installed.
     """
     dots = len(name) - len(name.lstrip("."))
     parts = name.lstrip(".").split(".") if name.strip(".") else []
     if dots:
         above = importer.parents[dots - 1] if dots <= len(importer.parents) else None
-        folders = [above] if above and in_project(above, root) else []
+        folders = [above] if above and _is_source(above, root) else []
     else:
-        folders = [*([importer.parent] if in_project(importer.parent, root) else []), *searched]
+        folders = [*([importer.parent] if _is_source(importer.parent, root) else []), *searched]
     for folder in folders:
         found = list(_below(folder, parts))
         if found:
             yield from found
             return
+    if not dots and parts:
+        yield from _of_finder(parts, root)
+
+
+def _of_finder(parts: Sequence[str], root: Path) -> Iterator[Path]:
+    """The same, where an editable installation has put a finder of its own in place of a folder on the path."""
+    try:
+        spec = find_spec(parts[0])
+    except (ImportError, ValueError):  # of a module that was made by hand
+        return
+    if spec is None or spec.origin is None or not is_file(Path(spec.origin)):
+        return
+    origin = Path(spec.origin).resolve()
+    if origin.suffix == ".py" and _is_source(origin.parent, root):
+        yield origin
+        for folder in spec.submodule_search_locations or ():
+            yield from _below(Path(folder), parts[1:])
 
 
 def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -215,12 +238,39 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 @lru_cache(maxsize=4096)
 def in_project(folder: Path, root: Path) -> bool:
     """Installed packages may lie inside the project's folder, in a virtual environment."""
-    folder, installed = folder.resolve(), Path(sys.prefix).resolve()
-    return (
-        folder.is_relative_to(root)
-        and not (installed != root and folder.is_relative_to(installed))
-        and "site-packages" not in folder.parts
-    )
+    return _is_inside(folder.resolve(), root)
+
+
+def _is_inside(place: Path, root: Path) -> bool:
+    installed = Path(sys.prefix).resolve()
+    in_environment = installed != root and place.is_relative_to(installed)
+    return place.is_relative_to(root) and not in_environment and not is_installed(place)
+
+
+@lru_cache(maxsize=4096)
+def _is_source(folder: Path, root: Path) -> bool:
+    """Whether code in it may be another tomorrow under the same version: the project's own, and what is developed elsewhere.
+
+    What pip has put into a folder of its own choice leaves a `.dist-info` there.
+    """
+    if in_project(folder, root):
+        return True
+    folder = folder.resolve()
+    if folder == _OURS or is_installed(folder) or folder.is_relative_to(Path(sys.prefix).resolve()):
+        return False
+    return folder.is_dir() and not any(folder.glob("*.dist-info"))
+
+
+def place_in_project(path: Path, root: Path) -> Path | None:
+    """Where a file lies below `root`, by its name or by where links lead; None outside, and of an installed package's.
+
+    What a link of the project leads to is read as the project's own, wherever it lies.
+    """
+    root = root.resolve()
+    for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100 (keeps links as they are)
+        if _is_inside(place, root):
+            return place.relative_to(root)
+    return None
 
 
 @cache

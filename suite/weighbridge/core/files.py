@@ -1,9 +1,14 @@
-"""Files of somebody else's: read where they are files, and no further than anybody would write; hashed, and named."""
+"""Files of somebody else's: read where they are files, and no further than anybody would write; hashed, and named; and
+whether they were installed.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import sysconfig
+from functools import cache
 from pathlib import Path
 
 
@@ -29,6 +34,13 @@ def read_regular(path: Path, most: int) -> bytes:
     return raw
 
 
+def stamp(path: str | Path) -> tuple[int, int, int]:
+    """What tells that a file has changed while a process watches it: both its times, of which a program can set one, and
+    its size. Raises `OSError`."""
+    found = os.stat(path)  # noqa: PTH116 (a sweep asks often, and a path costs more than the call)
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -38,3 +50,15 @@ def file_digest(path: Path) -> str:
 def shown(path: Path, root: Path) -> str:
     """A file as the project calls it; of one that lies elsewhere, its name alone."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file or folder of code came with Python, or with a package that was installed: a version stands for it."""
+    if not {"site-packages", "dist-packages"}.isdisjoint(path.parts):
+        return True
+    return any(path.is_relative_to(place) for place in _python_places())
+
+
+@cache
+def _python_places() -> tuple[Path, ...]:
+    return tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "scripts"))

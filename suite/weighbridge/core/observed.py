@@ -1,4 +1,4 @@
-"""Which files the user's code reads while it is imported, or builds a model: what comes of it depends on them."""
+"""Which files the user's code reads, while it is imported and when it is called: what comes of it depends on them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from weighbridge.core.files import is_installed
 
 _watching: list[set[str]] = []
 _on_import: dict[str, set[str]] = {}
 """By the code file whose own statements opened them."""
+_in_calls: dict[str, set[str]] = {}
+"""By each code file that was running, samples apart."""
 _CODE = (".py", ".pyc")
+_OURS = str(Path(__file__).parents[1])
+_SAMPLES = frozenset(str(Path(__file__).with_name(name)) for name in ("data.py", "opening.py", "splits.py"))
+"""Our own code that reads samples: they are known by what is in them."""
 
 
 @contextmanager
@@ -36,29 +44,71 @@ def read_on_import(files: Iterable[Path]) -> set[Path]:
     return {Path(name) for file in files for name in _on_import.get(str(file), ())}
 
 
+def read_in_calls(files: Iterable[Path]) -> set[Path]:
+    """What has been opened since `watch` while these code files were running, but for the samples of a case.
+
+    It is remembered since a function may read a list of names once a process and keep it.
+    """
+    return {Path(name) for file in files for name in _in_calls.get(str(file), ())}
+
+
 @cache
 def watch() -> None:
     """An audit hook stays for the life of the process, so there is one."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not isinstance(arguments[0], str | Path):
+        name = _read(event, arguments)
+        if name is None:
             return
-        if set(arguments[1] or "") & set("wax+"):
-            return
-        name = str(arguments[0])
         for seen in _watching:
             seen.add(name)
-        if not name.endswith(_CODE) and (module := _importing()) is not None:
-            _on_import.setdefault(module, set()).add(os.path.abspath(name))  # noqa: PTH100 (keeps links as they are)
+        if name.endswith(_CODE):
+            return
+        place = os.path.abspath(name)  # noqa: PTH100 (keeps links as they are)
+        if (module := _importing()) is not None:
+            _on_import.setdefault(module, set()).add(place)
+        for file in _running():
+            _in_calls.setdefault(file, set()).add(place)
 
     sys.addaudithook(hook)
 
 
+def _read(event: str, arguments: tuple[Any, ...]) -> str | None:
+    """The path that is opened to be read; None for everything else that an audit hook is told of."""
+    if event not in ("open", "sqlite3.connect") or not isinstance(arguments[0], str | bytes | Path):
+        return None
+    name = os.fsdecode(arguments[0])
+    if event == "sqlite3.connect":
+        return None if name in ("", ":memory:") else name.removeprefix("file:").partition("?")[0]
+    return None if set(arguments[1] or "") & set("wax") else name
+
+
 def _importing() -> str | None:
     """The innermost code file that is being imported, if one is: a library's own is not its importer's."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_name != "<module>":
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None or frame.f_globals.get("__name__") == "__main__":
         return None
     return os.path.realpath(frame.f_code.co_filename)
+
+
+def _running() -> set[str]:
+    """The user's code files on the stack; none where they are asked for samples."""
+    found, frame = set[str](), sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name in _SAMPLES:
+            return set()
+        if (file := _users(name)) is not None:
+            found.add(file)
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+@cache
+def _users(name: str) -> str | None:
+    """The code file of that name, if it is neither our own nor installed; generated code has no file."""
+    if name.startswith(("<", _OURS)) or is_installed(Path(name)):
+        return None
+    return os.path.realpath(name)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from weighbridge.core.errors import UsageError
 from weighbridge.core.units import parse
 
 
@@ -38,6 +39,15 @@ def read_confidence(text: str) -> float:
         raise ValueError(f"is a number such as 0.95, not '{text}'") from None
     check_confidence(confidence)
     return confidence
+
+
+def confidence_of(settings: Mapping[str, Any] | None) -> float | None:
+    """`weighbridge_confidence` among pytest's settings, for the commands beside pytest; raises `UsageError`."""
+    stated = str((settings or {}).get("weighbridge_confidence", ""))
+    try:
+        return read_confidence(stated) if stated else None
+    except ValueError as error:
+        raise UsageError(f"weighbridge_confidence {error}") from None
 
 
 class EngineOptions(Options):

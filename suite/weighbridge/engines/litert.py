@@ -15,6 +15,7 @@ from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.tflite_file import TFLiteFile
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Array, Inputs, Model
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 class LiteRTOptions(EngineOptions):
     """`xnnpack: false` runs TFLite's own reference and ruy kernels, which some accelerators are compared
-    with.
+    with. `signature` says which one is judged, of a file with several.
     """
 
     xnnpack: bool = True
+    signature: str | None = None
 
 
 class LiteRTSession:
@@ -37,8 +39,8 @@ class LiteRTSession:
     """
 
     def __init__(self, artifact: Artifact, options: LiteRTOptions) -> None:
+        self.signature = _signature(artifact, options.signature)
         self._interpreter = _interpreter(artifact, options)
-        self.signature: str | None = next(iter(self._interpreter.get_signature_list()), None)
         taken: dict[int, str] = {}
         given: dict[int, str] = {}
         if self.signature is not None:
@@ -168,6 +170,30 @@ def run_tflite(model: Model, inputs: Inputs) -> tuple[Array, ...]:
     with tempfile.TemporaryDirectory() as folder:
         artifact = FORMATS.get(model.format).save(model, Path(folder), "model")
         return LiteRT().open(artifact, LiteRTOptions()).run(inputs)
+
+
+def _signature(artifact: Artifact, stated: str | None) -> str | None:
+    """That of the graph which is run, the file's first; of several graphs it has to be `stated`. Raises `StageError`."""
+    name = artifact.path.name
+    found = TFLiteFile(artifact.path.read_bytes(), name).signatures()
+    own = [signature for signature, graph in found.items() if graph == 0]
+    if set(found.values()) <= {0}:
+        return next(iter(own), None)
+    if stated is None:
+        raise StageError(
+            "open",
+            f"{name} has the signatures {', '.join(found)}, which run different graphs, and one alone is judged: name it with "
+            "`engine_options: {signature: NAME}`, or ship each as a file of its own",
+        )
+    if stated not in found:
+        raise StageError("open", f"{name} has no signature '{stated}'{did_you_mean(stated, found)}")
+    if stated not in own:
+        raise StageError(
+            "open",
+            f"the signature '{stated}' of {name} runs another graph than its first, which is the one that is judged"
+            f" ({', '.join(own) or 'without a signature'}); ship it as a file of its own",
+        )
+    return stated
 
 
 def _interpreter(artifact: Artifact, options: LiteRTOptions) -> Any:

@@ -86,6 +86,16 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
+    def signatures(self) -> dict[str, int]:
+        """The graph that each signature runs, by the signature's name."""
+        try:
+            found = [self._model.SignatureDefs(i) for i in range(self._model.SignatureDefsLength())]
+            return {
+                (one.SignatureKey() or b"").decode(errors="replace"): one.SubgraphIndex() for one in found
+            }
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
     def _signature_names(self) -> dict[int, str]:
         for index in range(self._model.SignatureDefsLength()):
             signature = self._model.SignatureDefs(index)

@@ -14,7 +14,6 @@ import numpy as np
 from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
 from weighbridge.core.batches import Fingerprint, answers, count, not_finite
 from weighbridge.core.errors import StageError
-from weighbridge.core.observed import files_opened
 from weighbridge.core.splits import Split, join_outputs
 from weighbridge.measure.asked_again import answers_otherwise
 from weighbridge.measure.pairing import check_pairing
@@ -254,24 +253,11 @@ def _not_finite(outputs: tuple[Array, ...], n: int) -> Array:
     return found
 
 
-def files_read(metric: Metric) -> set[str]:
-    """The files that the metric's code has opened in this process, by its calls here: what it found may depend on them.
-
-    Of all cases' calls, since it may read a list of names once and remember it.
-    """
-    return _read.setdefault(metric.name, set())
-
-
-_read: dict[str, set[str]] = {}
-
-
 @contextmanager
 def named(metric: Metric) -> Iterator[None]:
-    """What a metric raises names the metric; what it opens is remembered."""
+    """What a metric raises names the metric."""
     try:
-        with files_opened() as opened:
-            yield
-        files_read(metric).update(opened)
+        yield
     except StageError:
         raise
     except Exception as error:

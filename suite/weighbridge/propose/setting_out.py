@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from weighbridge.case.model import Case, StepRef
-from weighbridge.contracts import FORMATS
+from weighbridge.contracts import FORMATS, STEPS
 from weighbridge.core.data import Data
 from weighbridge.core.errors import UsageError
 from weighbridge.core.results import to_json
@@ -19,7 +19,7 @@ from weighbridge.propose.study import Study
 from weighbridge.propose.tuning import Tuning, splits_of, tuning_of
 from weighbridge.run.executors.base import Executor, start_executor
 from weighbridge.run.job import RunOptions
-from weighbridge.run.keys import make_key
+from weighbridge.run.keys import extension_code, make_key, metric_code, surroundings
 from weighbridge.run.plan import make_plan
 from weighbridge.run.several import Say, carry_out_one
 
@@ -51,7 +51,12 @@ def search_of(
     carries_out = start_executor(executor)
     try:
         original = _original(case, options, carries_out, say)
-        name = make_key(original, _data_key(data), *_asked(case, minimize, engine, space, tuning))[:12]
+        name = make_key(
+            original,
+            _data_key(data),
+            *_asked(case, minimize, engine, space, tuning),
+            *_made_with(case, space, options),
+        )[:12]
         folder = options.store / FOLDER / f"{case.path.stem}-{case.name}" / name
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -123,6 +128,17 @@ def _asked(case: Case, minimize: tuple[str, ...], engine: str, space: Space, tun
         case.seed,
     ]
     return [minimize, engine, limits, steps, tuning.split, to_json(settings)]
+
+
+def _made_with(case: Case, space: Space, options: RunOptions) -> list[object]:
+    """The code that its trials ran, and how sure they had to be: what another metric or step gave says nothing now."""
+    steps = {step.key for some in space.steps.values() for step in some}
+    return [
+        metric_code(case, options.root),
+        [extension_code(STEPS, key, options.root) for key in sorted(steps)],
+        surroundings(),
+        options.confidence,
+    ]
 
 
 def _enqueue(study: Study, space: Space, standard: Sequence[tuple[StepRef, ...]], case: Case) -> None:

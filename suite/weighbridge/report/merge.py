@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,17 @@ def merge(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     the rows of shards in the order of the whole run.
 
     Raises `UsageError` where a case is in two of them, where they are of different commits, where a shard, or a case of
-    one, is missing, and where no shard has any: a hole would look like a pass.
+    one, is missing, where shards were asked for different things, and where there is no case: a hole would look like a pass.
     """
     _same_commit(reports)
     _no_duplicates(reports)
     if any(report.get("shard") for report in reports.values()):
         _no_holes(reports)
+    if not any(report["rows"] for report in reports.values()):
+        raise UsageError(
+            "none of the reports has a case: their jobs were given no case file (`weighbridge_cases` says where those lie), or "
+            "-k or -m left none; nothing measured would look like a pass"
+        )
     listed = sorted(reports.values(), key=lambda report: (report["created"], report["run"]))
     first = listed[0]
     classes = {report.get("machine_class") or "" for report in listed}
@@ -95,11 +101,13 @@ def _no_holes(reports: Mapping[str, Mapping[str, Any]]) -> None:
         left = list(set(shards[name]["places"]) - {row["case"] for row in report["rows"]})
         if left:
             raise UsageError(f"{name} lacks {few(sorted(left), NAMED)}: its job ended early")
-    if not any(report["rows"] for report in reports.values()):
-        raise UsageError(
-            "none of the shards has a case: their jobs were given no case file (`weighbridge_cases` says where those lie), or "
-            "-k or -m left none; nothing measured would look like a pass"
-        )
+    for key in ("bench", "confidence"):
+        stated = {name: report["options"].get(key) for name, report in reports.items()}
+        if len(set(stated.values())) > 1:
+            told = ", ".join(f"{name} {json.dumps(value)}" for name, value in stated.items())
+            raise UsageError(
+                f"the shards were asked for different things, {key}: {told}; what some did not measure would look like a pass"
+            )
 
 
 def _versions(reports: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:

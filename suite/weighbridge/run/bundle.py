@@ -60,8 +60,13 @@ def contents(case: Case, root: Path) -> Contents:
     }
     ours = {path for path in loaded if path.suffix == ".py" and _taken(path, root)}
     data = {path for path in opened if path.suffix != ".py" and "__pycache__" not in path.parts}
-    left = sorted(str(path) for path in data - named if not _taken(path, root) and not _installed(path, root))
-    taken = named | code | ours | {path for path in data if _taken(path, root)}
+    project = {path for path in code if path.is_relative_to(root)}
+    left = sorted(
+        str(path)
+        for path in (data | code) - named
+        if not (_taken(path, root) or path in project or _installed(path, root))
+    )
+    taken = named | project | ours | {path for path in data if _taken(path, root)}
     return Contents(tuple(sorted(path.relative_to(root) for path in taken)), tuple(left), trouble)
 
 

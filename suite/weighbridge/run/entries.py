@@ -34,26 +34,29 @@ class Meta:
     """Seconds since 1970."""
     facts: Mapping[str, Any]
     files: tuple[FileRecord, ...]
+    read: Mapping[str, str]
+    """The hash of each file that the user's code read while it was made, and before, by its path in the project."""
 
     @property
     def nbytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
 
-def write_meta(key: str, folder: Path, facts: Mapping[str, Any]) -> Meta:
-    """Describe the files that lie in `folder`, in a `meta.json` beside them."""
+def write_meta(key: str, folder: Path, facts: Mapping[str, Any], read: Mapping[str, str]) -> Meta:
+    """Describe the files that lie in `folder`, in a `meta.json` beside them; `read` is what was read to make them."""
     files = tuple(
         FileRecord(path.relative_to(folder).as_posix(), path.stat().st_size, file_digest(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     )
-    meta = Meta(time.time(), to_json(facts), files)
+    meta = Meta(time.time(), to_json(facts), files, read)
     text = json.dumps(
         {
             "key": key,
             "created": meta.created,
             "facts": meta.facts,
-            "facts_sha256": _digest(meta.facts),
+            "read": meta.read,
+            "facts_sha256": _digest([meta.facts, meta.read]),
             "files": to_json(files),
         }
     )
@@ -67,14 +70,15 @@ def read_meta(key: str, text: bytes) -> Meta:
     """
     try:
         found = json.loads(text)
-        own, facts, sha256 = found["key"], found["facts"], found["facts_sha256"]
-        meta = Meta(float(found["created"]), facts, tuple(FileRecord(**file) for file in found["files"]))
+        own, facts, read, sha256 = (found[name] for name in ("key", "facts", "read", "facts_sha256"))
+        files = tuple(FileRecord(**file) for file in found["files"])
+        meta = Meta(float(found["created"]), facts, files, dict(read))
         paths = [PurePosixPath(file.path) for file in meta.files]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("meta.json is no JSON of an entry") from error
     if own != key:
         raise ValueError(f"it is {own}, under another name")
-    if _digest(facts) != sha256:
+    if _digest([facts, read]) != sha256:
         raise ValueError("meta.json was altered")
     for path in paths:
         if path.is_absolute() or ".." in path.parts or "\\" in str(path):

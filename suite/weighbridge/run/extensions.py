@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from weighbridge.core.errors import StageError
+from weighbridge.core.observed import watch
 from weighbridge.core.registry import Origin, discover
 from weighbridge.run.import_paths import add_import_paths
 
@@ -24,6 +25,7 @@ def load_extension(origin: Origin) -> None:
             "put it into a file, or run with --executor=inline",
         )
     discover()
+    watch()
     try:
         if _importable(origin.module, path):
             importlib.import_module(origin.module)

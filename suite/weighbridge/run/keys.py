@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from weighbridge.case.model import Case
 from weighbridge.contracts import FORMATS, METRICS, Model
 from weighbridge.core.batches import Fingerprint
-from weighbridge.core.code import code_digest, own_digest, version_of
+from weighbridge.core.code import code_digest, module_files, own_digest, version_of
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.registry import Registry
@@ -61,15 +60,17 @@ def extension_code(registry: Registry[Any], name: str, root: Path) -> str:
 
 
 def reference_code(reference: str, folder: Path, root: Path) -> str:
-    """The code behind `model.py:net`, or behind `package.module:net` where that module lies in the project, and the name.
+    """The code behind `model.py:net` or `package.module:net`, and the name; of an installed package its version.
 
     What two callables of one file build may have the same weights and layers, and compute otherwise.
     """
     location, _, name = reference.rpartition(":")
     if location.endswith(".py"):
         return make_key(code_digest([folder / location], root), name)
-    file = getattr(sys.modules.get(location), "__file__", None)
-    return make_key(code_digest([Path(file)], root), name) if file and Path(file).is_relative_to(root) else ""
+    if not all(part.isidentifier() for part in location.split(".")):
+        return ""
+    files = module_files(location, folder, root)
+    return make_key(code_digest(files, root) if files else version_of(location.partition(".")[0]), name)
 
 
 def named_code(options: Any, folder: Path, root: Path) -> list[str]:

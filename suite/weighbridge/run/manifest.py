@@ -103,6 +103,15 @@ def held(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {str(one["path"]): str(one["sha256"]) for one in manifest["artifact"]["files"]}
 
 
+def not_as_stated(manifest: Mapping[str, Any], folder: Path) -> list[str]:
+    """The artifact's files that lie in `folder` and hold something else; a manifest may also stand alone."""
+    files = {name: folder / name for name in held(manifest)}
+    inside = {name: path for name, path in files.items() if path.resolve().is_relative_to(folder.resolve())}
+    return [
+        name for name, path in inside.items() if is_file(path) and file_digest(path) != held(manifest)[name]
+    ]
+
+
 def is_same(stated: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
     """Whether two manifests are of the same artifact, byte for byte."""
     return held(stated) == held(made)

@@ -30,6 +30,7 @@ from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.manifest import write_manifest
 from weighbridge.run.plan import Stage
+from weighbridge.run.reads import Reads
 from weighbridge.run.recent import forget_other_data
 from weighbridge.run.remedies import advised
 from weighbridge.run.round_trip import check_round_trips
@@ -120,7 +121,8 @@ class _Where:
 
 def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[None]]) -> CaseResult:
     plan, case, options = job.plan, job.plan.case, job.options
-    store = Store(options.store, where.notes.append, options.before, options.beyond)
+    reads = Reads(case, options.root, options.store, options.artifacts)
+    store = Store(options.store, where.notes.append, options.before, options.beyond, reads)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store.compiled))  # fresh processes inherit it
     with store.workdir() as workdir:
         shop = Workshop(case, store, options.root, workdir, where.enter, where.say, timing)

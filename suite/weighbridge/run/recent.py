@@ -7,7 +7,6 @@ builds its key alone is, since a step may write into it; where everything is sto
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import zlib
@@ -22,6 +21,7 @@ from weighbridge.case.model import Case
 from weighbridge.core.arrays import Array
 from weighbridge.core.batches import items
 from weighbridge.core.data import Data
+from weighbridge.core.files import stamp
 from weighbridge.core.observed import files_opened
 from weighbridge.core.opening import is_function
 from weighbridge.core.splits import KEEP, Arrays
@@ -34,7 +34,7 @@ class _Read:
 
     build: Callable[[], Any] | None = None
     given: list[Any] = field(default_factory=list)
-    files: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    files: dict[str, tuple[int, int, int] | None] = field(default_factory=dict)
     """What was read on the way, as it was then."""
     checksum: int = 0
     """Of the arrays: a case that writes into them must not change the next one's."""
@@ -80,7 +80,7 @@ class _Recent:
 class _Built:
     asked: Any
     identity: Any
-    files: Mapping[str, tuple[int, int] | None]
+    files: Mapping[str, tuple[int, int, int] | None]
     alike: bool
     """Whether two calls gave the same: one that draws without the case's seed gives another model each time."""
 
@@ -154,17 +154,15 @@ def _asked(case: Case, root: Path) -> Any:
     return code, case.data, case.folder, case.seed, case.targets, case.batch, case.sequence, case.groups
 
 
-def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int] | None]:
-    found: dict[str, tuple[int, int] | None] = {}
+def _seen(files: Mapping[str, Any] | set[str]) -> dict[str, tuple[int, int, int] | None]:
+    found: dict[str, tuple[int, int, int] | None] = {}
     for name in files:
         if name.endswith(_CODE) or name.startswith(_NO_FILES):
             continue
         try:
-            stat = os.stat(name)  # noqa: PTH116 (a sweep asks often, and a path costs more than the call)
+            found[name] = stamp(name)
         except OSError:
             found[name] = None
-        else:
-            found[name] = stat.st_mtime_ns, stat.st_size
     return found
 
 

@@ -23,6 +23,7 @@ from weighbridge.core.files import file_digest
 from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.run.entries import META, Entry, Meta, read_meta, write_meta
 from weighbridge.run.object_store import ObjectStore
+from weighbridge.run.reads import Reads
 
 SIZE_LIMIT = 10e9
 """Bytes that a store may hold unless the project says otherwise."""
@@ -37,7 +38,7 @@ class Store:
     """Entries under `folder`, and at the address `beyond` it where one is given.
 
     `before`: entries older than this time (seconds since 1970) are made anew. Raises `UsageError` for an address that can be
-    none.
+    none. `reads` is what the case has read, whose results are kept and found here; without it, nobody's.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Store:
         say: Callable[[str], None] = lambda text: None,
         before: float = 0.0,
         beyond: str = "",
+        reads: Reads | None = None,
     ) -> None:
         self.folder = folder
         self._beyond = ObjectStore(beyond) if beyond else None
@@ -53,6 +55,8 @@ class Store:
         """What torch's compiler keeps: it looks after that by itself, and only its size is our affair."""
         self._say = say
         self._before = before
+        self._reads = reads
+        self._kept: set[str] = set()
         self._verified: set[tuple[str, int, int]] = set()
         for part in ("store", "making", "locks", "progress"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ class Store:
         folder = self._place(key)
         try:
             meta = self._meta(key, folder)
-            if meta.created < self._before:
+            if meta.created < self._before or not self._serves(key, meta):
                 return None
             self._verify(folder, meta)
         except FileNotFoundError:
@@ -100,7 +104,8 @@ class Store:
         making.mkdir()
         try:
             write(making)
-            meta = write_meta(key, making, facts)
+            meta = write_meta(key, making, facts, self._reads.now() if self._reads else {})
+            self._kept.add(key)
             self._offer(key, making)
             self._move(key, making)
             return Entry(key, self._place(key), meta.facts, meta.files)
@@ -248,6 +253,10 @@ class Store:
             self._remove(place)
         with contextlib.suppress(OSError):  # another process was faster; its entry is as good
             making.rename(place)
+
+    def _serves(self, key: str, meta: Meta) -> bool:
+        """Whether an entry was made here, or with the files that are there now."""
+        return self._reads is None or key in self._kept or self._reads.are_as_now(meta.read)
 
     def _place(self, key: str) -> Path:
         return self.folder / "store" / key

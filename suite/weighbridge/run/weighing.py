@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from weighbridge.core.results import Artifact, Measurement
 from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.formats.finished import read_through
 from weighbridge.formats.opened import opened
-from weighbridge.measure.evaluation import files_read
 from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain
@@ -31,7 +30,7 @@ from weighbridge.run.keys import (
     surroundings,
 )
 from weighbridge.run.plan import Stage
-from weighbridge.run.workshop import Workshop, project_files, seed_everything
+from weighbridge.run.workshop import Workshop, seed_everything
 
 
 class Scales:
@@ -162,25 +161,17 @@ class Scales:
 
 
 class _Kept:
-    """The store, for what a measurement learns of one model alone, as long as the files that the metric read stay."""
+    """The store, for what a measurement learns of one model alone."""
 
     def __init__(self, scales: Scales, name: str) -> None:
         self._scales, self._name = scales, name
 
     def find(self, side: str) -> Path | None:
         entry = self._scales.store.find(self._key(side))
-        if entry is None or entry.facts["read"] != self._as_now(entry.facts["read"]):
-            return None
-        return entry.folder
+        return entry.folder if entry else None
 
     def keep(self, side: str, write: Callable[[Path], None]) -> None:
-        metric, root = self._scales.weighing.metric, self._scales.root
-        read = project_files(files_read(metric), root) if metric else {}
-        self._scales.store.keep(self._key(side), {"read": read}, write)
+        self._scales.store.keep(self._key(side), {}, write)
 
     def _key(self, side: str) -> str:
         return f"side-{self._scales.side_key(side, self._name)}"
-
-    def _as_now(self, read: Mapping[str, str]) -> dict[str, str]:
-        root = self._scales.root
-        return project_files({str(root / name) for name in read}, root)

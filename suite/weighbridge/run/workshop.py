@@ -14,9 +14,10 @@ from typing import Any
 
 from weighbridge.case.model import Case, ModelRef
 from weighbridge.contracts import FORMATS, Context, Model
+from weighbridge.core.code import content_digest, place_in_project
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.core.files import file_digest, shown
+from weighbridge.core.files import file_digest, shown, stamp
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census
 from weighbridge.formats.finished import finished_file
@@ -140,14 +141,13 @@ def seed_everything(seed: int) -> None:
             torch.cuda.manual_seed_all(seed)
 
 
-def _weights(folder: Path, stated: str | None) -> tuple[tuple[str, int, int], ...]:
+def _weights(folder: Path, stated: str | None) -> tuple[tuple[str, tuple[int, int, int]], ...]:
     """The files of weights beside a case, and the one that it states, as they are now: what native code reads is not seen."""
     paths = {path for path in folder.iterdir() if path.suffix in WEIGHTS}
     found = []
     for path in sorted({*paths, folder / stated} if stated else paths):
         with contextlib.suppress(OSError):  # whoever loads it says that it is not there
-            stat = path.stat()
-            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+            found.append((str(path), stamp(path)))
     return tuple(found)
 
 
@@ -170,11 +170,9 @@ def project_files(opened: set[str], root: Path) -> dict[str, str]:
     """The data among the files that were opened: those of the project that are no code and no result."""
     found = {}
     data = (name for name in opened if not name.endswith((".py", ".pyc")))
-    for path in sorted(Path(name).resolve() for name in data):
-        if not path.is_relative_to(root):
+    for path in sorted(Path(name) for name in data):
+        inside = place_in_project(path, root)
+        if inside is None or any(part.startswith(".") for part in inside.parts) or not path.is_file():
             continue
-        inside = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if not hidden and path.is_file():
-            found[inside.as_posix()] = file_digest(path)
+        found[inside.as_posix()] = content_digest(path)
     return found

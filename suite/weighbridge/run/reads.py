@@ -1,0 +1,55 @@
+"""The files that the code of a case has read, which what it made depends on: a stored result serves while they are as they were.
+
+What the code will read when it is called is not known before, so it is no part of a key. It is kept with each entry, and
+looked at when the entry is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from weighbridge.case.model import Case
+from weighbridge.core.code import code_files, content_digest, place_in_project
+from weighbridge.core.files import is_file
+from weighbridge.core.observed import read_in_calls
+from weighbridge.core.registry import origins
+from weighbridge.run.bundle import conftests, named_files
+
+
+class Reads:
+    """Of one case, in the project at `root`; what lies in the folders `but` is Weighbridge's own."""
+
+    def __init__(self, case: Case, root: Path, *but: Path | None) -> None:
+        self._case, self._root = case, root.resolve()
+        self._but = [folder.resolve() for folder in but if folder is not None]
+        self._earlier: dict[str, str] = {}
+
+    def now(self) -> dict[str, str]:
+        """The SHA-256 of each file that was read by now, here or by who made the entries that were found; empty where there
+        is none, since code may look for a file that somebody writes later.
+        """
+        code = {path for path in named_files(self._case) if path.suffix == ".py"}
+        extensions = [Path(origin.file) for origin in origins() if origin.file]
+        files = code_files([*code, *conftests(self._case, self._root), *extensions], self._root)
+        found = {}
+        for path in read_in_calls(files):
+            place = place_in_project(path, self._root)
+            if (
+                place is not None
+                and not path.is_dir()
+                and not any(map(path.resolve().is_relative_to, self._but))
+            ):
+                found[place.as_posix()] = self._digest(place.as_posix())
+        return dict(sorted({**self._earlier, **found}.items()))
+
+    def are_as_now(self, read: Mapping[str, str]) -> bool:
+        """Whether the files that an entry was made with are as they were; if so, what is made with it depends on them too."""
+        if any(self._digest(name) != digest for name, digest in read.items()):
+            return False
+        self._earlier.update(read)
+        return True
+
+    def _digest(self, name: str) -> str:
+        path = self._root / name
+        return content_digest(path) if is_file(path) else ""
