@@ -55,7 +55,7 @@ def check_drop(details: Mapping[str, Any], drop: Known, limit: Limit, before: fl
 
     A score that gains beyond belief may be an error too, whatever it is called.
     """
-    if details["directed"]:
+    if details.get("directed", True):
         return
     _check_name(details["metric"], after)
     grown = limit.max is not None and -drop.value > limit.max and _untold(details["metric"], after)
@@ -66,7 +66,7 @@ def check_drop(details: Mapping[str, Any], drop: Known, limit: Limit, before: fl
 def check_floor(measurement: Measurement) -> None:
     """The same of a floor, which an error meets the easier the larger it is: one that has grown for sure is asked about."""
     details, before, after = measurement.details, measurement.baseline, measurement.candidate
-    if details["directed"]:
+    if details.get("directed", True):
         return
     _check_name(details["metric"], after)
     if before is None or after <= before:
