@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from pydantic import ValidationError
+from tests.projects import weigh
 from tflite_builder import (
     CUSTOM,
     FLOAT32,
@@ -24,11 +25,14 @@ from tflite_builder import (
 
 from weighbridge.contracts import ENGINES, FORMATS, Model
 from weighbridge.core.errors import StageError
+from weighbridge.core.results import Status
 
 RANDOM = np.random.default_rng(7)
 WEIGHT = RANDOM.standard_normal((3, 5)).astype(np.float32)
 SAMPLES = RANDOM.standard_normal((7, 5)).astype(np.float32)
 IN, OUT, SCALE = 0.05, 0.1, 0.02
+SCALE_OF_IMAGES = (0.0625, 0.2)
+"""Of numbers up to 7, and of what comes of them."""
 
 
 def session(content: bytes, folder: Path, **options):
@@ -41,13 +45,13 @@ def float_model(**options) -> bytes:
     return write(fully_connected(Tensor("w", WEIGHT.shape, FLOAT32, floats(WEIGHT)), 3, 5, **options))
 
 
-def int8_model() -> bytes:
+def int8_model(scales: tuple[float, float] = (IN, OUT)) -> bytes:
     codes = np.rint(WEIGHT / SCALE).clip(-127, 127).astype(np.int8)
     tensors = [
-        Tensor("x", (1, 5), INT8, scale=(IN,), zero_point=(4,)),
+        Tensor("x", (1, 5), INT8, scale=scales[:1], zero_point=(4,)),
         Tensor("w", WEIGHT.shape, INT8, codes.tobytes(), scale=(SCALE,)),
-        Tensor("b", (3,), INT32, np.zeros(3, np.int32).tobytes(), scale=(IN * SCALE,)),
-        Tensor("y", (1, 3), INT8, scale=(OUT,), zero_point=(-9,)),
+        Tensor("b", (3,), INT32, np.zeros(3, np.int32).tobytes(), scale=(scales[0] * SCALE,)),
+        Tensor("y", (1, 3), INT8, scale=scales[1:], zero_point=(-9,)),
     ]
     operator = Operator(FULLY_CONNECTED, (0, 1, 2), (3,), options=(8, schema.FullyConnectedOptionsT()))
     return write(Graph(tensors, [operator], (0,), (3,)))
@@ -102,6 +106,35 @@ def test_codes_that_the_user_made_are_taken_as_codes(tmp_path: Path) -> None:
     codes = np.rint(SAMPLES.clip(-2, 2) / IN + 4).astype(np.int8)
     opened = session(int8_model(), tmp_path)
     np.testing.assert_array_equal(opened.run((codes,))[0], opened.run((SAMPLES.clip(-2, 2),))[0])
+
+
+def test_whole_numbers_of_another_dtype_are_numbers(tmp_path: Path) -> None:
+    """Images of uint8 went into an int8 input as its codes, and a right file lost every answer."""
+    images = np.array([[0, 1, 2, 3, 6], [6, 5, 0, 0, 1]])
+    opened = session(int8_model(), tmp_path)
+    (expected,) = opened.run((images.astype(np.float32),))
+    for dtype in (np.uint8, np.int64):
+        np.testing.assert_array_equal(opened.run((images.astype(dtype),))[0], expected)
+
+
+@pytest.mark.parametrize(("dtype", "refused"), [(np.int8, True), (np.uint8, False), (np.float32, False)])
+def test_samples_that_two_files_would_read_differently_are_refused(
+    tmp_path: Path, dtype: type, refused: bool
+) -> None:
+    """Codes for the one are numbers for the other: a right file would be accused."""
+    images = np.random.default_rng(0).integers(0, 7, (60, 5))
+    labels = (images @ WEIGHT.T).argmax(1)
+    np.savez(tmp_path / "data.npz", x=images.astype(dtype), y=labels)
+    (tmp_path / "float.tflite").write_bytes(float_model())
+    (tmp_path / "int8.tflite").write_bytes(int8_model(SCALE_OF_IMAGES))
+    text = "candidate: {tflite: int8.tflite}\ndata: data.npz\nthresholds: {accuracy_drop: 0.1}\n"
+    weighed = weigh(tmp_path, f"model: {{tflite: float.tflite}}\n{text}")
+    if refused:
+        assert "takes for codes of its quantized input and the original for numbers" in weighed.message
+        alike = weigh(tmp_path, f"model: {{tflite: int8.tflite}}\nallow_chance: true\n{text}")
+        assert "for codes" not in alike.message, "both take them for codes"
+    else:
+        assert weighed.result.status is Status.PASS, weighed.result
 
 
 def test_inputs_by_name(tmp_path: Path) -> None:

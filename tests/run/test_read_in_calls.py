@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.projects import report_of
 from tests.run.test_files_read import as_in_a_new_process
 
 from weighbridge.core.observed import read_in_calls
-from weighbridge.core.references import resolve
+from weighbridge.core.references import call, resolve
 
 Write = Callable[[Path, float], None]
 MODEL = """
@@ -215,7 +216,7 @@ def test_a_step_that_reads_a_file_is_carried_out_again(pytester: pytest.Pytester
 
 
 def test_samples_are_known_by_their_content_and_are_no_files_of_the_code(tmp_path: Path) -> None:
-    """A model beside its data is not made again when a loader's files change."""
+    """A model beside its data is not made again when a loader's files change, be they read by a thread ahead of it."""
     from weighbridge.core.data import load_data
 
     write(tmp_path, IN_A_CALL, "net")
@@ -223,8 +224,12 @@ def test_samples_are_known_by_their_content_and_are_no_files_of_the_code(tmp_pat
     data = load_data("model.py:splits", tmp_path)
     data.digest(["test"])
     code = [(tmp_path / "model.py").resolve()]
+    gain = resolve("model.py:gain", tmp_path)
+    ahead = threading.Thread(target=gain)
+    ahead.start()
+    ahead.join()
     assert read_in_calls(code) == set()
-    resolve("model.py:gain", tmp_path)()
+    call("model.py:gain", tmp_path)
     assert read_in_calls(code) == {tmp_path / "gain.txt"}
 
 

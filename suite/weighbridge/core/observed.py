@@ -94,16 +94,20 @@ def _importing() -> str | None:
 
 
 def _running() -> set[str]:
-    """The user's code files on the stack; none where they are asked for samples."""
-    found, frame = set[str](), sys._getframe(2)
+    """The user's code files on the stack that we have called; none where they are asked for samples.
+
+    A thread of theirs, such as one that reads samples ahead, is called by nobody.
+    """
+    found, ours, frame = set[str](), False, sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
         if name in _SAMPLES:
             return set()
         if (file := _users(name)) is not None:
             found.add(file)
+        ours = ours or name.startswith(_OURS)
         frame = frame.f_back  # type: ignore[assignment]
-    return found
+    return found if ours else set()
 
 
 @cache

@@ -219,14 +219,14 @@ def _interpreter(artifact: Artifact, options: LiteRTOptions) -> Any:
 
 
 def _to_codes(array: Array, detail: Any) -> Array:
-    """`array` as the input's dtype: floats are scaled, x / scale + zero_point rounded half to even and
-    clamped.
+    """`array` as the input's dtype: numbers are scaled, x / scale + zero_point rounded half to even and
+    clamped. Whole numbers of the input's own dtype are codes already; images of uint8 are no int8 input's codes.
     """
     import numpy as np
 
     wanted = np.dtype(detail["dtype"])
     scale, zero_point = detail["quantization"]
-    if wanted.kind in "iu" and array.dtype.kind == "f":
+    if wanted.kind in "iu" and (array.dtype.kind == "f" or (scale and array.dtype != wanted)):
         if not scale:
             raise StageError(
                 "run", f"input '{detail['name']}' is {wanted} without a scale, the data is {array.dtype}"

@@ -62,7 +62,8 @@ class TFLite(FormatBase):
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         file = TFLiteFile(model.value)
-        return _ports(file.inputs()), _ports(file.outputs())
+        inputs, codes = _ports(file.inputs()), file.codes()
+        return [{**port, "codes": codes.get(port["name"])} for port in inputs], _ports(file.outputs())
 
     def _read(self, path: Path) -> Model:
         content = path.read_bytes()

@@ -74,6 +74,25 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
+    def codes(self) -> dict[str, str]:
+        """The dtype of each input of the graph that is run whose codes are other numbers than what they stand for."""
+        found = {}
+        try:
+            graph, names = self._graphs[0], self._signature_names()
+            for index in (graph.Inputs(position) for position in range(graph.InputsLength())):
+                tensor = graph.Tensors(index)
+                dtype, _, bits = TYPES[tensor.Type()]
+                scheme = (
+                    None
+                    if is_reduced_float(dtype)
+                    else self._quantization(graph, tensor, bits, dtype, "input")
+                )
+                if scheme is not None and ((scheme.scale != 1).any() or scheme.zero_point.any()):
+                    found[names.get(index) or tensor.Name().decode(errors="replace")] = dtype
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+        return found
+
     def outputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name -> shape (-1 for an open size) and dtype of each output of the graph that is run."""
         try:
