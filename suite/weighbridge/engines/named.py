@@ -10,6 +10,7 @@ from weighbridge.contracts import Array, Inputs
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, is_one_sample, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.flow import flow
+from weighbridge.core.layout import turned_round
 
 TAKEN_FOR_BATCHES = (
     "; where these are samples without the batch's axis: a list whose inputs and targets have one first length, as two "
@@ -120,14 +121,21 @@ class NamedSession(ABC):
                 + (last_are_targets(tuple(self.inputs)) if len(self.inputs) == len(inputs) + 1 else ""),
             )
         named = inputs if isinstance(inputs, dict) else dict(zip(self.inputs, inputs, strict=True))
+        missing = [name for name in self.inputs if name not in named]
         for name in named:
             if name not in self.inputs:
-                raise StageError("data", f"the model has no input '{name}'{did_you_mean(name, self.inputs)}")
-        missing = [name for name in self.inputs if name not in named]
+                raise StageError(
+                    "data",
+                    f"the model has no input '{name}'{did_you_mean(name, self.inputs)}"
+                    + turned_round(named)
+                    + ("" if missing else f"; if these are the targets, say `targets: {name}`, or call them y"),
+                )
         if missing:
+            state = f"; if {missing[0]} is state that the model gives back for its next call, say `sequence: true`"
             raise StageError(
                 "data",
-                f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}",
+                f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}"
+                + (state if len(self.outputs) > len(missing) else ""),
             )
         named = {name: self._as_column(name, array) for name, array in named.items()}
         for name, array in named.items():
