@@ -102,7 +102,9 @@ def trials_of(arguments: argparse.Namespace, subject: Subject, bench: bool, also
         reason = _one_reason(trials, subject)
         if not reason:
             case = load_cases(folder / CASES)[0]
-            (original,) = carry_out([original_of(case)], replace(options, bench=False), say, arguments.executor)
+            (original,) = carry_out(
+                [original_of(case)], replace(options, bench=False), say, arguments.executor
+            )
             reason = (
                 f"the model itself cannot be run: {original.message}" if original.message else _each(trials)
             )
@@ -131,12 +133,14 @@ def _as_named(text: str, subject: Subject, folder: Path) -> str:
     text = text.replace(f"{folder}/{seen.model}", subject.model)
     for theirs, own in ((seen.data, subject.data), (seen.metric, subject.metric)):
         if isinstance(theirs, str) and isinstance(own, str) and theirs != own:
-            text = text.replace(theirs, own).replace(theirs.rpartition(":")[0] or theirs, own.rpartition(":")[0] or own)
+            text = text.replace(theirs, own).replace(
+                theirs.rpartition(":")[0] or theirs, own.rpartition(":")[0] or own
+            )
     return text
 
 
 def _one_reason(trials: list[Trial], subject: Subject) -> str:
-    """What kept all recipes from being carried out: the data, or what the same stage of all says; empty where there is no such."""
+    """What kept all recipes from being carried out: the data, or what one stage says of all of them; empty where neither is."""
     reasons = [str(trial.trouble) for trial in trials]
     of_data = [reason for reason in reasons if reason.startswith("data:")]
     if of_data and len(of_data) < len(reasons):

@@ -16,7 +16,8 @@ from weighbridge.plugin.options import YAML
 def missing_settings(stated: Mapping[str, Any], case: Path) -> list[str]:
     """The settings that `stated` lacks for `pytest` alone to find `case`, a line each; none where it does."""
     lines = []
-    named = [Path(found) for pattern in _several(stated, "testpaths") for found in glob.glob(pattern)]
+    patterns = _several(stated, "testpaths")
+    named = [Path(found) for each in patterns for found in glob.glob(each)]  # noqa: PTH207 (a path may be `.`, or absolute)
     # pytest goes by `testpaths` where any of them exists, and looks everywhere else.
     if named and not any(case.absolute().is_relative_to(path.absolute()) for path in named):
         lines.append(_with(stated, "testpaths", _home(case).as_posix()))
@@ -44,7 +45,9 @@ def _from_here(case: Path) -> Path:
 
 def _several(stated: Mapping[str, Any], name: str) -> list[str]:
     """A list of TOML, or the words of a text; what pytest takes where it says nothing."""
-    value = stated.get(name) or ([f"cases/*{suffix}" for suffix in YAML] if name == "weighbridge_cases" else "")
+    value = stated.get(name) or (
+        [f"cases/*{suffix}" for suffix in YAML] if name == "weighbridge_cases" else ""
+    )
     return list(map(str, value)) if isinstance(value, list) else shlex.split(str(value))
 
 

@@ -80,11 +80,24 @@ class NamedSession(ABC):
                 raise StageError(
                     "run",
                     f"the model takes batches of {size}, and its output '{name}' of shape {pieces[0].shape} has no "
-                    f"such axis {axis}, so the outputs of {n} samples cannot be put together; name the axis in the case: "
-                    f"`batch: {flow({name: 1})}`, or null for an output without one",
+                    f"such axis {axis}, so the outputs of {n} samples cannot be put together; "
+                    + self._batched(name, pieces[0], size),
                 )
             outputs.append(np.concatenate(pieces, axis)[(slice(None),) * axis + (slice(n),)])
         return tuple(outputs)
+
+    def _batched(self, name: str, output: Array, size: int | None) -> str:
+        """What to write into the case for an output without the batch where it is looked for."""
+        if size in output.shape:
+            axis = output.shape.index(size)
+            return (
+                f"name the axis in the case: `batch: {flow({name: axis})}`, or null for an output without one"
+            )
+        alone = dict.fromkeys([*self.inputs, *self.outputs])
+        return (
+            f"say that none has a batch, `batch: {flow(alone)}`, and give samples by name with all axes of the input: the model "
+            "is then called once for each, as of a detector that keeps as many boxes as it is sure of"
+        )
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
         feeds, run = self.feeds(inputs), self.infer
@@ -128,7 +141,11 @@ class NamedSession(ABC):
                     "data",
                     f"the model has no input '{name}'{did_you_mean(name, self.inputs)}"
                     + turned_round(named)
-                    + ("" if missing else f"; if these are the targets, say `targets: {name}`, or call them y"),
+                    + (
+                        ""
+                        if missing
+                        else f"; if these are the targets, say `targets: {name}`, or call them y"
+                    ),
                 )
         if missing:
             state = f"; if {missing[0]} is state that the model gives back for its next call, say `sequence: true`"

@@ -61,7 +61,9 @@ class OnnxRuntimeSession(NamedSession):
                 if "NOT_IMPLEMENTED" in str(error)
                 else ""
             )
-            raise StageError("open", f"ONNX Runtime cannot load the model: {first_line(error)}{hint}") from error
+            raise StageError(
+                "open", f"ONNX Runtime cannot load the model: {first_line(error)}{hint}"
+            ) from error
         if provider not in self.session.get_providers():
             raise StageError(
                 "open",

@@ -95,7 +95,9 @@ def _engine(case: Case, standard: Sequence[tuple[StepRef, ...]]) -> str:
 
 def _original(case: Case, options: RunOptions, executor: Executor, say: Say) -> str:
     """The key of the case's model, which is opened and run once; raises `UsageError` where it cannot be."""
-    result = carry_out_one(original_of(case), replace(options, bench=False), say, executor, (), "the original")
+    result = carry_out_one(
+        original_of(case), replace(options, bench=False), say, executor, (), "the original"
+    )
     if result.message or result.key is None:
         raise UsageError(f"the original cannot be weighed: {result.message}")
     return result.key
