@@ -11,8 +11,12 @@ import torch
 from tests.found.text_model import texts, weigh_text
 from tests.projects import weigh
 
+from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.layout import Layout
+from weighbridge.core.opening import npz_splits
 from weighbridge.core.results import Status
+from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.torch_eager import run_module
 
 FORMS = {
@@ -136,6 +140,16 @@ WRONG = {
         "(ids, mask)",
         "the last of a tuple are its targets: give `((ids, mask), targets)`",
     ),
+    "targets by a name that is not known for theirs": (
+        "{'ids': ids, 'mask': mask, 'topic': y}",
+        "the test split has no targets, so there is no accuracy to measure; of ids, mask, topic none is called y or labels, so "
+        "name them: `targets: topic`",
+    ),
+    "the split behind the name": (
+        "{'ids': ids, 'mask_test': mask, 'y': y}",
+        "the model has no input 'mask_test'; did you mean 'mask'? (valid: ids, mask); in an .npz the split comes first: "
+        "test_mask, not mask_test",
+    ),
     "a shape": (
         "((ids[:, :20], mask), y)",
         "the model's input 'ids' int64 [n, 24] does not take the data's int64 [64, 20]",
@@ -219,6 +233,41 @@ def test_one_sentence_says_what_was_found(tmp_path: Path, mistake: str) -> None:
 def test_what_is_no_split_at_all(tmp_path: Path, code: str, sentence: str) -> None:
     outcome = weigh_text(tmp_path, "data.py:splits", code)
     assert sentence in outcome.failed.get("accuracy", outcome.message)
+
+
+def test_what_the_model_does_not_take_may_be_the_targets(tmp_path: Path) -> None:
+    """To a quantizer, which reads inputs only, they are one input too many."""
+    code = "def splits(): return {'test': {'ids': ids, 'mask': mask, 'topic': y}}"
+    outcome = weigh_text(tmp_path, "data.py:splits", code)
+    assert outcome.failed
+    with pytest.raises(
+        StageError, match=r"no input 'topic' .*; if these are the targets, say `targets: topic`"
+    ):
+        OnnxRuntimeSession(str(tmp_path / "text.onnx")).run(
+            {name: np.ones((2, 24)) for name in ("ids", "mask", "topic")}
+        )
+
+
+def test_an_npz_with_the_split_behind_the_name_says_how_it_is_read(tmp_path: Path) -> None:
+    """As Keras's own files have it."""
+    np.savez(tmp_path / "keras.npz", x_train=np.ones((3, 2)), y_train=np.ones(3), x_test=np.ones((2, 2)))
+    data = Data(npz_splits(tmp_path / "keras.npz", Layout()))
+    with pytest.raises(
+        StageError, match=r"no split 'calibration'.*the split comes first: train_x, not x_train"
+    ):
+        data.split("calibration")
+
+
+def test_a_file_of_hdf5_is_a_mapping_that_takes_no_none() -> None:
+    class File(dict[str, Any]):
+        def get(self, name: str | None, default: Any = None) -> Any:
+            if name is None:
+                raise TypeError("Accessing a group is done with bytes or str")
+            return super().get(name, default)
+
+    batch = Layout().batch(File(x=np.ones((3, 2)), y=np.arange(3)), "test")
+    assert batch.targets is not None
+    assert batch.targets.tolist() == [0, 1, 2]
 
 
 def test_a_generator_that_is_too_large_to_keep_is_refused(

@@ -68,6 +68,7 @@ def test_it_works(tmp_path: Path, test: str) -> None:
             "whole numbers are handed over as they are, so give floats where it computes in floats",
         ),
         ("(x, y + 1)", "the targets run from 1 to 4, and the model has 4 classes, 0 to 3"),
+        ("(x, y + 1)", "as of grades, write your own, `metric: file.py:function`"),
         ("(x, (y + 1) % 4)", "the baseline is no better than guessing"),
         ("(x[y == 3], y[y == 3])", "are the same, so always giving this one answer is right"),
         ("(x[:0], y[:0])", "split 'test' is empty"),

@@ -96,3 +96,29 @@ def test_outputs_of_many_shapes_are_told_by_the_first_of_them() -> None:
         SignalToNoise().add(images, images[::-1])
     assert "(0, 4), (1, 4), (2, 4), (3, 4), ...; of a detector that keeps" in str(error.value)
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_classes_that_a_model_names_are_right_or_not(kind: str) -> None:
+    """Class 9 for 0 is no worse than 1 for 0: by the numbers one flip of ten was worth 81 of another."""
+    classes = np.arange(10, dtype=kind)
+    found = []
+    for other in (1, 9):
+        noise = SignalToNoise()
+        noise.add([classes], [np.where(classes == 0, other, classes).astype(kind)])
+        found += noise.outputs()
+    assert found == pytest.approx([10, 10])
+
+
+def test_a_model_that_names_class_0_alone_has_a_signal() -> None:
+    noise = SignalToNoise()
+    noise.add([np.zeros(8, np.int64), np.ones((8, 2))], [np.zeros(8, np.int64), np.ones((8, 2)) * 1.1])
+    assert noise.worst() == pytest.approx(20, abs=0.1)
+
+
+def test_pixels_have_a_distance() -> None:
+    """What looks like classes, and is the picture that a model gives."""
+    picture = np.full((1, 8, 8), 200, np.uint8)
+    noise = SignalToNoise()
+    noise.add([picture], [picture + np.uint8(2)])
+    assert noise.worst() == pytest.approx(40, abs=0.1)

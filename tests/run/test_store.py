@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.projects import CASE, report_of, trained, write_project
 
+from weighbridge.core.errors import UsageError
 from weighbridge.engines import torch_eager
 from weighbridge.run import keys
 from weighbridge.run.store import Store
@@ -51,6 +52,15 @@ def test_what_is_made_twice_is_not_taken_from_its_readers(
     assert store.find("model-1") is not None
     assert (file.stat().st_ino == there) is not of_another
     assert file.read_text() == ("others!" if of_another else "weights")
+
+
+def test_a_folder_that_cannot_be_made_says_what_to_write(tmp_path: Path) -> None:
+    """As of a checkout that is read only; a file stands there, since root may write into any folder."""
+    (tmp_path / "kept").write_text("")
+    with pytest.raises(
+        UsageError, match=r"kept, where results are kept, cannot be written: .*`-o weighbridge_store=FOLDER`"
+    ):
+        Store(tmp_path / "kept")
 
 
 def test_damaged_files_are_not_believed_to_be_the_same(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tests.projects import report_of, samples, statuses
 from tests.ways.made import in_folder, wide
 
@@ -212,6 +214,125 @@ def test_a_folder_that_pytest_would_pass_by_is_named_in_its_settings(
     pytester.runpytest_inprocess().assert_outcomes(passed=3)
 
 
+@pytest.mark.parametrize(
+    ("text", "into", "lacking"),
+    [
+        ("testpaths = ['tests']\n", "cases/model", ["testpaths = ['tests', 'cases']"]),
+        ("addopts = '-q'\n", "gates", ["weighbridge_cases = cases/*.yaml cases/*.yml gates/*.yaml"]),
+        (
+            "testpaths = 'tests unit'\n",
+            "gates/net",
+            ["testpaths = tests unit gates", "weighbridge_cases = cases/*.yaml cases/*.yml gates/*.yaml"],
+        ),
+    ],
+)
+def test_settings_that_leave_the_gate_out_are_told_and_the_gate_is_named(
+    text: str,
+    into: str,
+    lacking: list[str],
+    project: Path,
+    pytester: pytest.Pytester,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`pytest --bench` was green there, with no case in it: many projects have `testpaths`."""
+    Path("tests").mkdir()
+    Path("tests/test_mine.py").write_text("def test_mine(): pass\n")
+    settings = Path("pyproject.toml")
+    settings.write_text(f"[tool.pytest.ini_options]\n{text}")
+    assert init("--into", into) == 0
+    told = capsys.readouterr().out
+    assert f"next: pytest {into}/gate.yaml --bench" in told
+    assert [line.strip() for line in told.splitlines() if " = " in line and line.startswith("    ")][
+        -len(lacking) :
+    ] == lacking
+    ran = re.search(r"run: pytest (\S+)", Path(".github/workflows/weighbridge.yml").read_text())
+    assert ran
+    pytester.runpytest_inprocess(ran[1]).assert_outcomes(passed=3)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    pasted = [re.sub(r"= ([^\['].*)", r"= '\1'", line) for line in lacking]
+    kept = "" if "testpaths" in text else text
+    settings.write_text("[tool.pytest.ini_options]\n" + kept + "\n".join(pasted))
+    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize(
+    "text", ["testpaths = ['.']\n", "testpaths = 'tests ca*'\n", "testpaths = ['absent']\n"]
+)
+def test_settings_that_find_the_gate_are_left_in_peace(
+    text: str, project: Path, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They look like those that do not."""
+    Path("tests").mkdir()
+    Path("pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{text}")
+    assert init() == 0
+    told = capsys.readouterr().out
+    assert "does not find this gate" not in told
+    assert "next: pytest --bench" in told
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+def test_a_model_that_does_not_open_is_told_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each recipe stumbled over it in its own words."""
+    weight = numpy_helper.from_array(np.ones((16, 4), np.float32), "w")
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("Nowhere", ["h"], ["y"], domain="mine"),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [weight],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), "model.onnx")
+    assert init("--data", "samples.npz") == 2
+    told = capsys.readouterr().err
+    assert (
+        "Nowhere" in told.partition("the model itself cannot be run: ")[2] or "no standard recipe" not in told
+    )
+    assert told.count("cannot load the model") == 1
+
+
+def test_a_fault_of_the_data_is_told_without_the_recipes(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What some recipe stumbled over before it came to the data is no reason."""
+    np.savez("w.npz", x=samples(2, 90)[0][:, :15], y=samples(2, 90)[1])
+    Path("data.py").write_text(
+        "import numpy as np\n\ndef splits():\n    found = np.load('w.npz')\n"
+        "    return {'test': (found['x'], found['y'])}\n"
+    )
+    assert init("--data", "data.py:splits") == 2
+    assert capsys.readouterr().err.startswith("weighbridge: data: ")
+
+
+def test_a_metric_of_torchmetrics_is_named_as_in_a_case(project: Path, pytester: pytest.Pytester) -> None:
+    assert init("--data", "samples.npz", "--metric", "{torchmetrics: MulticlassF1Score, num_classes: 4}") == 0
+    (case,) = load_cases(Path("cases/model/gate.yaml"))
+    assert case.metric == {"torchmetrics": "MulticlassF1Score", "num_classes": 4}
+    pytester.runpytest_inprocess("cases").assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize(("stated", "told"), [("", True), ("grade.higher_is_better = False\n", False)])
+def test_a_metric_that_does_not_say_which_way_it_is_better_is_told(
+    stated: str, told: bool, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(
+        f"def grade(outputs, targets):\n    return outputs.argmax(1) != targets\n\n\n{stated}"
+    )
+    assert init("--data", "samples.npz", "--metric", "mine.py:grade", "--max-drop", "0.9") == 0
+    note = "note: mine.py:grade does not say which way it is better, and more is taken for better"
+    assert (note in capsys.readouterr().out) is told
+
+
+def test_a_folder_that_cannot_be_written_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file stands where the folder would: root writes into any folder that is merely protected."""
+    Path(".weighbridge").write_text("")
+    assert init() == 2
+    assert ".weighbridge/try/model, where recipes are tried, cannot be written: " in capsys.readouterr().err
+
+
 MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
     "no such file": (lambda: None, ["modle.onnx"], "no file modle.onnx; did you mean 'model.onnx'?"),
     "no model": (
@@ -233,7 +354,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
     "a folder of pictures": (
         lambda: Path("pictures").mkdir(),
         ["model.onnx", "--data", "pictures"],
-        "--data pictures: expected an .npz, or file.py:callable that gives the splits",
+        "--data pictures: expected an .npz; anything else a function of yours reads, which gives {'calibration': (inputs",
     ),
     "another shape": (
         lambda: np.savez("w.npz", x=np.zeros((300, 15), "float32"), y=np.arange(300) % 4),
@@ -267,6 +388,32 @@ MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
         "so there is no mse to measure; an autoencoder's are its inputs: give (x, x); `--metric none` compares outputs only",
     ),
     "a percentage": (lambda: None, ["model.onnx", "--max-drop", "1"], "did you mean 0.01?"),
+    "code without its function": (
+        lambda: Path("data.py").write_text("def splits(): ..."),
+        ["model.onnx", "--data", "data.py"],
+        "--data data.py: name the function in it that gives the splits: data.py:splits",
+    ),
+    "code in the user's words": (
+        lambda: Path("data.py").write_text("def splits(): return [1]"),
+        ["model.onnx", "--data", "data.py:splits"],
+        "data: data.py:splits() gave a list",
+    ),
+    "a file of Keras's": (
+        lambda: np.savez("w.npz", x_train=samples(2, 90)[0], x_test=samples(3, 40)[0]),
+        ["model.onnx", "--data", "w.npz"],
+        "in an .npz the split comes first: train_x, not x_train",
+    ),
+    "a metric of nobody's": (
+        lambda: None,
+        ["model.onnx", "--metric", "{torchmetrics: MulticlassF1Scor}"],
+        "did you mean 'MulticlassF1Score'?",
+    ),
+    "a metric that is no YAML": (lambda: None, ["model.onnx", "--metric", "{torchmetrics: "], "is no YAML: "),
+    "a metric by its usual name": (
+        lambda: None,
+        ["model.onnx", "--metric", "iou"],
+        "or file.py:function, or one of torchmetrics, '{torchmetrics: ",
+    ),
     "no metric": (lambda: None, ["model.onnx", "--metric", "acuracy"], "did you mean 'accuracy'?"),
     "code without data": (
         lambda: Path("net.py").write_text("def net(): ..."),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from weighbridge.contracts import FORMATS, Format
 from weighbridge.core.errors import UsageError, did_you_mean
@@ -30,8 +31,8 @@ class Subject:
     model: str
     weights: str | None = None
     data: str | None = None
-    metric: str = "accuracy"
-    """A name or reference, or `NO_METRIC`."""
+    metric: str | Mapping[str, Any] = "accuracy"
+    """A name or reference, a metric of torchmetrics with its options, or `NO_METRIC`."""
 
     @property
     def format(self) -> Format:
@@ -69,9 +70,7 @@ class Subject:
                 close = [name for name in siblings if Path(name).suffix == path.suffix]
                 raise UsageError(f"no file {path}{did_you_mean(path.name, close)}")
         if self.data is not None and not (self.data.endswith(".npz") or _split(self.data)[1]):
-            raise UsageError(
-                f"--data {self.data}: expected an .npz, or file.py:callable that gives the splits"
-            )
+            raise UsageError(f"--data {self.data}: {_no_data(self.data)}")
         if self.data is None and not format_.declares_inputs:
             raise UsageError(
                 f"a {format_.name} model does not say what inputs it takes, so it needs --data (an .npz, or file.py:callable)"
@@ -85,7 +84,7 @@ class Subject:
             model=moved(self.model, here, folder),
             weights=self.weights and moved(self.weights, here, folder),
             data=self.data and moved(self.data, here, folder),
-            metric=moved(self.metric, here, folder) if ":" in self.metric else self.metric,
+            metric=_metric_moved(self.metric, here, folder),
         )
 
     def model_line(self) -> str:
@@ -100,6 +99,24 @@ def moved(reference: str, source: Path, target: Path) -> str:
         return reference
     path = Path(os.path.relpath(source / location, target)).as_posix()
     return f"{path}:{name}" if name else path
+
+
+def _no_data(path: str) -> str:
+    """What to do with what is neither an .npz nor a callable."""
+    if path.endswith(".py"):
+        return f"name the function in it that gives the splits: {path}:splits"
+    return (
+        "expected an .npz; anything else a function of yours reads, which gives {'calibration': (inputs, targets), 'test': "
+        "(inputs, targets)}, and is named file.py:function"
+    )
+
+
+def _metric_moved(metric: str | Mapping[str, Any], source: Path, target: Path) -> str | Mapping[str, Any]:
+    """The same for a metric: a name is nobody's file, and of torchmetrics' options `prepare` is a reference."""
+    if isinstance(metric, str):
+        return moved(metric, source, target) if ":" in metric else metric
+    prepare = metric.get("prepare")
+    return {**metric, "prepare": moved(prepare, source, target)} if prepare else metric
 
 
 def _split(reference: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: 0; 1 where what was written does not hold; 2 for wrong use, or where nothing can be carried out."""
+    from weighbridge.cli.reached import missing_settings, needs_naming
     from weighbridge.cli.writing import refuse_existing, write_new
     from weighbridge.core.errors import UsageError
     from weighbridge.environment.pytest_settings import pytest_settings
@@ -39,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     subject = subject_of(arguments)
     folder = arguments.into or Path("cases") / subject.name
-    around = {} if arguments.no_ci else {written.WORKFLOW: written.workflow(folder.parent)}
-    configured = pytest_settings(Path.cwd()) is not None
-    if not configured:
+    stated = pytest_settings(Path.cwd())
+    named = stated is not None and needs_naming(stated, folder / CASES)
+    gated = folder / CASES if named else folder.parent if folder.parent.parts else folder
+    around = {} if arguments.no_ci else {written.WORKFLOW: written.workflow(gated)}
+    if stated is None:
         around[Path("pytest.ini")] = written.settings(folder)
     own = [CASES, *([FILE] if subject.data is None or splitting(subject, folder) else [])]
     refuse_existing({folder / name: "" for name in own}, "choose another folder with --into")
@@ -64,8 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
     if subject.data is None:
         files[folder / FILE] = stub(_inputs(subject))
     write_new(files)
-    _tell(files, chosen, made, configured)
-    return _check(made.case, arguments.executor)
+    _tell(files, chosen, made)
+    lacking = missing_settings(stated, made.case) if stated is not None else []
+    if stated is not None:
+        print(_left_alone(lacking))
+    green = _check(made.case, arguments.executor)
+    if green:
+        gate = f"{made.case} " if lacking else ""
+        print(f"next: pytest {gate}--bench, then open reports/latest.html")
+    return 0 if green else 1
 
 
 def _undirected(chosen: Weighed) -> list[str]:
@@ -82,19 +93,25 @@ def _inputs(subject: Subject) -> list[str]:
     return [f"{port['name']}: {port['dtype']} {port['shape']}" for port in subject.format.ports(model)[0]]
 
 
-def _tell(files: dict[Path, str], chosen: Weighed, made: CaseFile, configured: bool) -> None:
+def _tell(files: dict[Path, str], chosen: Weighed, made: CaseFile) -> None:
     from weighbridge.propose.front import in_words
 
     print(f"{chosen.trial.result.name}: {in_words(chosen)}\n")
     print("".join(f"    {line}\n" for line in made.files[made.case].splitlines()))
     print("wrote " + ", ".join(str(path) for path in files))
-    if configured:
-        print(
-            "pytest has settings here, which are left alone: add `--report html,markdown` for the HTML report"
-        )
 
 
-def _check(path: Path, executor: str) -> int:
+def _left_alone(lacking: Sequence[str]) -> str:
+    """What to write into pytest's settings by hand, which are the user's."""
+    told = "pytest has settings here, which are left alone: add `--report html,markdown` for the HTML report"
+    if not lacking:
+        return told
+    return f"{told}, and, without which `pytest` alone does not find this gate:" + "".join(
+        f"\n    {line}" for line in lacking
+    )
+
+
+def _check(path: Path, executor: str) -> bool:
     """Whether the gate is green, as pytest will find it without --bench: what was just made is read from the store."""
     from weighbridge.case.load import load_cases
     from weighbridge.cli.proposing import STORE
@@ -108,6 +125,4 @@ def _check(path: Path, executor: str) -> int:
     wrong = [verdict for verdict in result.verdicts if verdict.status not in (Status.PASS, Status.SKIP)]
     for verdict in wrong:
         print(f"{path}:{verdict.line}: {verdict.message or verdict.threshold}")
-    if not wrong:
-        print("next: pytest --bench, then open reports/latest.html")
-    return 1 if wrong else 0
+    return not wrong

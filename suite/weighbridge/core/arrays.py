@@ -15,3 +15,11 @@ Inputs: TypeAlias = "tuple[Array, ...] | dict[str, Array]"
 def is_text(array: Array) -> bool:
     """Whether it holds words, as the names of classes that scikit-learn's exports give: they have no distance."""
     return array.dtype.kind in "OUS"
+
+
+def are_choices(array: Array) -> bool:
+    """Whether it holds the numbers of what was chosen, as an ArgMax gives classes: these have no distance either.
+
+    Smaller integers are quantized numbers, or the pixels of a picture.
+    """
+    return array.dtype in ("int32", "int64")

@@ -15,7 +15,7 @@ import numpy as np
 from weighbridge.core.arrays import Array, Inputs
 from weighbridge.core.batches import NamedInputs, count, nbytes, take
 from weighbridge.core.errors import StageError, did_you_mean
-from weighbridge.core.layout import Layout
+from weighbridge.core.layout import Layout, turned_round
 from weighbridge.core.opening import npz_splits, open_split
 from weighbridge.core.references import call
 from weighbridge.core.splits import Split
@@ -217,7 +217,11 @@ class Data:
             )
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
-            raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")
+            columns = known.get("test")
+            hint = turned_round(columns) if isinstance(columns, Mapping) else ""
+            raise StageError(
+                "data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}{hint}"
+            )
         if found not in self._opened:
             try:
                 split: Split | StageError = replace(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -167,9 +168,10 @@ class Layout:
         inputs = {str(name): part for name, part in value.items() if name not in (*known, self.groups)}
         if not inputs:
             raise StageError("data", f"split '{split}' holds {', '.join(map(str, value))} and no inputs")
+        groups = None if self.groups is None else value.get(self.groups)  # HDF5's mappings take no None
         if isinstance(self.targets, tuple):
-            return inputs, {name: value[name] for name in known}, value.get(self.groups)
-        return inputs, value[known[0]] if known else None, value.get(self.groups)
+            return inputs, {name: value[name] for name in known}, groups
+        return inputs, value[known[0]] if known else None, groups
 
     def _inputs(self, value: Any, split: str) -> Inputs:
         if isinstance(value, Mapping):
@@ -258,3 +260,11 @@ def _label(name: str) -> str:
         if name.isdigit()
         else f"input '{name}'"
     )
+
+
+def turned_round(names: Iterable[str]) -> str:
+    """A hint where an array is called `x_train`, as Keras's files have it: an `.npz` is read by `train_x`."""
+    for name in names:
+        if found := re.fullmatch(r"(.+)_(test|train|val\w*|calib\w*)", name):
+            return f"; in an .npz the split comes first: {found[2]}_{found[1]}, not {name}"
+    return ""

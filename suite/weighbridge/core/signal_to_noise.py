@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from weighbridge.core.arrays import Array, Inputs, is_text
+from weighbridge.core.arrays import Array, Inputs, are_choices, is_text
 from weighbridge.core.batches import count, take
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
@@ -73,13 +73,13 @@ class SignalToNoise:
 
 
 def _comparable(number: int, reference: Array, output: Array) -> tuple[Array, Array]:
-    """Both as numbers: a name is right or not. Raises `StageError` where only one of them is text."""
+    """Both as numbers: a name is right or not, and so is a class's number. Raises `StageError` where only one is text."""
     if is_text(reference) != is_text(output):
         who, other = ("baseline", "candidate") if is_text(reference) else ("candidate", "baseline")
         raise StageError(
             "measure", f"output {number} of the {who} holds text, and that of the {other} numbers"
         )
-    if is_text(reference):
+    if is_text(reference) or (are_choices(reference) and are_choices(output)):
         return np.ones(reference.shape), np.asarray(reference == output, np.float64)
     return reference, output
 

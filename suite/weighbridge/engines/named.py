@@ -10,6 +10,7 @@ from weighbridge.contracts import Array, Inputs
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, is_one_sample, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.flow import flow
+from weighbridge.core.layout import turned_round
 
 TAKEN_FOR_BATCHES = (
     "; where these are samples without the batch's axis: a list whose inputs and targets have one first length, as two "
@@ -79,11 +80,24 @@ class NamedSession(ABC):
                 raise StageError(
                     "run",
                     f"the model takes batches of {size}, and its output '{name}' of shape {pieces[0].shape} has no "
-                    f"such axis {axis}, so the outputs of {n} samples cannot be put together; name the axis in the case: "
-                    f"`batch: {flow({name: 1})}`, or null for an output without one",
+                    f"such axis {axis}, so the outputs of {n} samples cannot be put together; "
+                    + self._batched(name, pieces[0], size),
                 )
             outputs.append(np.concatenate(pieces, axis)[(slice(None),) * axis + (slice(n),)])
         return tuple(outputs)
+
+    def _batched(self, name: str, output: Array, size: int | None) -> str:
+        """What to write into the case for an output without the batch where it is looked for."""
+        if size in output.shape:
+            axis = output.shape.index(size)
+            return (
+                f"name the axis in the case: `batch: {flow({name: axis})}`, or null for an output without one"
+            )
+        alone = dict.fromkeys([*self.inputs, *self.outputs])
+        return (
+            f"say that none has a batch, `batch: {flow(alone)}`, and give samples by name with all axes of the input: the model "
+            "is then called once for each, as of a detector that keeps as many boxes as it is sure of"
+        )
 
     def bind(self, inputs: Inputs) -> Callable[[], object]:
         feeds, run = self.feeds(inputs), self.infer
@@ -120,14 +134,25 @@ class NamedSession(ABC):
                 + (last_are_targets(tuple(self.inputs)) if len(self.inputs) == len(inputs) + 1 else ""),
             )
         named = inputs if isinstance(inputs, dict) else dict(zip(self.inputs, inputs, strict=True))
+        missing = [name for name in self.inputs if name not in named]
         for name in named:
             if name not in self.inputs:
-                raise StageError("data", f"the model has no input '{name}'{did_you_mean(name, self.inputs)}")
-        missing = [name for name in self.inputs if name not in named]
+                raise StageError(
+                    "data",
+                    f"the model has no input '{name}'{did_you_mean(name, self.inputs)}"
+                    + turned_round(named)
+                    + (
+                        ""
+                        if missing
+                        else f"; if these are the targets, say `targets: {name}`, or call them y"
+                    ),
+                )
         if missing:
+            state = f"; if {missing[0]} is state that the model gives back for its next call, say `sequence: true`"
             raise StageError(
                 "data",
-                f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}",
+                f"the model's input {self._declared(missing[0])} is missing; the data gives {describe(inputs)}"
+                + (state if len(self.outputs) > len(missing) else ""),
             )
         named = {name: self._as_column(name, array) for name, array in named.items()}
         for name, array in named.items():

@@ -56,7 +56,14 @@ class OnnxRuntimeSession(NamedSession):
         try:
             self.session = ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime's own exceptions share no base
-            raise StageError("open", f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+            hint = (
+                "; it has no kernel of this operator for the types in the model, as of bfloat16 on a CPU: export it in float32"
+                if "NOT_IMPLEMENTED" in str(error)
+                else ""
+            )
+            raise StageError(
+                "open", f"ONNX Runtime cannot load the model: {first_line(error)}{hint}"
+            ) from error
         if provider not in self.session.get_providers():
             raise StageError(
                 "open",

@@ -117,6 +117,11 @@ def evaluate(
                 "measure",
                 f"the {split.name} split has no targets, so there is no {metric.name} to measure"
                 + (
+                    f"; of {', '.join(inputs)} none is called y or labels, so name them: `targets: {list(inputs)[-1]}`"
+                    if isinstance(inputs, dict) and len(inputs) > 1
+                    else ""
+                )
+                + (
                     "" if isinstance(metric, Classifier) else "; an autoencoder's are its inputs: give (x, x)"
                 ),
             )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import METRICS, Array, Metric, Requirement
+from weighbridge.core.arrays import are_choices
 from weighbridge.core.errors import StageError
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import Reader, class_numbers, numbers
@@ -47,15 +48,21 @@ class TopK:
             raise StageError(
                 "data",
                 f"metric '{self.name}' wants one class a sample, a number or one-hot; a sample's target has shape "
-                f"{list(targets.shape[1:])}, its output {list(outputs[0].shape[1:])}. For several answers a sample write "
-                "your own, `metric: file.py:function`",
+                f"{list(targets.shape[1:])}, its output {list(outputs[0].shape[1:])}. For several answers a sample "
+                + (
+                    f"say `metric: {{torchmetrics: MulticlassJaccardIndex, num_classes: {outputs[0].shape[1]}}}`, or "
+                    if targets.ndim > 1 and outputs[0].shape[2:] == targets.shape[1:]
+                    else ""
+                )
+                + "write your own, `metric: file.py:function`",
             )
         labels, classes = self.labels(targets), scores.shape[1]
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
             raise StageError(
                 "data",
                 f"the targets run from {labels.min()} to {labels.max()}, and the model has {classes} classes, "
-                f"0 to {classes - 1}; do the targets count from 1, or hold a mark for 'ignore'?",
+                f"0 to {classes - 1}; do the targets count from 1, or hold a mark for 'ignore'? Where the outputs are no score a "
+                "class, as of grades, write your own, `metric: file.py:function`",
             )
         # Counted, not sorted: a thousand classes have an order that nobody asks for. Of equal scores the first goes before.
         own = np.take_along_axis(scores, labels[:, None], 1)
@@ -91,11 +98,8 @@ def _numbers_of(output: Array, metric: str) -> Array:
 
 
 def _are_classes(scores: Array) -> bool:
-    """Whether a model names the class itself, as those with an ArgMax inside and scikit-learn's do.
-
-    Smaller integers are a quantized score as likely as a class.
-    """
-    return scores.shape[1] == 1 and scores.dtype in (np.int32, np.int64)
+    """Whether a model names the class itself, as those with an ArgMax inside and scikit-learn's do."""
+    return scores.shape[1] == 1 and are_choices(scores)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from weighbridge.propose.rewritten import Step, stated
 from weighbridge.propose.search import Search
 from weighbridge.propose.space import Space, around, as_stated, resolved, space_of
 from weighbridge.propose.study import Study
+from weighbridge.propose.trials import original_of
 from weighbridge.propose.tuning import Tuning, splits_of, tuning_of
 from weighbridge.run.executors.base import Executor, start_executor
 from weighbridge.run.job import RunOptions
@@ -99,10 +100,9 @@ def _engine(case: Case, standard: Sequence[tuple[StepRef, ...]]) -> str:
 
 def _original(case: Case, options: RunOptions, executor: Executor, say: Say) -> str:
     """The key of the case's model, which is opened and run once; raises `UsageError` where it cannot be."""
-    alone = replace(
-        case, recipe=(), candidate=None, thresholds=(), engine=None, engine_options={}, xfail={}, repeat=1
+    result = carry_out_one(
+        original_of(case), replace(options, bench=False), say, executor, (), "the original"
     )
-    result = carry_out_one(alone, replace(options, bench=False), say, executor, (), "the original")
     if result.message or result.key is None:
         raise UsageError(f"the original cannot be weighed: {result.message}")
     return result.key

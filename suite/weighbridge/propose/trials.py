@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from weighbridge.case.limits import known_metric
 from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case
 from weighbridge.case.scaffold import NO_METRIC, Subject, step_lines
-from weighbridge.contracts import METRICS
 from weighbridge.core.errors import UsageError
 from weighbridge.core.flow import flow
 from weighbridge.core.results import CaseResult, Status
@@ -45,9 +45,10 @@ class Trial:
         return wrong[0] if wrong else None
 
 
-def drop_threshold(metric: str) -> str:
+def drop_threshold(metric: str | Mapping[str, Any]) -> str:
     """A drop of right and wrong is in points; of an error or a score of another scale, only its share means something."""
-    return "accuracy_drop" if metric in METRICS and METRICS.get(metric).binary else "relative_accuracy_drop"
+    known = known_metric(metric)
+    return "accuracy_drop" if known is not None and known.binary else "relative_accuracy_drop"
 
 
 def prepared(subject: Subject, folder: Path) -> tuple[Subject, str | None]:
@@ -87,7 +88,13 @@ def try_recipes(
         raise UsageError(
             f"there is no standard recipe for {subject.format.name} models; see weighbridge list"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}, where recipes are tried, cannot be written: {error.strerror}; go to a folder that can be, and name "
+            "model and data from there"
+        ) from error
     seen, text = prepared(subject, folder)
     if text:
         (folder / FILE).write_text(text, encoding="utf-8")
@@ -110,6 +117,13 @@ def _limits(subject: Subject, max_drop: float, bench: bool) -> str:
     quality = kept if subject.judges_accuracy else f"fidelity: {LEAST_FIDELITY:g}"
     speed = f", speedup: {{min: 1, budget: {BUDGET_S}}}" if bench else ""
     return f"{quality}, size_ratio: 1{speed}"
+
+
+def original_of(case: Case) -> Case:
+    """The case's model alone, judged by nothing."""
+    return replace(
+        case, recipe=(), candidate=None, thresholds=(), engine=None, engine_options={}, xfail={}, repeat=1
+    )
 
 
 def step_name(recipe: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from weighbridge.core.errors import first_line
+from weighbridge.core.errors import UsageError, first_line
 from weighbridge.core.files import file_digest
 from weighbridge.core.unfinished import clear_abandoned, unfinished
 from weighbridge.run.entries import META, Entry, Meta, read_meta, write_meta
@@ -58,8 +58,14 @@ class Store:
         self._reads = reads
         self._kept: set[str] = set()
         self._verified: set[tuple[str, int, int]] = set()
-        for part in ("store", "making", "locks", "progress"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("store", "making", "locks", "progress"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the folder {folder}, where results are kept, cannot be written: {error.strerror}; name another, "
+                "`-o weighbridge_store=FOLDER`, as `-o weighbridge_reports=FOLDER` for the reports"
+            ) from error
         ignore = folder / ".gitignore"
         if not ignore.exists():
             with contextlib.suppress(OSError):

@@ -37,8 +37,12 @@ def choose(module: torch.nn.Module, options: LayerOptions, method: str, takes: s
         there = "; ".join(sorted(set(reasons.values()))) or "no weights"
         raise StageError(
             "quantize",
-            f"{method} converts {takes}, and there is none among {', '.join(kinds)} ({there}); use `quantize: static` with "
-            "`engine: onnxruntime`",
+            f"{method} converts {takes}, and there is none among {', '.join(kinds)} ({there}); "
+            + (
+                "start from the model in float32, which every quantizer takes"
+                if "float16" in there
+                else "use `quantize: static` with `engine: onnxruntime`"
+            ),
         )
     every = [each.layer for each in found]
     what = "no layer with weights"
