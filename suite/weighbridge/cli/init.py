@@ -61,8 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
             print(terminal(f"note: {trial.result.name} could not be carried out: {trial.trouble}"))
     if best is None:
         print(f"note: {why_nothing_holds(weighed)}; the case holds it to what it has")
-    for text in _undirected(chosen):
-        print(terminal(f"note: {text}"))
     made = written.case_files(subject, chosen.trial, folder / CASES)
     files = {**made.files, **around}
     if subject.data is None:
@@ -77,14 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
         gate = f"{made.case} " if lacking else ""
         print(f"next: pytest {gate}--bench, then open reports/latest.html")
     return 0 if green else 1
-
-
-def _undirected(chosen: Weighed) -> list[str]:
-    """A sentence where nothing tells whether what was measured is a score or an error."""
-    from weighbridge.measure.direction import tell_direction
-
-    accuracy = chosen.trial.result.measurements.get("accuracy")
-    return [] if accuracy is None else list(tell_direction(accuracy))
 
 
 def _inputs(subject: Subject) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,17 +114,12 @@ def trials_of(arguments: argparse.Namespace, subject: Subject, bench: bool, also
     return trials
 
 
-def _undirected(trials: list[Trial]) -> Iterator[str]:
-    """A note where nobody has said which way the metric is better: a lower error would be called a loss."""
-    for trial in trials:
-        found = trial.result.measurements.get("accuracy")
-        if found is not None and not found.details["directed"]:
-            name = found.details["metric"]
-            yield (
-                f"{name} does not say which way it is better, and more is taken for better; of an error write "
-                f"`{name.rpartition(':')[2]}.higher_is_better = False` below the function"
-            )
-            return
+def _undirected(trials: Sequence[Trial]) -> list[str]:
+    """A sentence where nothing tells whether what was measured is a score or an error, which would be called a gain."""
+    from weighbridge.measure.direction import tell_direction
+
+    measured = [trial.result.measurements.get("accuracy") for trial in trials]
+    return next((list(tell_direction(one)) for one in measured if one is not None), [])
 
 
 def _as_named(text: str, subject: Subject, folder: Path) -> str:

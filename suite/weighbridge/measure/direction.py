@@ -41,10 +41,9 @@ def directed(metric: Metric) -> bool:
 def tell_direction(measurement: Measurement) -> Iterator[str]:
     """A sentence where nothing tells which way the metric is better, and no verdict hangs on it yet."""
     name = measurement.details["metric"]
-    called = name.rpartition("/")[2]
     if not measurement.details.get("directed", True) and _untold(name, measurement.candidate):
         yield (
-            f"{called} is taken as better the higher it is, since neither it nor its name says so; give the function the "
+            f"{name} is taken as better the higher it is, since neither it nor its name says so; give the function the "
             "attribute `higher_is_better = False` if it is an error or a loss, and `= True` if not"
         )
 
