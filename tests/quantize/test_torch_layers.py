@@ -334,3 +334,11 @@ def test_a_quantizer_that_leaves_the_scales_is_caught(
     project(net=AO.replace("METHOD", "int8_weight_only"))
     pytester.runpytest_inprocess("--executor=inline")
     assert judged(pytester.path)["round_trip"] == "fail"
+
+
+def test_a_module_in_half_precision_is_sent_to_its_float32_original(tmp_path: Path) -> None:
+    """ONNX Runtime, to which others are sent, does not run what is exported of bfloat16."""
+    step = STEPS.get(TORCH)
+    half = Model("torch", nn.Sequential(nn.Linear(4, 4)).to(torch.bfloat16))
+    with pytest.raises(StageError, match=r"weights of bfloat16\); start from the model in float32"):
+        step.apply(half, step.options.model_validate({}), Context(tmp_path, tmp_path, 0, Data()))
