@@ -76,17 +76,6 @@ def test_splits_of_the_users_own_are_left_alone(project: Path) -> None:
     assert load_cases(Path("cases/both/gate.yaml"))[0].data == "../../both.npz"
 
 
-@pytest.mark.parametrize("said", ["", "share.higher_is_better = True\n"])
-def test_a_metric_that_may_be_an_error_is_told(
-    project: Path, capsys: pytest.CaptureFixture[str], said: str
-) -> None:
-    text = "def share(outputs, targets):\n    return (outputs.argmax(1) == targets) * 1.0\n"
-    (project / "mine.py").write_text(text + said)
-    assert init("--data", "samples.npz", "--metric", "mine.py:share") == 0
-    told = "note: mine.py:share is taken as better the higher it is" in capsys.readouterr().out
-    assert told == (not said)
-
-
 def test_a_recipe_that_could_not_be_carried_out_is_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,7 +333,7 @@ def test_a_metric_that_does_not_say_which_way_it_is_better_is_told(
         f"def grade(outputs, targets):\n    return outputs.argmax(1) != targets\n\n\n{stated}"
     )
     assert init("--data", "samples.npz", "--metric", "mine.py:grade", "--max-drop", "0.9") == 0
-    note = "note: mine.py:grade does not say which way it is better, and more is taken for better"
+    note = "note: mine.py:grade is taken as better the higher it is, since neither it nor its name says so"
     assert (note in capsys.readouterr().out) is told
 
 
