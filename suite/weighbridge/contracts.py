@@ -124,6 +124,9 @@ class Format(Protocol):
         """Raise `StageError` where a candidate is at fault in a way that its original shows, both of this format: it keeps
         beside its file what the original has in its own, or computes as in training where the original does not."""
 
+    def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
+        """A candidate of this format, with what its engine must know of the original to be given and give the same."""
+
 
 FORMATS: Registry[Format] = Registry("model format")
 

@@ -11,7 +11,8 @@ from keras_bench import TEST, Bench
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.formats.keras_model import generation, named_weights, run_keras
+from weighbridge.formats.keras_inputs import generation
+from weighbridge.formats.keras_model import named_weights, run_keras
 from weighbridge.run.census import take_census
 
 KERAS = FORMATS.get("keras")
@@ -78,7 +79,7 @@ def test_a_file_that_computes_something_else_is_refused(
     from weighbridge.convert import keras_to_tflite
 
     other, honest = bench.load("cnn"), keras_to_tflite.make_converter
-    monkeypatch.setattr(keras_to_tflite, "make_converter", lambda model: honest(other))
+    monkeypatch.setattr(keras_to_tflite, "make_converter", lambda model, samples: honest(other, samples))
     with pytest.raises(StageError, match=r"output 0 of the \.tflite differs from Keras's by up to"):
         to_tflite(bench.load("cnn_tf_keras"), bench.context)
 
@@ -117,7 +118,7 @@ def test_code_in_a_model_file_is_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("reference", "reason"), [
-    ("networks.py:unbuilt", "no weights yet; give it an Input layer"),
+    ("networks.py:unbuilt", "no weights yet: give it an Input layer, or call a subclassed one"),
     ("networks.py:NETWORKS", "no 'NETWORKS'"),
     ("absent.keras", "no file"),
     ("broken.keras", r"broken.keras cannot be read, it is truncated or no archive"),

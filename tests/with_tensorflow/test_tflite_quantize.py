@@ -79,7 +79,7 @@ def test_a_converter_that_fails_gives_its_reason(
 
 
 def test_a_converter_without_optimizations_names_the_versions(
-    trained: Model, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, trained: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converters = tf_runtime.tensorflow().lite.TFLiteConverter
     monkeypatch.setattr(converters, "from_keras_model", lambda model: object())
@@ -87,7 +87,7 @@ def test_a_converter_without_optimizations_names_the_versions(
         Unavailable,
         match=r"no 'optimizations': the package 'tensorflow' is 2\.\d+\.\d+ here, and 2\.16 or later",
     ):
-        keras_to_tflite.make_converter(trained)
+        keras_to_tflite.make_converter(trained, bench.context.data.sample(1))
 
 
 @pytest.mark.parametrize("options", [

@@ -11,7 +11,8 @@ from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
 from weighbridge.core.errors import StageError, Unavailable
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_generations import to_tf_keras
-from weighbridge.formats.keras_model import generation, named_weights, run_keras
+from weighbridge.formats.keras_inputs import generation
+from weighbridge.formats.keras_model import named_weights, run_keras
 from weighbridge.run.census import take_census
 
 

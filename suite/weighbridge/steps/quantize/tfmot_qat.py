@@ -7,7 +7,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
-from weighbridge.convert.keras_to_tflite import convert, make_converter
+from weighbridge.convert.keras_to_tflite import called, convert, make_converter
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
 from weighbridge.environment.quiet import quiet
@@ -26,7 +26,8 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
     """Train with int8 weights and activations; raises `StageError` where tfmot refuses a layer."""
     toolkit = tf_runtime.tfmot()
     seed(context)
-    source = to_tf_keras(model.value, context.data.sample(_SAMPLES), "quantize")
+    samples = context.data.sample(_SAMPLES)
+    source = to_tf_keras(model.value, samples, "quantize")
     try:
         with quiet():
             if options.preserve_sparsity:
@@ -38,9 +39,9 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
     except (ValueError, RuntimeError) as error:
         raise StageError("quantize", f"tfmot refuses the model: {str(error)[:400]}") from error
     fit(wrapped, options, context, "quantize")
-    converter = make_converter(Model("keras", wrapped))
+    converter = make_converter(Model("keras", wrapped), samples)
     converter.optimizations = [tf_runtime.tensorflow().lite.Optimize.DEFAULT]
-    return Model("tflite", convert(converter, "quantize"), notes=model.notes)
+    return Model("tflite", convert(converter, "quantize"), called(model, samples), notes=model.notes)
 
 
 def scheme(options: QATOptions) -> Promise:
