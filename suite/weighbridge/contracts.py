@@ -104,6 +104,10 @@ class Format(Protocol):
     def whole_file(self) -> bool:
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
 
+    @property
+    def marker(self) -> str:
+        """The file that a folder holds where the folder is a model of this format; empty where none is."""
+
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         """The steps that `weighbridge try` tries, each a recipe of its own and a line of YAML an option; the first is what
         `weighbridge new` suggests. Without `data` nothing is calibrated."""

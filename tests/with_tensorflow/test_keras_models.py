@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from keras_bench import TEST, Bench
 
+from weighbridge.case.scaffold import Subject
 from weighbridge.contracts import CONVERTERS, FORMATS, Context, Model
 from weighbridge.core.data import Data
-from weighbridge.core.errors import StageError
+from weighbridge.core.errors import StageError, UsageError
+from weighbridge.core.results import Artifact
+from weighbridge.core.trust import TRUSTED
 from weighbridge.formats.keras_inputs import generation
 from weighbridge.formats.keras_model import named_weights, run_keras
+from weighbridge.formats.suffixes import format_of
 from weighbridge.run.census import take_census
 
 KERAS = FORMATS.get("keras")
@@ -71,6 +76,64 @@ def test_inputs_and_outputs_keep_their_order(bench: Bench, name: str, named: boo
     outputs = bench.run(to_tflite(model, context), inputs)
     for have, want in zip(outputs, run_keras(model.value, (zeta, alpha)), strict=True):
         np.testing.assert_allclose(have, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["two_by_name", "two_by_name_tf_keras"])
+def test_outputs_by_name_come_in_the_order_of_the_model(bench: Bench, name: str) -> None:
+    inputs = (np.random.default_rng(0).random((9, 6), np.float32),)
+    model = bench.load(name)
+    context = Context(bench.folder, bench.folder, 0, Data(splits={"test": (inputs, None)}))
+    by_name = model.value(inputs[0], training=False)
+    zeta, alpha = bench.run(to_tflite(model, context), inputs)
+    np.testing.assert_allclose(zeta, by_name["zeta"], atol=1e-5)
+    np.testing.assert_allclose(alpha, by_name["alpha"], atol=1e-5)
+
+
+def test_a_subclassed_model_is_converted_and_its_file_too(bench: Bench, tmp_path: Path) -> None:
+    """Keras forgets what a subclassed model takes when it saves it; the samples tell."""
+    model = bench.load("called")
+    model.value.save(tmp_path / "called.keras")
+    artifact = Artifact("keras", tmp_path / "called.keras", (tmp_path / "called.keras",), {TRUSTED: True})
+    images = bench.context.data.sample(5)
+    with keras.saving.custom_object_scope({"Subclassed": type(model.value)}):
+        read = KERAS.open(artifact)
+    for one in (model, read):
+        (have,) = bench.run(to_tflite(one, bench.context), images)
+        np.testing.assert_allclose(have, run_keras(model.value, images)[0], atol=1e-5)
+
+
+def test_a_recurrent_layer_of_fixed_batch_forgets_the_sample_before(bench: Bench) -> None:
+    sequences = (np.random.default_rng(0).random((7, 6, 5), np.float32),)
+    context = Context(bench.folder, bench.folder, 0, Data(splits={"test": (sequences, None)}))
+    model = bench.load("recurrent")
+    tflite = to_tflite(model, context)
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in FORMATS.get("tflite").operators(tflite)
+    for _ in range(2):
+        np.testing.assert_allclose(
+            bench.run(tflite, sequences)[0], run_keras(model.value, sequences)[0], atol=1e-5
+        )
+
+
+def test_a_recurrent_layer_that_cannot_be_converted_says_what_helps(bench: Bench) -> None:
+    context = Context(bench.folder, bench.folder, 0, Data(shapes=((6, 5),)))
+    with pytest.raises(StageError, match=r"failed: tf.TensorListReserve requires.*unroll=True.*batch_size=1"):
+        to_tflite(bench.load("recurrent_free"), context)
+
+
+def test_a_folder_is_a_saved_model_where_it_holds_one(bench: Bench, tmp_path: Path) -> None:
+    bench.load("cnn").value.export(tmp_path / "exported", verbose=False)
+    assert format_of(tmp_path / "exported") == "keras"
+    subject = Subject(str(tmp_path / "exported")).seen_from(tmp_path / "cases" / "not-there-yet")
+    assert "keras: ../../exported" in subject.model_line()
+    with pytest.raises(UsageError, match=r"a folder without saved_model\.pb is no model"):
+        format_of(tmp_path)
+
+
+def test_a_saved_model_says_what_it_takes(bench: Bench, tmp_path: Path) -> None:
+    bench.load("alike").value.export(tmp_path / "exported", verbose=False)
+    shapes, dtypes = KERAS.inputs(KERAS.load("exported", None, tmp_path))
+    assert shapes == {"zeta": (4,), "alpha": (4,)}
+    assert dtypes == {"zeta": "float32", "alpha": "float32"}
 
 
 def test_a_file_that_computes_something_else_is_refused(

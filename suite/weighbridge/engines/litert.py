@@ -200,6 +200,11 @@ def _interpreter(artifact: Artifact, options: LiteRTOptions, file: TFLiteFile) -
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         custom = [name.partition(":")[2] for name in operators if name.startswith("CUSTOM:")]
+        flex = [name for name in custom if name.startswith("Flex")]
+        if flex:
+            raise StageError("open", f"{path.name} uses TensorFlow's own operators (select TF ops), which LiteRT's package does "
+                                     f"not bring: {', '.join(flex)}; convert the model with TFLITE_BUILTINS alone, and "
+                                     "leave what has no such operator to the code that feeds it") from error  # fmt: skip
         if custom:
             raise StageError("open", f"{path.name} uses custom operators that LiteRT has no kernel for: "
                                      f"{', '.join(custom)}") from error  # fmt: skip

@@ -14,6 +14,7 @@ class FormatBase:
 
     requires: tuple[Requirement, ...] = ()
     whole_file = True
+    marker = ""
     declares_inputs = False
 
     def whole(self, model: Model) -> Model:

@@ -32,6 +32,7 @@ class KerasModel(FormatBase):
 
     name = "keras"
     suffixes: tuple[str, ...] = (".keras",)
+    marker = "saved_model.pb"
     engine = "litert"
     requires: tuple[Requirement, ...] = (TENSORFLOW, TF_KERAS)
     declares_inputs = True
