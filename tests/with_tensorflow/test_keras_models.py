@@ -91,9 +91,11 @@ def test_outputs_by_name_come_in_the_order_of_the_model(bench: Bench, name: str)
 
 def test_a_subclassed_model_is_converted_and_its_file_too(bench: Bench, tmp_path: Path) -> None:
     """Keras forgets what a subclassed model takes when it saves it; the samples tell."""
-    model = bench.load("called")
-    model.value.save(tmp_path / "called.keras")
-    artifact = Artifact("keras", tmp_path / "called.keras", (tmp_path / "called.keras",), {TRUSTED: True})
+    model = bench.load("subclassed")
+    model.value.save(tmp_path / "subclassed.keras")
+    artifact = Artifact(
+        "keras", tmp_path / "subclassed.keras", (tmp_path / "subclassed.keras",), {TRUSTED: True}
+    )
     images = bench.context.data.sample(5)
     with keras.saving.custom_object_scope({"Subclassed": type(model.value)}):
         read = KERAS.open(artifact)
@@ -120,10 +122,13 @@ def test_a_recurrent_layer_that_cannot_be_converted_says_what_helps(bench: Bench
         to_tflite(bench.load("recurrent_free"), context)
 
 
-def test_a_folder_is_a_saved_model_where_it_holds_one(bench: Bench, tmp_path: Path) -> None:
+def test_a_folder_is_a_saved_model_where_it_holds_one(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     bench.load("cnn").value.export(tmp_path / "exported", verbose=False)
-    assert format_of(tmp_path / "exported") == "keras"
-    subject = Subject(str(tmp_path / "exported")).seen_from(tmp_path / "cases" / "not-there-yet")
+    assert format_of(Path("exported")) == "keras"
+    subject = Subject("exported").seen_from(Path("cases/not-there-yet"))
     assert "keras: ../../exported" in subject.model_line()
     with pytest.raises(UsageError, match=r"a folder without saved_model\.pb is no model"):
         format_of(tmp_path)

@@ -86,7 +86,7 @@ class LiteRTSession:
         return [dict(zip(names, arrays, strict=True)) for arrays in self._calls(inputs)[0]]
 
     def _name(self, detail: Any) -> str:
-        return self._names.get(detail["index"], detail["name"])
+        return self._names.get(detail["index"]) or str(detail["name"])
 
     def _calls(self, inputs: Inputs) -> tuple[list[list[Array]], int]:
         """The arrays of each invocation, as codes in the order of the file's inputs, and how many samples

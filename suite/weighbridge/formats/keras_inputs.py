@@ -48,13 +48,18 @@ def output_names(model: Any) -> list[str]:
     if generation(model) is None:
         return sorted(serving(model).structured_outputs)
     given = getattr(model, "output", None)
-    if isinstance(given, Mapping):
-        return list(given)
-    return list(model.output_names) if generation(model) == "tf_keras" else []
+    if generation(model) == "tf_keras":  # by the layers' names; those of a mapping stand in the order of its keys
+        names = list(model.output_names)
+        by_key = dict(zip(sorted(given), names, strict=True)) if isinstance(given, Mapping) else {}
+        return [by_key[key] for key in given] if by_key else names
+    return list(given) if isinstance(given, Mapping) else []
 
 
 def with_inputs(model: Any, samples: Inputs) -> Any:
-    """A subclassed model behind inputs of the samples' names, shapes and types, so that it can be exported; any other as it is."""
+    """A subclassed model behind inputs of the samples' names, shapes and types, so that it can be exported.
+
+    Any other is given back as it is.
+    """
     kind = generation(model)
     if kind is None or declared(model):
         return model
