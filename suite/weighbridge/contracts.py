@@ -248,6 +248,13 @@ class Step:
     """Whether it reads the numbers that a large model keeps in files beside it by itself. All are in memory for the others."""
     default: bool = False
     """Whether it is meant where a recipe states a kind and options, and no method."""
+    calibrates: Callable[[Any], bool] | None = None
+    """Whether these options have it read the split `calibration`, for a step with options that spare it."""
+
+    def reads(self, options: Any) -> tuple[str, ...]:
+        """The splits that it reads with these options."""
+        spared = self.calibrates is not None and not self.calibrates(options)
+        return tuple(name for name in self.splits if not (spared and name == "calibration"))
 
     @property
     def key(self) -> str:

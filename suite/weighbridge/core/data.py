@@ -217,7 +217,14 @@ class Data:
             )
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
-            raise StageError("data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}")
+            remedy = (
+                "; give samples that are not judged, as `calibration` or `train`"
+                if name == "calibration"
+                else ""
+            )
+            raise StageError(
+                "data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}{remedy}"
+            )
         if found not in self._opened:
             try:
                 split: Split | StageError = replace(

@@ -48,7 +48,9 @@ def output_names(model: Any) -> list[str]:
     if generation(model) is None:
         return sorted(serving(model).structured_outputs)
     given = getattr(model, "output", None)
-    if generation(model) == "tf_keras":  # by the layers' names; those of a mapping stand in the order of its keys
+    if (
+        generation(model) == "tf_keras"
+    ):  # by the layers' names; those of a mapping stand in the order of its keys
         names = list(model.output_names)
         by_key = dict(zip(sorted(given), names, strict=True)) if isinstance(given, Mapping) else {}
         return [by_key[key] for key in given] if by_key else names

@@ -87,5 +87,6 @@ STEPS.add(
         splits=("calibration",),
         requires=(TENSORFLOW, TF_KERAS, LITERT),
         scheme=scheme,
+        calibrates=lambda options: options.mode in _CALIBRATED,
     ),
 )
