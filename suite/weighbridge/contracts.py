@@ -105,12 +105,12 @@ class Format(Protocol):
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
 
     @property
-    def marker(self) -> str:
-        """The file that a folder holds where the folder is a model of this format; empty where none is."""
+    def marker(
+        self,
+    ) -> str: ...  # the file that tells a folder to be a model of this format; empty where none is
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
-        """The steps that `weighbridge try` tries, each a recipe of its own and a line of YAML an option; the first is what
-        `weighbridge new` suggests. Without `data` nothing is calibrated."""
+        """What `weighbridge try` tries, a line of YAML an option; `new` suggests the first. None calibrates without `data`."""
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files beside `path` that the model cannot do without. May raise whatever a damaged file brings about."""
@@ -249,12 +249,10 @@ class Step:
     default: bool = False
     """Whether it is meant where a recipe states a kind and options, and no method."""
     calibrates: Callable[[Any], bool] | None = None
-    """Whether these options have it read the split `calibration`, for a step with options that spare it."""
+    """Whether these options have it read its splits, for a step with some that spare them."""
 
     def reads(self, options: Any) -> tuple[str, ...]:
-        """The splits that it reads with these options."""
-        spared = self.calibrates is not None and not self.calibrates(options)
-        return tuple(name for name in self.splits if not (spared and name == "calibration"))
+        return self.splits if self.calibrates is None or self.calibrates(options) else ()
 
     @property
     def key(self) -> str:
