@@ -52,8 +52,10 @@ def output_names(model: Any) -> list[str]:
         generation(model) == "tf_keras"
     ):  # by the layers' names; those of a mapping stand in the order of its keys
         names = list(model.output_names)
-        by_key = dict(zip(sorted(given), names, strict=True)) if isinstance(given, Mapping) else {}
-        return [by_key[key] for key in given] if by_key else names
+        if not isinstance(given, Mapping):
+            return names
+        by_key = dict(zip(sorted(given), names, strict=True))
+        return [by_key[key] for key in given]
     return list(given) if isinstance(given, Mapping) else []
 
 
