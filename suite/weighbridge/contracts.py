@@ -104,10 +104,8 @@ class Format(Protocol):
     def whole_file(self) -> bool:
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
 
-    @property
-    def marker(
-        self,
-    ) -> str: ...  # the file that tells a folder to be a model of this format; empty where none is
+    marker: str
+    """The file that tells a folder to be a model of this format; empty where no folder is one."""
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         """What `weighbridge try` tries, a line of YAML an option; `new` suggests the first. None calibrates without `data`."""
