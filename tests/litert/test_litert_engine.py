@@ -164,6 +164,28 @@ def test_a_custom_operator_is_refused_by_name(tmp_path: Path) -> None:
         session(write(graph), tmp_path)
 
 
+def test_an_operator_of_tensorflow_s_own_says_how_to_do_without(tmp_path: Path) -> None:
+    graph = Graph(
+        [Tensor("x", (1, 2)), Tensor("y", (1, 2))],
+        [Operator(CUSTOM, (0,), (1,), custom="FlexErf")],
+        (0,),
+        (1,),
+    )
+    with pytest.raises(
+        StageError, match=r"\(select TF ops\).*FlexErf; convert the model with TFLITE_BUILTINS"
+    ):
+        session(write(graph), tmp_path)
+
+
+def test_inspect_shows_what_a_quantized_file_takes_and_random_samples_are_floats(tmp_path: Path) -> None:
+    tflite = FORMATS.get("tflite")
+    quantized = Model("tflite", int8_model())
+    inputs, outputs = tflite.ports(quantized)
+    assert [port["dtype"] for port in (*inputs, *outputs)] == ["int8", "int8"]
+    assert tflite.inputs(quantized)[1] == {"x": "float32"}
+    assert [port["name"] for port in tflite.ports(Model("tflite", float_model()))[1]] == ["scores"]
+
+
 def test_opening_and_running_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     session(float_model(), tmp_path).run((SAMPLES,))
     assert capfd.readouterr() == ("", "")
