@@ -104,9 +104,11 @@ class Format(Protocol):
     def whole_file(self) -> bool:
         """Whether its file is the whole model, so that a suffix tells the format. False: `file.py:callable` builds it."""
 
+    marker: str
+    """The file that tells a folder to be a model of this format; empty where no folder is one."""
+
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
-        """The steps that `weighbridge try` tries, each a recipe of its own and a line of YAML an option; the first is what
-        `weighbridge new` suggests. Without `data` nothing is calibrated."""
+        """What `weighbridge try` tries, a line of YAML an option; `new` suggests the first. None calibrates without `data`."""
 
     def companions(self, path: Path) -> tuple[Path, ...]:
         """The files beside `path` that the model cannot do without. May raise whatever a damaged file brings about."""
@@ -123,6 +125,9 @@ class Format(Protocol):
     def check_against(self, candidate: Model, original: Model) -> None:
         """Raise `StageError` where a candidate is at fault in a way that its original shows, both of this format: it keeps
         beside its file what the original has in its own, or computes as in training where the original does not."""
+
+    def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
+        """A candidate of this format, with what its engine must know of the original to be given and give the same."""
 
 
 FORMATS: Registry[Format] = Registry("model format")
@@ -241,6 +246,11 @@ class Step:
     """Whether it reads the numbers that a large model keeps in files beside it by itself. All are in memory for the others."""
     default: bool = False
     """Whether it is meant where a recipe states a kind and options, and no method."""
+    calibrates: Callable[[Any], bool] | None = None
+    """Whether these options have it read its splits, for a step with some that spare them."""
+
+    def reads(self, options: Any) -> tuple[str, ...]:
+        return self.splits if self.calibrates is None or self.calibrates(options) else ()
 
     @property
     def key(self) -> str:

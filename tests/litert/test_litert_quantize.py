@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from pydantic import ValidationError
+from tests.projects import weigh
 from tflite_builder import DEQUANTIZE, FLOAT16, FLOAT32, Operator, Tensor, floats, fully_connected, write
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context, Model, Promise
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
+from weighbridge.core.results import Status
 from weighbridge.numerics.round_trip import read_back
 from weighbridge.run.census import check_changed, take_census
 
@@ -149,6 +151,20 @@ def test_weights_that_are_float16_already_are_said(quantize: Callable[..., Model
         StageError, match=r"1 of the weights are stored in float16 behind DEQUANTIZE.*float32"
     ):
         quantize(Model("tflite", write(graph)), mode="dynamic")
+
+
+@pytest.mark.parametrize(("mode", "status"), [
+    ("weight_only", Status.PASS), ("dynamic", Status.PASS), ("static", Status.ERROR)
+])  # fmt: skip
+def test_only_static_asks_for_a_calibration_split(tmp_path: Path, mode: str, status: Status) -> None:
+    (tmp_path / "float.tflite").write_bytes(model().value)
+    np.savez(tmp_path / "data.npz", x=SAMPLES, y=np.zeros(len(SAMPLES), np.int64))
+    recipe = f"recipe: [{{quantize: litert, mode: {mode}}}]"
+    case = f"model: {{tflite: float.tflite}}\ndata: data.npz\n{recipe}\nthresholds: {{fidelity: 10}}\n"
+    outcome = weigh(tmp_path, case)
+    assert outcome.status is status, outcome.message
+    if status is Status.ERROR:
+        assert "no split 'calibration' (valid: test); give samples that are not judged" in outcome.message
 
 
 def test_static_needs_a_signature(quantize: Callable[..., Model]) -> None:

@@ -30,6 +30,8 @@ class Tensor:
     signature: Sequence[int] | None = None
     buffer: int | None = None
     """Share the buffer of the tensor at this index."""
+    kept: bool = False
+    """Whether it keeps its numbers from call to call."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ def _tensor(tensor: Tensor, model: Any, subgraph: Any) -> Any:
     packed.name, packed.shape, packed.type = tensor.name.encode(), list(tensor.shape), tensor.type
     packed.shapeSignature = None if tensor.signature is None else list(tensor.signature)
     packed.sparsity = tensor.sparsity
+    packed.isVariable = tensor.kept
     packed.buffer = 0
     if tensor.buffer is not None:
         packed.buffer = subgraph.tensors[tensor.buffer].buffer
@@ -128,7 +131,7 @@ def _entry(name: str, index: int) -> Any:
     return entry
 
 
-FULLY_CONNECTED, CUSTOM, DEQUANTIZE, DENSIFY, RESHAPE = 9, 32, 6, 124, 22
+FULLY_CONNECTED, CUSTOM, DEQUANTIZE, DENSIFY, RESHAPE, RNN, CAST = 9, 32, 6, 124, 22, 35, 53
 
 
 def fully_connected(

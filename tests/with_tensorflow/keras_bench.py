@@ -46,12 +46,34 @@ def two(library=keras):
 def two_tf_keras():
     return two(tf_keras)
 
+def two_by_name(library=keras):
+    # Outputs of one shape, in another order than the alphabet's and the converter's.
+    image = library.Input((6,), name="image")
+    return library.Model(image, {"zeta": library.layers.Dense(3, name="first")(image), "alpha": library.layers.Dense(3)(image)})
+
+def two_by_name_tf_keras():
+    return two_by_name(tf_keras)
+
+def alike():
+    left, right = keras.Input((4,), name="zeta"), keras.Input((4,), name="alpha")
+    hidden = keras.layers.Concatenate()([keras.layers.Dense(32)(left), keras.layers.Dense(32, activation="relu")(right)])
+    return keras.Model([left, right], keras.layers.Dense(32)(hidden))
+
+def recurrent(library=tf_keras, batch_size=1):
+    return library.Sequential([library.Input((6, 5), batch_size=batch_size), library.layers.LSTM(8), library.layers.Dense(4)])
+
+def recurrent_free():
+    return recurrent(keras, None)
+
+def scaled():
+    return keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Rescaling(2.0), keras.layers.Flatten(), keras.layers.Dense(4)])
+
 def unbuilt():
     return keras.Sequential([keras.layers.Dense(3)])
 
 class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **options):
+        super().__init__(**options)
         self.dense = keras.layers.Dense(4)
         self.flatten = keras.layers.Flatten()
 
@@ -60,7 +82,7 @@ class Subclassed(keras.Model):
 
 def subclassed():
     model = Subclassed()
-    model.build((None, 8, 8, 4))
+    model(keras.ops.zeros((1, 8, 8, 4)))
     return model
 
 def unknown_layer():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keras_bench import CALIBRATION, TEST, Bench, accuracy
@@ -12,6 +14,7 @@ from weighbridge.convert import keras_to_tflite
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, Unavailable
 from weighbridge.formats import tf_runtime
+from weighbridge.formats.keras_model import run_keras
 
 
 @pytest.mark.parametrize(("options", "dtypes", "io", "decibels"), [
@@ -58,6 +61,31 @@ def test_calibration_reads_the_calibration_split(bench: Bench, trained: Model) -
     assert spread < 0.5 * np.ptp(bench.run(honest, (TEST[0],))[0])
 
 
+def test_calibration_gives_the_model_the_type_that_it_takes(bench: Bench, trained: Model) -> None:
+    """Images are often stored as uint8, where a model with its scaling inside takes them as float32."""
+    whole = np.random.default_rng(0).integers(0, 9, (40, 8, 8, 4)).astype(np.uint8)
+
+    def quantized(images: np.ndarray) -> np.ndarray:
+        data = Data(splits={"calibration": (images, None), "test": (images, None)})
+        context = replace(bench.context, data=data)
+        step = STEPS.get("quantize:tflite")
+        result = step.apply(trained, step.options(mode="full_integer"), context)
+        return bench.run(result, (whole.astype(np.float32),))[0]
+
+    np.testing.assert_array_equal(quantized(whole), quantized(whole.astype(np.float32)))
+
+
+def test_inputs_by_position_calibrate_the_input_that_they_are_of(bench: Bench) -> None:
+    random = np.random.default_rng(0)
+    left, right = random.random((64, 4), np.float32), 50 * random.random((64, 4), np.float32)
+    data = Data(splits={"calibration": ((left, right), None), "test": ((left, right), None)})
+    step, model = STEPS.get("quantize:tflite"), bench.load("alike")
+    context = replace(bench.context, data=data)
+    result = step.apply(model, step.options(mode="full_integer"), context)
+    (have,), (want,) = bench.run(result, (left, right)), run_keras(model.value, (left, right))
+    assert np.abs(have - want).max() < 0.05 * np.abs(want).max()
+
+
 def test_a_converter_that_fails_gives_its_reason(
     bench: Bench, trained: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +107,7 @@ def test_a_converter_that_fails_gives_its_reason(
 
 
 def test_a_converter_without_optimizations_names_the_versions(
-    trained: Model, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, trained: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converters = tf_runtime.tensorflow().lite.TFLiteConverter
     monkeypatch.setattr(converters, "from_keras_model", lambda model: object())
@@ -87,7 +115,7 @@ def test_a_converter_without_optimizations_names_the_versions(
         Unavailable,
         match=r"no 'optimizations': the package 'tensorflow' is 2\.\d+\.\d+ here, and 2\.16 or later",
     ):
-        keras_to_tflite.make_converter(trained)
+        keras_to_tflite.make_converter(trained, bench.context.data.sample(1))
 
 
 @pytest.mark.parametrize("options", [

@@ -7,11 +7,13 @@ import pytest
 from keras_bench import TEST, Bench, accuracy
 from pydantic import ValidationError
 
-from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Model
+from weighbridge.contracts import CONVERTERS, FORMATS, STEPS, Context, Model
+from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, Unavailable
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_generations import to_tf_keras
-from weighbridge.formats.keras_model import generation, named_weights, run_keras
+from weighbridge.formats.keras_inputs import generation
+from weighbridge.formats.keras_model import named_weights, run_keras
 from weighbridge.run.census import take_census
 
 
@@ -66,6 +68,32 @@ def test_a_pattern_that_fits_no_kernel_is_noted(bench: Bench) -> None:
     model = FORMATS.get("keras").load("narrow.py:net", None, bench.folder)
     result = bench.step("prune:low_magnitude", model, pattern="2:4", epochs=1)
     assert any("does not fit" in note and "left dense" in note for note in result.notes)
+
+
+def test_preprocessing_inside_the_model_is_left_alone(bench: Bench) -> None:
+    result = bench.step("prune:low_magnitude", bench.load("scaled"), amount=0.5, epochs=1)
+    (kernel,) = kernels(result).values()
+    assert zeros(kernel) == pytest.approx(0.5, abs=0.02)
+    assert [type(layer).__name__ for layer in result.value.layers] == ["Rescaling", "Flatten", "Dense"]
+
+
+def test_training_in_int8_says_what_to_do_with_preprocessing(bench: Bench) -> None:
+    with pytest.raises(
+        StageError, match=r"no Rescaling layer \('rescaling.*'\) in int8; leave preprocessing to"
+    ):
+        bench.step("quantize:qat@litert", bench.load("scaled"), epochs=1)
+
+
+def test_several_outputs_by_name_are_carried_over_and_want_a_loss_of_their_own(bench: Bench) -> None:
+    images = np.random.default_rng(0).random((32, 6), np.float32)
+    train = (images, np.zeros(32, np.int64))
+    context = Context(bench.folder, bench.folder, 0, Data(splits={"train": train, "test": train}))
+    step, model = STEPS.get("prune:low_magnitude"), bench.load("two_by_name")
+    copy = to_tf_keras(model.value, (images,), "prune")
+    for have, want in zip(run_keras(copy, (images,)), run_keras(model.value, (images,)), strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-5)
+    with pytest.raises(StageError, match=r"has 2 outputs .*`loss: cross_entropy` is of one; write your own"):
+        step.apply(model, step.options(epochs=1), context)
 
 
 @pytest.mark.parametrize(("options", "reason"), [

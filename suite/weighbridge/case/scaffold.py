@@ -33,21 +33,26 @@ class Subject:
     data: str | None = None
     metric: str | Mapping[str, Any] = "accuracy"
     """A name or reference, a metric of torchmetrics with its options, or `NO_METRIC`."""
+    home: Path = Path()
+    """The folder that the references hold from."""
 
     @property
     def format(self) -> Format:
-        """Of `file.py:callable` the format that code builds, of a file that of its suffix; raises `UsageError`."""
+        """Of `file.py:callable` the format that code builds, of a file that of its suffix, of a folder that of what lies in it;
+        raises `UsageError`.
+        """
         if _split(self.model)[1]:
             return next(format_ for format_ in FORMATS if not format_.whole_file)
         try:
-            return FORMATS.get(format_of(Path(self.model)))
+            return FORMATS.get(format_of(Path(os.path.normpath(self.home / self.model))))
         except UsageError as error:
             if Path(self.model).suffix in _CHECKPOINTS:
                 raise UsageError(
                     f"{self.model}: a torch checkpoint does not say how its module is built; name the callable that builds it, "
                     f"and the file as its weights: file.py:callable --weights {self.model}"
                 ) from None
-            raise UsageError(f"{error}; file.py:callable for a torch module") from None
+            raise UsageError(f"{error}; file.py:callable for a torch module, .keras or a SavedModel's folder for "
+                             "a Keras model") from None  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -85,6 +90,7 @@ class Subject:
             weights=self.weights and moved(self.weights, here, folder),
             data=self.data and moved(self.data, here, folder),
             metric=_metric_moved(self.metric, here, folder),
+            home=folder,
         )
 
     def model_line(self) -> str:

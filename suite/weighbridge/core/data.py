@@ -217,10 +217,9 @@ class Data:
             )
         found = name if name in known else TRAIN if name == "calibration" and TRAIN in known else None
         if found is None:
-            columns = known.get("test")
-            hint = turned_round(columns) if isinstance(columns, Mapping) else ""
             raise StageError(
-                "data", f"the data has no split '{name}'{did_you_mean(name, map(str, known))}{hint}"
+                "data",
+                f"the data has no split '{name}'{did_you_mean(name, map(str, known))}{_remedy(name, known)}",
             )
         if found not in self._opened:
             try:
@@ -254,6 +253,15 @@ class Data:
             drawn = {name: draw(name, shape) for name, shape in self.shapes.items()}
             return NamedInputs(drawn, axes) if axes else drawn
         return tuple(draw(str(index), shape) for index, shape in enumerate(self.shapes or ()))
+
+
+def _remedy(name: str, known: Mapping[str, Any]) -> str:
+    """What to do about a split that is not there."""
+    columns = known.get("test")
+    turned = turned_round(columns) if isinstance(columns, Mapping) else ""
+    if turned or name != "calibration":
+        return turned
+    return "; give samples that are not judged, as `calibration` or `train`"
 
 
 def _check_bytes(n: int, taken: int) -> None:

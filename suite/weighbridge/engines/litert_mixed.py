@@ -48,7 +48,7 @@ def mixed(original: Artifact, candidate: Artifact, options: LiteRTOptions) -> It
             path = Path(folder) / "mixed.tflite"
             path.write_bytes(changed)
             try:
-                session = LiteRTSession(Artifact("tflite", path, (path,)), options)
+                session = LiteRTSession(Artifact("tflite", path, (path,), original.source), options)
             except StageError:  # no kernel takes this operator so
                 continue
             yield Mixed(weights[0] if len(weights) == 1 else floats.outputs(here)[0], kind, session)

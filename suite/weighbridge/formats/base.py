@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from weighbridge.contracts import Model, Port, Requirement
+from weighbridge.core.results import Artifact
 
 
 class FormatBase:
@@ -13,6 +14,7 @@ class FormatBase:
 
     requires: tuple[Requirement, ...] = ()
     whole_file = True
+    marker = ""
     declares_inputs = False
 
     def whole(self, model: Model) -> Model:
@@ -35,3 +37,6 @@ class FormatBase:
 
     def check_against(self, candidate: Model, original: Model) -> None:
         pass
+
+    def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
+        return candidate

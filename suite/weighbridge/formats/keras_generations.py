@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
-from weighbridge.formats.keras_model import generation, run_keras
+from weighbridge.formats.keras_inputs import generation
+from weighbridge.formats.keras_model import run_keras
 
 if TYPE_CHECKING:
     from weighbridge.contracts import Inputs
@@ -151,7 +152,9 @@ def _resolve(value: Any, values: Any) -> tuple[Any, bool]:
 
 
 def _ends(places: Any, values: Any) -> Any:
-    """The tensors at `[layer, node, position]`, one or several."""
+    """The tensors at `[layer, node, position]`, one or several, or several by name."""
+    if isinstance(places, dict):
+        return {name: _ends(place, values) for name, place in places.items()}
     if places and isinstance(places[0], str):
         return values[tuple(places)]
     return [values[tuple(place)] for place in places]

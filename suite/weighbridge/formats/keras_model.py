@@ -18,6 +18,7 @@ from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.keras_archive import check_keras, keras_generation
+from weighbridge.formats.keras_inputs import declared, generation, serving
 from weighbridge.formats.saved_model import check_saved_model
 
 SAVED_MODEL = "saved_model"
@@ -31,6 +32,7 @@ class KerasModel(FormatBase):
 
     name = "keras"
     suffixes: tuple[str, ...] = (".keras",)
+    marker = "saved_model.pb"
     engine = "litert"
     requires: tuple[Requirement, ...] = (TENSORFLOW, TF_KERAS)
     declares_inputs = True
@@ -56,7 +58,8 @@ class KerasModel(FormatBase):
                 raise StageError("load", f"{reference}() gave a {type(built).__name__}, not a Keras model")
             model = Model(self.name, built)
         if generation(model.value) is not None and not model.value.built:
-            raise StageError("load", f"{reference}: the model has no weights yet; give it an Input layer")
+            raise StageError("load", f"{reference}: the model has no weights yet: give it an Input layer, or "
+                                     "call a subclassed one on an array of zeros once before it is given")  # fmt: skip
         if weights is not None:
             _load_weights(model.value, weights)
         return model
@@ -84,16 +87,14 @@ class KerasModel(FormatBase):
         return dict(Counter(type(layer).__name__ for _, layer in walk(model.value)))
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
-        """Nothing of a SavedModel without Keras layers, no shapes where an inner size is open."""
-        if generation(model.value) is None:
-            return None, {}
-        names = getattr(model.value, "input_names", None) or [tensor.name for tensor in model.value.inputs]
-        shapes = {
-            name: tuple(tensor.shape)[1:] for name, tensor in zip(names, model.value.inputs, strict=True)
+        """No shapes where an inner size is open, nothing of a subclassed model."""
+        found = declared(model.value)
+        shapes = {name: (shape or (None, None))[1:] for name, (shape, _) in found.items()}
+        dtypes = {name: dtype for name, (_, dtype) in found.items()}
+        known: dict[str, tuple[int, ...]] = {
+            name: tuple(size for size in shape if size is not None) for name, shape in shapes.items()
         }
-        known = not any(size is None for shape in shapes.values() for size in shape)
-        dtypes = (getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.value.inputs)
-        return (shapes if known else None), dict(zip(names, dtypes, strict=True))
+        return (known if known and known == shapes else None), dtypes
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         modes = (*(("full_integer",) if data else ()), "dynamic_range", "float16")
@@ -112,12 +113,6 @@ class KerasModel(FormatBase):
                 return Model(self.name, library.models.load_model(path, compile=False, safe_mode=safe))
         except (ValueError, TypeError, OSError, KeyError) as error:
             raise StageError("load", f"{path.name} cannot be read: {error}") from error
-
-
-def generation(model: Any) -> str | None:
-    """`keras` (Keras 3), `tf_keras`, or None for anything else; imports neither."""
-    bases = {(base.__module__.partition(".")[0], base.__name__) for base in type(model).__mro__}
-    return next((name for name in ("tf_keras", "keras") if (name, "Model") in bases), None)
 
 
 def walk(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -166,7 +161,7 @@ def run_keras(model: Any, inputs: Any) -> tuple[Any, ...]:
 
 
 def _run_signature(root: Any, inputs: Any) -> Any:
-    signature = root.signatures.get("serving_default") or next(iter(root.signatures.values()))
+    signature = serving(root)
     names = list(signature.structured_input_signature[1])
     if not isinstance(inputs, dict):
         if len(inputs) != 1 or len(names) != 1:

@@ -10,6 +10,7 @@ from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.results import Artifact
 from weighbridge.environment.extras import LITERT
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.tflite_calls import called_as
 from weighbridge.formats.tflite_file import TFLiteFile
 
 
@@ -49,11 +50,12 @@ class TFLite(FormatBase):
 
     def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
         """No shapes where an inner size is open, or an input has no batch axis."""
-        declared = TFLiteFile(model.value).inputs()
+        file = TFLiteFile(model.value)
+        declared = file.inputs()
         known = declared and all(shape and min(shape[1:], default=1) > 0 for shape, _ in declared.values())
         return (
             {name: shape[1:] for name, (shape, _) in declared.items()} if known else None,
-            {name: dtype for name, (_, dtype) in declared.items()},
+            file.as_fed(),
         )
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
@@ -62,8 +64,10 @@ class TFLite(FormatBase):
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         file = TFLiteFile(model.value)
-        inputs, codes = _ports(file.inputs()), file.codes()
-        return [{**port, "codes": codes.get(port["name"])} for port in inputs], _ports(file.outputs())
+        return _ports(file.inputs()), _ports(file.outputs())
+
+    def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
+        return called_as(candidate, original)
 
     def _read(self, path: Path) -> Model:
         content = path.read_bytes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Quantization, StoredTensor
@@ -28,6 +29,15 @@ IDENTIFIER = b"TFL3"
 
 _CUSTOM = 32
 _BLOCKWISE = 2
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The names by which the graph that is run is called: of its tensors, in the order of the graph."""
+
+    key: str
+    inputs: dict[int, str]
+    outputs: dict[int, str]
 
 
 class TFLiteFile:
@@ -59,51 +69,29 @@ class TFLiteFile:
     def inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name -> shape (-1 for an open size) and dtype of each input of the graph that is run.
 
-        The names are the signature's where there is one. A quantized input is given as float32: the engine
-        scales it.
+        The names are the signature's where there is one.
         """
-        try:
-            graph, names = self._graphs[0], self._signature_names()
-            found = {}
-            for position in range(graph.InputsLength()):
-                index = graph.Inputs(position)
-                tensor = graph.Tensors(index)
-                name = names.get(index) or tensor.Name().decode(errors="replace")
-                found[name] = (_signature(tensor), self._taken(graph, tensor))
-            return found
-        except _DAMAGE as error:
-            raise self._damaged(error) from error
-
-    def codes(self) -> dict[str, str]:
-        """The dtype of each input of the graph that is run whose codes are other numbers than what they stand for."""
-        found = {}
-        try:
-            graph, names = self._graphs[0], self._signature_names()
-            for index in (graph.Inputs(position) for position in range(graph.InputsLength())):
-                tensor = graph.Tensors(index)
-                dtype, _, bits = TYPES[tensor.Type()]
-                scheme = (
-                    None
-                    if is_reduced_float(dtype)
-                    else self._quantization(graph, tensor, bits, dtype, "input")
-                )
-                if scheme is not None and ((scheme.scale != 1).any() or scheme.zero_point.any()):
-                    found[names.get(index) or tensor.Name().decode(errors="replace")] = dtype
-        except _DAMAGE as error:
-            raise self._damaged(error) from error
-        return found
+        signature = self.signature()
+        return self._ends("Inputs", signature.inputs if signature else {})
 
     def outputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Name -> shape (-1 for an open size) and dtype of each output of the graph that is run."""
+        """Name -> shape (-1 for an open size) and dtype of each output, as of `inputs`."""
+        signature = self.signature()
+        return self._ends("Outputs", signature.outputs if signature else {})
+
+    def signature(self, stated: str | None = None) -> Signature | None:
+        """Of the graph that is run, the `stated` one or the first; None where it has none."""
         try:
-            graph = self._graphs[0]
-            tensors = [graph.Tensors(graph.Outputs(position)) for position in range(graph.OutputsLength())]
-            return {
-                tensor.Name().decode(errors="replace"): (_signature(tensor), self._taken(graph, tensor))
-                for tensor in tensors
-            }
+            for index in range(self._model.SignatureDefsLength()):
+                entry = self._model.SignatureDefs(index)
+                if entry.SubgraphIndex() == 0:
+                    key = (entry.SignatureKey() or b"").decode(errors="replace")
+                    if stated not in (None, key):
+                        continue
+                    return Signature(key, self._named(entry, "Inputs"), self._named(entry, "Outputs"))
         except _DAMAGE as error:
             raise self._damaged(error) from error
+        return None
 
     def signatures(self) -> dict[str, int]:
         """The graph that each signature runs, by the signature's name."""
@@ -115,17 +103,51 @@ class TFLiteFile:
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
-    def _signature_names(self) -> dict[int, str]:
-        for index in range(self._model.SignatureDefsLength()):
-            signature = self._model.SignatureDefs(index)
-            if signature.SubgraphIndex() == 0:
-                entries = [signature.Inputs(position) for position in range(signature.InputsLength())]
-                return {entry.TensorIndex(): entry.Name().decode(errors="replace") for entry in entries}
-        return {}
+    def takes_codes(self) -> bool:
+        """Whether an input is quantized."""
+        graph = self._graphs[0]
+        try:
+            tensors = [graph.Tensors(graph.Inputs(position)) for position in range(graph.InputsLength())]
+            return any(self._is_quantized(graph, tensor) for tensor in tensors)
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
 
-    def _taken(self, graph: Any, tensor: Any) -> str:
+    def as_fed(self) -> dict[str, str]:
+        """Name -> dtype of what each input is given: a quantized one takes float32, which the engine scales."""
+        try:
+            graph = self._graphs[0]
+            found = {}
+            for position, (name, (_, dtype)) in enumerate(self.inputs().items()):
+                quantized = self._is_quantized(graph, graph.Tensors(graph.Inputs(position)))
+                found[name] = "float32" if quantized else dtype
+            return found
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _ends(self, side: str, names: dict[int, str]) -> dict[str, tuple[tuple[int, ...], str]]:
+        try:
+            graph = self._graphs[0]
+            found = {}
+            for position in range(getattr(graph, f"{side}Length")()):
+                index = getattr(graph, side)(position)
+                tensor = graph.Tensors(index)
+                name = names.get(index) or tensor.Name().decode(errors="replace")
+                found[name] = (_signature(tensor), TYPES[tensor.Type()][0])
+            return found
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _named(self, entry: Any, side: str) -> dict[int, str]:
+        """Tensor -> name, in the order of the graph."""
+        entries = [getattr(entry, side)(position) for position in range(getattr(entry, f"{side}Length")())]
+        names = {one.TensorIndex(): one.Name().decode(errors="replace") for one in entries}
+        graph = self._graphs[0]
+        tensors = [getattr(graph, side)(position) for position in range(getattr(graph, f"{side}Length")())]
+        return {index: names[index] for index in tensors if index in names}
+
+    def _is_quantized(self, graph: Any, tensor: Any) -> bool:
         dtype, _, bits = TYPES[tensor.Type()]
-        return "float32" if self._quantization(graph, tensor, bits, dtype, "input") else dtype
+        return self._quantization(graph, tensor, bits, dtype, "input") is not None
 
     def tensors(self) -> Iterator[StoredTensor]:
         """Every constant that an operator computes with: floats and quantized integers.

@@ -21,6 +21,7 @@ from weighbridge.core.references import call, resolve
 from weighbridge.core.results import Artifact
 from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.keras_inputs import generation
 from weighbridge.formats.reduced_floats import reduced_float
 from weighbridge.formats.torch_hidden import check_beside, refuse_unregistered
 from weighbridge.formats.torch_misfit import misfit
@@ -53,7 +54,16 @@ class TorchModule(FormatBase):
             )
         module = call(reference, folder)
         if not isinstance(module, torch.nn.Module):
-            raise StageError("load", f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module")
+            keras = generation(module) is not None
+            raise StageError(
+                "load",
+                f"{reference}() gave a {type(module).__name__}, not a torch.nn.Module"
+                + (
+                    "; a Keras model is named as such, `model: {keras: …}`, or saved as a .keras file"
+                    if keras
+                    else ""
+                ),
+            )
         refuse(module, "load", kinds=("mask",))
         refuse_unregistered(module, "load")
         zeros = count_zeros(module)

@@ -69,29 +69,6 @@ def beside_the_original(weighing: Weighing, candidate: Shipped, baseline: Shippe
             )
 
 
-def check_read_alike(weighing: Weighing) -> None:
-    """Raise `StageError` for whole numbers that the candidate takes for its input's codes, and the original for numbers.
-
-    Whatever is measured then is of two different samples; a right file would be accused as well as a wrong one acquitted.
-    """
-    baseline, candidate = weighing.baseline, weighing.candidate
-    if baseline is None or candidate.format not in FACES or not weighing.data.splits:
-        return
-    ports = FORMATS.get(candidate.format).ports(opened(candidate))[0]
-    if not any(port.get("codes") for port in ports):
-        return
-    theirs = FORMATS.get(baseline.format).ports(opened(baseline))[0] if baseline.format in FACES else []
-    given = {name: array.dtype.name for name, array, _ in items(weighing.data.sample(1))}
-    for number, port in enumerate(ports):
-        own, dtype = port.get("codes"), given.get(port["name"], given.get(str(number)))
-        if own and own == dtype and not (number < len(theirs) and theirs[number].get("codes") == own):
-            raise StageError(
-                "data",
-                f"the samples of input '{port['name']}' are {dtype}, which the candidate takes for codes of its quantized input "
-                "and the original for numbers; give them as float32, and the engine scales them",
-            )
-
-
 def _constant(weighing: Weighing, side: Any) -> bool:
     """Whether every floating output is the same for all samples; False where it cannot be run on them."""
     try:

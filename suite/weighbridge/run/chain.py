@@ -138,7 +138,7 @@ class Chain:
 
     def _next_key(self, stage: Stage) -> str:
         shop = self._shop
-        splits = STEPS.get(stage.step.key).splits if stage.step else ()
+        splits = STEPS.get(stage.step.key).reads(stage.step.options) if stage.step else ()
         name = stage.step.key if stage.step else converter_key(self._formats[-1], stage.target or "")
         registry: Any = STEPS if stage.step else CONVERTERS
         return make_key(
@@ -173,7 +173,7 @@ class Chain:
         step = STEPS.get(ref.key)
         shop.enter(step.kind, str(ref), ref.line)
         counted, started = shop.census(self._keys[position - 1], before), time.monotonic()
-        context = shop.context(step.splits, self._seeds[position], step.aims)
+        context = shop.context(step.reads(ref.options), self._seeds[position], step.aims)
         if step.compares:
             context = replace(context, original=_whole(self.model(0)))
         seed_everything(self._seeds[position])

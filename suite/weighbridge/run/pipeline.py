@@ -20,7 +20,7 @@ from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.core.trust import trusting
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
-from weighbridge.run.answers import beside_the_original, check_answers, check_read_alike
+from weighbridge.run.answers import beside_the_original, check_answers
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors, is_missed
 from weighbridge.run.chain import Chain
@@ -146,7 +146,6 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
                 )
         scales = Scales(job, shop, candidate, baseline, where.tell)
         scales.open_candidate(chain.finished)
-        check_read_alike(scales.weighing)
         if scales.weighing.engine.runs and (note := check_answers(job, scales.weighing)) is not None:
             where.notes.append(note)
         where.notes += beside_the_original(scales.weighing, candidate, baseline)

@@ -15,6 +15,7 @@ from weighbridge.core.results import Artifact, Measurement
 from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.formats.finished import read_through
 from weighbridge.formats.opened import opened
+from weighbridge.formats.tflite_calls import CALLED
 from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain
@@ -52,8 +53,11 @@ class Scales:
             SteppedEngine(ENGINES.get(name)) if case.sequence else ENGINES.get(name)
             for name in (plan.engine, plan.baseline_engine)
         )
+        shipped = candidate.artifact
+        if baseline is not None:
+            shipped = FORMATS.get(shipped.format).called_as(shipped, baseline.artifact)
         self.weighing = Weighing(
-            candidate=candidate.artifact,
+            candidate=shipped,
             baseline=baseline.artifact if baseline else None,
             engine=engine,
             engine_options=engine.options.model_validate(dict(case.engine_options)),
@@ -121,7 +125,9 @@ class Scales:
         engine = plan.engine if side == "candidate" else plan.baseline_engine
         packages = [version_of(one.name) for one in metric_requires(plan.case.metric)]
         metric = [plan.case.metric, metric_code(plan.case, self._shop.root), packages]
-        return make_key(name, shipped and shipped.key, metric, self._running_key(name, engine))
+        # The same file is called in another way beside another original.
+        called = self.weighing.candidate.source.get(CALLED) if side == "candidate" else None
+        return make_key(name, shipped and shipped.key, called, metric, self._running_key(name, engine))
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
         plan, shop = self._job.plan, self._shop

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError
-from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
+from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT, load
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
 from weighbridge.formats.keras_generations import to_tf_keras
@@ -18,6 +18,8 @@ from weighbridge.formats.keras_model import named_weights
 from weighbridge.steps.train.keras_fit import KerasTraining, fit, seed, steps_an_epoch
 
 _SAMPLES = 8
+_REGISTRY = "tensorflow_model_optimization.python.core.sparsity.keras.prune_registry"
+"""Which layers tfmot prunes; no public path leads there."""
 
 
 class LowMagnitudeOptions(KerasTraining):
@@ -64,14 +66,29 @@ def low_magnitude(model: Model, options: LowMagnitudeOptions, context: Context) 
     try:
         with quiet():
             wrapped = toolkit.prune_low_magnitude(
-                source, pruning_schedule=_schedule(toolkit, options, steps), sparsity_m_by_n=pattern
-            )
+                source, pruning_schedule=_schedule(toolkit, options, steps), sparsity_m_by_n=pattern,
+                pruning_policy=_policy(toolkit),
+            )  # fmt: skip
     except ValueError as error:
         raise StageError("prune", f"tfmot refuses the model: {error}") from error
     fit(wrapped, options, context, "prune", [toolkit.UpdatePruningStep()])
     with quiet():
         stripped = toolkit.strip_pruning(wrapped)
     return Model("keras", stripped, notes=(*model.notes, *_left_dense(source, stripped, options)))
+
+
+def _policy(toolkit: Any) -> Any:
+    """Leave alone what tfmot has no wrapper for and what is not trained either: preprocessing, such as Rescaling."""
+    registry = load(TFMOT, _REGISTRY).PruneRegistry
+
+    class Trained(toolkit.PruningPolicy):  # type: ignore[misc]
+        def allow_pruning(self, layer: Any) -> bool:
+            return bool(layer.trainable_weights) or registry.supports(layer)
+
+        def ensure_model_supports_pruning(self, model: Any) -> None:
+            """Every model that `to_tf_keras` gives does."""
+
+    return Trained()
 
 
 def _schedule(toolkit: Any, options: LowMagnitudeOptions, steps: int) -> Any:

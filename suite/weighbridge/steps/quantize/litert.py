@@ -184,5 +184,6 @@ STEPS.add(
         splits=("calibration",),
         requires=(LITERT, LITERT_QUANTIZER),
         scheme=scheme,
+        calibrates=lambda options: options.mode == "static",
     ),
 )

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from weighbridge.contracts import STEPS, Context, Model, Options, Promise, Step
-from weighbridge.convert.keras_to_tflite import convert, make_converter
+from weighbridge.contracts import FORMATS, STEPS, Context, Model, Options, Promise, Step
+from weighbridge.convert.keras_to_tflite import called, convert, make_converter
+from weighbridge.core.batches import cast
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS
 from weighbridge.formats import tf_runtime
 from weighbridge.steps.calibration import Calibration
@@ -38,12 +39,13 @@ class TFLiteOptions(Options):
 def quantize(model: Model, options: TFLiteOptions, context: Context) -> Model:
     """The model as a quantized `.tflite`; raises `StageError` with the converter's reason where it fails."""
     tf = tf_runtime.tensorflow()
-    converter = make_converter(model)
+    samples = context.data.sample(1)
+    converter = make_converter(model, samples)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if options.mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if options.mode in _CALIBRATED:
-        converter.representative_dataset = lambda: _samples(context, options.samples)
+        converter.representative_dataset = lambda: _samples(model, context, options.samples)
     if options.mode == "full_integer":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if options.io != "float":
@@ -51,13 +53,18 @@ def quantize(model: Model, options: TFLiteOptions, context: Context) -> Model:
     elif options.mode == "int16x8":
         wide = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [wide]
-    return Model("tflite", convert(converter, "quantize"), notes=model.notes)
+    return Model("tflite", convert(converter, "quantize"), called(model, samples), notes=model.notes)
 
 
-def _samples(context: Context, limit: int) -> Iterator[Any]:
-    """One sample at a time, as the converter wants them: by position or by the inputs' names."""
+def _samples(model: Model, context: Context, limit: int) -> Iterator[Any]:
+    """One sample at a time, as the converter wants them: by the inputs' names and of their types, where the model states them."""
+    dtypes = FORMATS.get(model.format).inputs(model)[1]
     for one in Calibration(context, limit, fixed=1):
-        yield one if isinstance(one, dict) else list(one)
+        if not dtypes:
+            yield one if isinstance(one, dict) else list(one)
+            continue
+        named = one if isinstance(one, dict) else dict(zip(dtypes, one, strict=True))
+        yield {name: cast(array, dtypes.get(name, str(array.dtype)), name) for name, array in named.items()}
 
 
 def scheme(options: TFLiteOptions) -> Promise:
@@ -80,5 +87,6 @@ STEPS.add(
         splits=("calibration",),
         requires=(TENSORFLOW, TF_KERAS, LITERT),
         scheme=scheme,
+        calibrates=lambda options: options.mode in _CALIBRATED,
     ),
 )

@@ -4,10 +4,12 @@ converted.
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field
 
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
-from weighbridge.convert.keras_to_tflite import convert, make_converter
+from weighbridge.convert.keras_to_tflite import called, convert, make_converter
 from weighbridge.core.errors import StageError
 from weighbridge.environment.extras import TENSORFLOW, TF_KERAS, TFMOT
 from weighbridge.environment.quiet import quiet
@@ -26,7 +28,8 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
     """Train with int8 weights and activations; raises `StageError` where tfmot refuses a layer."""
     toolkit = tf_runtime.tfmot()
     seed(context)
-    source = to_tf_keras(model.value, context.data.sample(_SAMPLES), "quantize")
+    samples = context.data.sample(_SAMPLES)
+    source = to_tf_keras(model.value, samples, "quantize")
     try:
         with quiet():
             if options.preserve_sparsity:
@@ -36,11 +39,24 @@ def qat(model: Model, options: QATOptions, context: Context) -> Model:
             else:
                 wrapped = toolkit.quantization.keras.quantize_model(source)
     except (ValueError, RuntimeError) as error:
-        raise StageError("quantize", f"tfmot refuses the model: {str(error)[:400]}") from error
+        raise StageError("quantize", f"tfmot refuses the model: {_reason(error)}") from error
     fit(wrapped, options, context, "quantize")
-    converter = make_converter(Model("keras", wrapped))
+    converter = make_converter(Model("keras", wrapped), samples)
     converter.optimizations = [tf_runtime.tensorflow().lite.Optimize.DEFAULT]
-    return Model("tflite", convert(converter, "quantize"), notes=model.notes)
+    return Model("tflite", convert(converter, "quantize"), called(model, samples), notes=model.notes)
+
+
+def _reason(error: Exception) -> str:
+    """tfmot advises a wrapper, where a case names a model."""
+    told = str(error)
+    found = re.match(r"Layer (.+):<class '([^']+)'> is not supported", told)
+    if found is None:
+        return told[:400]
+    name, kind = found.groups()
+    return (
+        f"it trains no {kind.rpartition('.')[2]} layer ('{name}') in int8; leave preprocessing to the code that feeds the model, "
+        "or quantize without training (`quantize: tflite`)"
+    )
 
 
 def scheme(options: QATOptions) -> Promise:

@@ -74,6 +74,12 @@ def steps_an_epoch(options: KerasTraining, context: Context) -> int:
 
 def _loss(name: str, model: Any, context: Context, step: str) -> Any:
     losses = tf_runtime.tf_keras().losses
+    if name in ("cross_entropy", "mse") and len(model.outputs) > 1:
+        raise StageError(
+            step,
+            f"the model has {len(model.outputs)} outputs ({', '.join(model.output_names)}), and `loss: {name}` is of one; write "
+            "your own, `loss: file.py:function`, which is called with the targets and each output",
+        )
     if name == "cross_entropy":
         return losses.SparseCategoricalCrossentropy(from_logits=not _ends_in_softmax(model))
     return losses.MeanSquaredError() if name == "mse" else resolve(name, context.folder, step)
