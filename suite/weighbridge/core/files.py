@@ -10,6 +10,10 @@ import os
 import sysconfig
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
+
+Stamp: TypeAlias = tuple[int, int, int]
+"""What `stamp` gives."""
 
 
 def is_file(path: Path) -> bool:
@@ -34,11 +38,19 @@ def read_regular(path: Path, most: int) -> bytes:
     return raw
 
 
-def stamp(path: str | Path) -> tuple[int, int, int]:
+def stamp(path: str | Path) -> Stamp:
     """What tells that a file has changed while a process watches it: both its times, of which a program can set one, and
     its size. Raises `OSError`."""
     found = os.stat(path)  # noqa: PTH116 (a sweep asks often, and a path costs more than the call)
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+def stamp_of(path: str | Path) -> Stamp | None:
+    """The same, None where there is no such file, or could be none."""
+    try:
+        return stamp(path)
+    except (OSError, ValueError):
+        return None
 
 
 def file_digest(path: Path) -> str:

@@ -6,22 +6,33 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from weighbridge.core.files import is_installed
+from weighbridge.core.files import Stamp, is_installed, stamp_of
 
 _watching: list[set[str]] = []
 _on_import: dict[str, set[str]] = {}
 """By the code file whose own statements opened them."""
-_in_calls: dict[str, set[str]] = {}
+_in_calls: dict[str, dict[str, Looks]] = {}
 """By each code file that was running, samples apart."""
+_written: set[str] = set()
+"""What code that was running opened to write into it."""
 _CODE = (".py", ".pyc")
-_OURS = str(Path(__file__).parents[1])
+_OURS = str(Path(__file__).parents[1]) + os.sep
 _SAMPLES = frozenset(str(Path(__file__).with_name(name)) for name in ("data.py", "opening.py", "splits.py"))
 """Our own code that reads samples: they are known by what is in them."""
+
+
+@dataclass
+class Looks:
+    """How a file was when code opened it to read: the first time and the last; None where it was not there."""
+
+    first: Stamp | None
+    last: Stamp | None
 
 
 @contextmanager
@@ -44,12 +55,18 @@ def read_on_import(files: Iterable[Path]) -> set[Path]:
     return {Path(name) for file in files for name in _on_import.get(str(file), ())}
 
 
-def read_in_calls(files: Iterable[Path]) -> set[Path]:
+def read_in_calls(files: Iterable[Path]) -> dict[Path, Looks]:
     """What has been opened since `watch` while these code files were running, but for the samples of a case.
 
-    It is remembered since a function may read a list of names once a process and keep it.
+    It is remembered since a function may read a list of names once a process and keep it. A file that was written in such
+    calls, and is not as it was at first, is what they made, as a log or a history is, and left out.
     """
-    return {Path(name) for file in files for name in _in_calls.get(str(file), ())}
+    found = {name: looks for file in files for name, looks in _in_calls.get(str(file), {}).items()}
+    return {
+        Path(name): looks
+        for name, looks in found.items()
+        if name not in _written or looks.first == stamp_of(name)
+    }
 
 
 @cache
@@ -57,30 +74,39 @@ def watch() -> None:
     """An audit hook stays for the life of the process, so there is one."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        name = _read(event, arguments)
-        if name is None:
+        if event not in ("open", "sqlite3.connect") or not isinstance(arguments[0], str | bytes | Path):
             return
-        for seen in _watching:
-            seen.add(name)
+        name, reads, writes = _opened(event, *arguments)
+        if reads:
+            for seen in _watching:
+                seen.add(name)
         if name.endswith(_CODE):
             return
         place = os.path.abspath(name)  # noqa: PTH100 (keeps links as they are)
-        if (module := _importing()) is not None:
+        if reads and (module := _importing()) is not None:
             _on_import.setdefault(module, set()).add(place)
         for file in _running():
-            _in_calls.setdefault(file, set()).add(place)
+            if writes:
+                _written.add(place)
+            if reads:
+                now, looks = stamp_of(place), _in_calls.setdefault(file, {})
+                looks[place] = Looks(looks[place].first if place in looks else now, now)
 
     sys.addaudithook(hook)
 
 
-def _read(event: str, arguments: tuple[Any, ...]) -> str | None:
-    """The path that is opened to be read; None for everything else that an audit hook is told of."""
-    if event not in ("open", "sqlite3.connect") or not isinstance(arguments[0], str | bytes | Path):
-        return None
-    name = os.fsdecode(arguments[0])
+def _opened(
+    event: str, path: str | bytes | Path, mode: str | None = None, flags: int = 0
+) -> tuple[str, bool, bool]:
+    """The path of an audit event, and whether it is opened to be read, and to be written."""
+    name = os.fsdecode(path)
     if event == "sqlite3.connect":
-        return None if name in ("", ":memory:") else name.removeprefix("file:").partition("?")[0]
-    return None if set(arguments[1] or "") & set("wax") else name
+        is_file = name not in ("", ":memory:")
+        return name.removeprefix("file:").partition("?")[0], is_file, is_file and "mode=ro" not in name
+    if mode is None:  # of `os.open`
+        access = flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+        return name, access != os.O_WRONLY and not flags & os.O_TRUNC, access != os.O_RDONLY
+    return name, not set(mode) & set("wax"), bool(set(mode) & set("wax+"))
 
 
 def _importing() -> str | None:
@@ -98,16 +124,17 @@ def _running() -> set[str]:
 
     A thread of theirs, such as one that reads samples ahead, is called by nobody.
     """
-    found, ours, frame = set[str](), False, sys._getframe(2)
+    found, called, frame = set[str](), set[str](), sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
         if name in _SAMPLES:
             return set()
         if (file := _users(name)) is not None:
             found.add(file)
-        ours = ours or name.startswith(_OURS)
+        elif name.startswith(_OURS):
+            called |= found  # not what is further out, such as a script that runs pytest itself
         frame = frame.f_back  # type: ignore[assignment]
-    return found if ours else set()
+    return called
 
 
 @cache

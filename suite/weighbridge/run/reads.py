@@ -11,10 +11,15 @@ from pathlib import Path
 
 from weighbridge.case.model import Case
 from weighbridge.core.code import code_files, content_digest, place_in_project
-from weighbridge.core.files import is_file
+from weighbridge.core.files import is_file, stamp_of
 from weighbridge.core.observed import read_in_calls
 from weighbridge.core.registry import origins
 from weighbridge.run.bundle import conftests, named_files
+
+_OF_TOOLS = {"__pycache__", ".git"}
+"""Folders of what Python, numba and git keep for themselves."""
+_CHANGED = "changed under the hands of whoever read it"
+"""In place of a hash: what was read is not what is there, so nothing made with it serves again."""
 
 
 class Reads:
@@ -33,14 +38,16 @@ class Reads:
         extensions = [Path(origin.file) for origin in origins() if origin.file]
         files = code_files([*code, *conftests(self._case, self._root), *extensions], self._root)
         found = {}
-        for path in read_in_calls(files):
+        for path, looks in read_in_calls(files).items():
             place = place_in_project(path, self._root)
             if (
                 place is not None
                 and not path.is_dir()
+                and not _OF_TOOLS.intersection(place.parts)
                 and not any(map(path.resolve().is_relative_to, self._but))
             ):
-                found[place.as_posix()] = self._digest(place.as_posix())
+                name = place.as_posix()
+                found[name] = self._digest(name) if looks.last == stamp_of(path) else _CHANGED
         return dict(sorted({**self._earlier, **found}.items()))
 
     def are_as_now(self, read: Mapping[str, str]) -> bool:
