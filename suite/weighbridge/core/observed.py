@@ -104,7 +104,7 @@ def _opened(
         is_file = name not in ("", ":memory:")
         return name.removeprefix("file:").partition("?")[0], is_file, is_file and "mode=ro" not in name
     if mode is None:  # of `os.open`
-        access = flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+        access = flags & (os.O_WRONLY | os.O_RDWR)
         return name, access != os.O_WRONLY and not flags & os.O_TRUNC, access != os.O_RDONLY
     return name, not set(mode) & set("wax"), bool(set(mode) & set("wax+"))
 

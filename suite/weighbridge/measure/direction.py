@@ -20,15 +20,17 @@ ERROR = re.compile(
 )
 SCORE = re.compile(
     "acc|accuracy|scores?|f|f?beta|precision|prec|recall|sensitivity|specificity|tpr|tnr|m?iou|io|jaccard|dice|"
-    "(au)?roc|auc|aucs|auroc|auprc|m?ap|mar|r|mcc|kappa|qwk|corr|correlation|pearson|spearman|kendall|psnr|ms|ssim|bleu|chrf|"
+    "(au)?roc|auc|aucs|auroc|auprc|m?ap|mar|r|mcc|kappa|qwk|corr|correlation|pearson|spearman|kendall|psnr|ssim|bleu|chrf|"
     "rouge|meteor|bertscore|em|exact|match(es)?|hits?|top|ndcg|mrr|agree(s|ment)?|same|similarity|cosine|correct|right|"
     "snr|pesq|stoi|(log)?likelihood|purity|silhouette|reward|utility"
 )
-TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted")
+TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted|free")
 """A word in a metric's name that tells of an error or a loss, of a score, and one that says it was turned round.
 
 Of `meanIoU` the words are mean, io and u.
 """
+LIKELIHOOD = re.compile("(log)?lik(elihood)?")
+"""The one score that is called by another name for an error when it is turned round; `negative_recall` is of a class."""
 PLAIN = 0.999
 """How sure a gain must be before it is asked whether it can be true."""
 
@@ -77,7 +79,7 @@ def check_floor(measurement: Measurement) -> None:
 
 
 def _check_name(name: str, after: float) -> None:
-    if after > 0 and _says(ERROR, name) and not _says(TURNED, name):
+    if after > 0 and _says(LIKELIHOOD if _says(TURNED, name) else ERROR, name):
         raise _asked(name, "is called an error or a loss")
 
 
