@@ -258,6 +258,12 @@ def test_an_npz_with_the_split_behind_the_name_says_how_it_is_read(tmp_path: Pat
         data.split("calibration")
 
 
+def test_inputs_that_are_called_by_numbers_have_no_split_in_their_names() -> None:
+    data = Data(splits={"test": {0: np.zeros((8, 3), "f4"), 1: np.zeros(8, "int64")}})
+    with pytest.raises(StageError, match="no split 'calibration'"):
+        data.split("calibration")
+
+
 def test_a_file_of_hdf5_is_a_mapping_that_takes_no_none() -> None:
     class File(dict[str, Any]):
         def get(self, name: str | None, default: Any = None) -> Any:

@@ -14,7 +14,8 @@ import pytest
 from tests.projects import report_of
 from tests.run.test_files_read import as_in_a_new_process
 
-from weighbridge.core.observed import read_in_calls
+from weighbridge.core.files import file_digest
+from weighbridge.core.observed import files_opened, read_in_calls
 from weighbridge.core.references import call, resolve
 
 Write = Callable[[Path, float], None]
@@ -231,6 +232,22 @@ def test_samples_are_known_by_their_content_and_are_no_files_of_the_code(tmp_pat
     assert not read_in_calls(code)
     call("model.py:gain", tmp_path)
     assert set(read_in_calls(code)) == {tmp_path / "gain.txt"}
+
+
+def test_many_files_are_hashed_once(tmp_path: Path) -> None:
+    """A step that trains on pictures of its own reads more than the 65,536 that once were remembered."""
+    from weighbridge.core.code import content_digest
+
+    (tmp_path / "picture").write_bytes(b"a picture")
+    names = [str(number) for number in range(260)]
+    for name in names:
+        (tmp_path / name).symlink_to(tmp_path)
+    paths = [tmp_path / one / other / "picture" for one in names for other in names]
+    for path in paths:
+        content_digest(path)
+    with files_opened() as opened:
+        assert {content_digest(path) for path in paths} == {file_digest(tmp_path / "picture")}
+    assert opened == {str(tmp_path / "picture")}
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def content_digest(path: Path) -> str:
     return _content(path, stamp(path))
 
 
-@lru_cache(maxsize=1 << 16)
+@cache  # of all of them: a step that trains on its own pictures reads a hundred thousand, and each look is at all
 def _content(path: Path, stamped: tuple[int, int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

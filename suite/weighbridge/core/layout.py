@@ -262,9 +262,9 @@ def _label(name: str) -> str:
     )
 
 
-def turned_round(names: Iterable[str]) -> str:
+def turned_round(names: Iterable[Any]) -> str:
     """A hint where an array is called `x_train`, as Keras's files have it: an `.npz` is read by `train_x`."""
     for name in names:
-        if found := re.fullmatch(r"(.+)_(test|train|val\w*|calib\w*)", name):
+        if found := re.fullmatch(r"(.+)_(test|train|val\w*|calib\w*)", str(name)):
             return f"; in an .npz the split comes first: {found[2]}_{found[1]}, not {name}"
     return ""
