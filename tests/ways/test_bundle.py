@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from tests.projects import CASE, report_of
 
+from weighbridge.case.load import load_cases
 from weighbridge.cli.main import main
 from weighbridge.core.errors import UsageError
+from weighbridge.run.bundle import contents
 from weighbridge.run.bundle_file import pack
 
 Project = Callable[..., Path]
@@ -91,6 +93,22 @@ def test_what_is_hidden_or_outside_is_told_and_not_packed(failed: Path, tmp_path
     assert not {
         name for name in names(failed / "case.zip") if "samples" in name or "env" in name or "secret" in name
     }
+
+
+def test_a_module_that_is_developed_outside_of_the_project_is_told_and_not_packed(
+    project: Project, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an editable installation or PYTHONPATH has it: it is there elsewhere too, or is not, and that is to be known."""
+    developed = tmp_path_factory.mktemp("developed")
+    (developed / "own_share.py").write_text(
+        "def share(outputs, targets):\n    return (outputs.argmax(1) == targets) * 1.0\n"
+    )
+    monkeypatch.syspath_prepend(str(developed))
+    cases = project(net=f"metric: own_share:share{CASE}")
+    (case,) = load_cases(cases / "net.yaml")
+    found = contents(case, cases.parent)
+    assert found.left == (str(developed / "own_share.py"),)
+    assert {path.name for path in found.files} >= {"net.yaml", "model.py", "net.safetensors", "data.npz"}
 
 
 def test_a_file_that_the_case_names_outside_of_the_project_is_refused(failed: Path) -> None:

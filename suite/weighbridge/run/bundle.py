@@ -52,7 +52,7 @@ def contents(case: Case, root: Path) -> Contents:
                 "folder above both, or copy the file into the project"
             )
     opened, trouble = _read_once(case, root)
-    code = code_files([*named, *conftests(case, root)], root)
+    code = code_files([*named, *named_modules(case), *conftests(case, root)], root)
     loaded = {
         Path(file).resolve()
         for module in [*sys.modules.values()]
@@ -61,27 +61,34 @@ def contents(case: Case, root: Path) -> Contents:
     ours = {path for path in loaded if path.suffix == ".py" and _taken(path, root)}
     data = {path for path in opened if path.suffix != ".py" and "__pycache__" not in path.parts}
     project = {path for path in code if path.is_relative_to(root)}
-    left = sorted(
-        str(path)
-        for path in (data | code) - named
-        if not (_taken(path, root) or path in project or _installed(path, root))
-    )
+    elsewhere = {path for path in data - named if not (_taken(path, root) or _installed(path, root))}
+    left = sorted(map(str, elsewhere | (code - project)))
     taken = named | project | ours | {path for path in data if _taken(path, root)}
     return Contents(tuple(sorted(path.relative_to(root) for path in taken)), tuple(left), trouble)
 
 
 def named_files(case: Case) -> Iterator[Path]:
     """The files that a case names: models, weights, data, and the code behind every `file.py:callable`."""
-    options = [step.options.model_dump(mode="json") for step in case.recipe]
-    models = [(ref.reference, ref.weights) for ref in (case.model, case.candidate) if ref]
-    for text in _texts([*models, case.data, case.metric, options, dict(case.engine_options)]):
+    for text in _stated(case):
         location, _, name = text.rpartition(":")
         if is_file(case.folder / text):
             yield case.folder / text
         elif name and location.endswith(".py") and is_file(case.folder / location):
             yield case.folder / location
-        elif name.isidentifier() and location.replace(".", "").isidentifier():
+
+
+def named_modules(case: Case) -> Iterator[Path]:
+    """The code behind every `package.module:callable` that is not installed; it may be developed outside of the project."""
+    for text in _stated(case):
+        location, _, name = text.rpartition(":")
+        if name.isidentifier() and location.replace(".", "").isidentifier():
             yield from module_files(location, case.folder, Path.cwd())
+
+
+def _stated(case: Case) -> Iterator[str]:
+    options = [step.options.model_dump(mode="json") for step in case.recipe]
+    models = [(ref.reference, ref.weights) for ref in (case.model, case.candidate) if ref]
+    return _texts([*models, case.data, case.metric, options, dict(case.engine_options)])
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -23,7 +23,7 @@ from weighbridge.core.results import to_json
 from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
 from weighbridge.run.artifacts import Shipped
-from weighbridge.run.bundle import conftests, named_files
+from weighbridge.run.bundle import conftests, named_files, named_modules
 from weighbridge.run.chain import Chain
 from weighbridge.run.job import Job
 from weighbridge.run.keys import PACKAGES
@@ -193,7 +193,8 @@ def _by_name(found: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _files(shop: Workshop, root: Path) -> list[tuple[str, str]]:
     """The files that the case names, and the project's code behind them, with their hashes."""
     named = {path.resolve() for path in named_files(shop.case)}
-    code = {path for path in named if path.suffix == ".py"} | set(conftests(shop.case, root))
+    code = {path for path in named if path.suffix == ".py"}
+    code.update(named_modules(shop.case), conftests(shop.case, root))
     found = sorted((named - code) | code_files([*code], root))
     return [(shown(path, root), file_digest(path)) for path in found if path.is_file()]
 

@@ -14,7 +14,7 @@ from weighbridge.core.code import code_files, content_digest, place_in_project
 from weighbridge.core.files import is_file, stamp_of
 from weighbridge.core.observed import read_in_calls
 from weighbridge.core.registry import origins
-from weighbridge.run.bundle import conftests, named_files
+from weighbridge.run.bundle import conftests, named_files, named_modules
 
 _OF_TOOLS = {"__pycache__", ".git"}
 """Folders of what Python, numba and git keep for themselves."""
@@ -36,7 +36,9 @@ class Reads:
         """
         code = {path for path in named_files(self._case) if path.suffix == ".py"}
         extensions = [Path(origin.file) for origin in origins() if origin.file]
-        files = code_files([*code, *conftests(self._case, self._root), *extensions], self._root)
+        files = code_files(
+            [*code, *named_modules(self._case), *conftests(self._case, self._root), *extensions], self._root
+        )
         found = {}
         for path, looks in read_in_calls(files).items():
             place = place_in_project(path, self._root)
