@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from tests.projects import report_of
 from tests.run.test_files_read import as_in_a_new_process
 from tests.run.test_read_in_calls import CASE, write
@@ -24,6 +25,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from weighbridge.contracts import STEPS, Model, Options, Step
 
 HERE = Path(__file__).parent
@@ -40,7 +42,7 @@ def thin(model, options, context):
     import copy
 
     module = copy.deepcopy(model.value)
-    note()
+    note(module)
     for parameter in module.parameters():
         parameter.data[parameter.detach().abs() < 0.05] = 0
     return Model('torch', module, model.source)
@@ -49,7 +51,7 @@ def thin(model, options, context):
 STEPS.add('prune:{name}', Step('prune', '{name}', ('torch',), Nothing, thin, random=False))
 """
 HISTORY = """
-def note():
+def note(module):
     path = HERE / 'history.json'
     try:
         runs = json.loads(path.read_text())
@@ -58,30 +60,40 @@ def note():
     path.write_text(json.dumps([*runs, 'a run']))
 """
 TABLE = """
-def note():
+def note(module):
     with sqlite3.connect(HERE / 'runs.db') as table:
         table.execute('create table if not exists runs (name text)')
         table.execute("insert into runs values ('a run')")
 """
 LOG = """
-def note():
+def note(module):
     descriptor = os.open(HERE / 'run.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, b'a run')
     os.close(descriptor)
 """
 COMMIT = """
-def note():
+def note(module):
     head = HERE / '.git' / 'HEAD'
     head.parent.mkdir(exist_ok=True)
     subprocess.run([sys.executable, '-c', f'open({str(head)!r}, "a").write("a commit")'], check=True)
     head.read_text()
 """
 COMPILED = """
-def note():
+def note(module):
     kept = HERE / '__pycache__' / 'metric.size-1.nbi'
     kept.parent.mkdir(exist_ok=True)
     subprocess.run([sys.executable, '-c', f'open({str(kept)!r}, "a").write("a type")'], check=True)
     kept.read_bytes()
+"""
+BEST = """
+def note(module):
+    torch.save(module.state_dict(), HERE / 'best.pt')
+    module.load_state_dict(torch.load(HERE / 'best.pt', weights_only=True))
+"""
+"""Written by native code, which nobody sees, and by each case anew."""
+TEACHER = """
+def note(module):
+    torch.load(HERE / 'teacher.pt', weights_only=True)
 """
 
 
@@ -110,8 +122,8 @@ def project(pytester: pytest.Pytester, notes: str) -> Path:
 
 @pytest.mark.parametrize(
     "notes",
-    [HISTORY, TABLE, LOG, COMMIT, COMPILED],
-    ids=["a history", "a table of runs", "a log", "the commit", "compiled code"],
+    [HISTORY, TABLE, LOG, COMMIT, COMPILED, BEST],
+    ids=["a history", "a table of runs", "a log", "the commit", "compiled code", "the best weights so far"],
 )
 def test_what_the_run_itself_brings_about_is_no_reason(pytester: pytest.Pytester, notes: str) -> None:
     project(pytester, notes)
@@ -121,7 +133,7 @@ def test_what_the_run_itself_brings_about_is_no_reason(pytester: pytest.Pytester
 
 def test_what_is_read_and_left_alone_is_one(pytester: pytest.Pytester) -> None:
     """A file that looks like a log and is read only."""
-    folder = project(pytester, "def note():\n    (HERE / 'run.log').read_text()\n")
+    folder = project(pytester, "def note(module):\n    (HERE / 'run.log').read_text()\n")
     (folder / "run.log").write_text("a run")
     assert steps(pytester) == [False, False]
     (folder / "run.log").write_text("another run")
@@ -129,10 +141,19 @@ def test_what_is_read_and_left_alone_is_one(pytester: pytest.Pytester) -> None:
     assert steps(pytester) == [True, True]
 
 
+def test_weights_that_are_read_and_left_alone_are_one(pytester: pytest.Pytester) -> None:
+    folder = project(pytester, TEACHER)
+    torch.save({"a": torch.zeros(3)}, folder / "teacher.pt")
+    assert steps(pytester) == [False, False]
+    assert steps(pytester) == [True, True]
+    torch.save({"a": torch.ones(3)}, folder / "teacher.pt")
+    assert steps(pytester) == [False, False]
+
+
 def test_what_somebody_changes_after_it_was_read_is_one(pytester: pytest.Pytester) -> None:
     """As one who edits a setting while the case runs: what was made with the old one would serve for the new one."""
     notes = (
-        "def note():\n"
+        "def note(module):\n"
         "    below = HERE / 'below.txt'\n"
         "    if below.read_text() == 'old':\n"
         "        subprocess.run([sys.executable, '-c', f'open({str(below)!r}, \"w\").write(\"new\")'], check=True)\n"

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 Stamp: TypeAlias = tuple[int, int, int]
-"""What `stamp` gives."""
+"""What `stamp` gives: two times in nanoseconds since 1970, and bytes."""
+WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".pt", ".pth", ".safetensors")
+"""How the names of files end that builders read weights from."""
 
 
 def is_file(path: Path) -> bool:

@@ -6,13 +6,14 @@ looked at when the entry is found.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from weighbridge.case.model import Case
 from weighbridge.core.code import code_files, content_digest, place_in_project
-from weighbridge.core.files import is_file, stamp_of
-from weighbridge.core.observed import read_in_calls
+from weighbridge.core.files import WEIGHTS, is_file, stamp_of
+from weighbridge.core.observed import Looks, read_in_calls
 from weighbridge.core.registry import origins
 from weighbridge.run.bundle import conftests, named_files, named_modules
 
@@ -29,6 +30,8 @@ class Reads:
         self._case, self._root = case, root.resolve()
         self._but = [folder.resolve() for folder in but if folder is not None]
         self._earlier: dict[str, str] = {}
+        self._names: dict[Path, str] = {}
+        self._began = time.time_ns()
 
     def now(self) -> dict[str, str]:
         """The SHA-256 of each file that was read by now, here or by who made the entries that were found; empty where there
@@ -41,14 +44,8 @@ class Reads:
         )
         found = {}
         for path, looks in read_in_calls(files).items():
-            place = place_in_project(path, self._root)
-            if (
-                place is not None
-                and not path.is_dir()
-                and not _OF_TOOLS.intersection(place.parts)
-                and not any(map(path.resolve().is_relative_to, self._but))
-            ):
-                name = place.as_posix()
+            name = self._name(path)
+            if name and not self._is_made_on_the_way(path, looks):
                 found[name] = self._digest(name) if looks.last == stamp_of(path) else _CHANGED
         return dict(sorted({**self._earlier, **found}.items()))
 
@@ -58,6 +55,25 @@ class Reads:
             return False
         self._earlier.update(read)
         return True
+
+    def _name(self, path: Path) -> str:
+        """In the project; empty of what is no file of the user's there. Remembered, since a step may read very many."""
+        if path not in self._names:
+            place = place_in_project(path, self._root)
+            is_users = (
+                place is not None
+                and not path.is_dir()
+                and not _OF_TOOLS.intersection(place.parts)
+                and not any(map(path.resolve().is_relative_to, self._but))
+            )
+            self._names[path] = place.as_posix() if place is not None and is_users else ""
+        return self._names[path]
+
+    def _is_made_on_the_way(self, path: Path, looks: Looks) -> bool:
+        """Whether these are weights that were written while the case ran, as a training keeps the best so far and takes them in
+        the end. Native code writes such a file unseen, and each case writes it anew.
+        """
+        return path.suffix in WEIGHTS and looks.last is not None and looks.last[0] >= self._began
 
     def _digest(self, name: str) -> str:
         path = self._root / name

@@ -17,7 +17,7 @@ from weighbridge.contracts import FORMATS, Context, Model
 from weighbridge.core.code import content_digest, place_in_project
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
-from weighbridge.core.files import file_digest, shown, stamp
+from weighbridge.core.files import WEIGHTS, file_digest, shown, stamp
 from weighbridge.core.observed import files_opened
 from weighbridge.core.results import Artifact, Census
 from weighbridge.formats.finished import finished_file
@@ -29,8 +29,6 @@ from weighbridge.run.keys import file_key, model_key, reference_code
 from weighbridge.run.recent import identity_of
 from weighbridge.run.store import Store
 
-WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".pt", ".pth", ".safetensors")
-"""How the names of files end that builders read weights from."""
 Enter = Callable[[str, str, int | None], None]
 """Takes the stage, a text for people, and the line of the case file."""
 
