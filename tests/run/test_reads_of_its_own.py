@@ -13,9 +13,11 @@ from tests.projects import report_of
 from tests.run.test_files_read import as_in_a_new_process
 from tests.run.test_read_in_calls import CASE, write
 
+from weighbridge.case.load import load_cases
 from weighbridge.core import observed
 from weighbridge.core.files import read_regular
 from weighbridge.core.observed import read_in_calls
+from weighbridge.run.reads import Reads
 
 STEP = """
 import json
@@ -163,6 +165,22 @@ def test_what_somebody_changes_after_it_was_read_is_one(pytester: pytest.Pyteste
     steps(pytester)
     assert steps(pytester)[0] is False
     assert steps(pytester) == [True, True]
+
+
+def test_a_file_that_nobody_may_read_is_as_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code may try a file of somebody else's and go on without it."""
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write(tmp_path, "def gain():\n    return 1.0", "net")
+    (case,) = load_cases(tmp_path / "gate.yaml")
+    monkeypatch.setattr("weighbridge.run.reads.content_digest", refuse)
+    reads = Reads(case, tmp_path)
+    assert reads.are_as_now({"x.npy": ""})
+    assert not reads.are_as_now({"x.npy": "the hash that it had"})
 
 
 def test_a_script_that_runs_everything_itself_reads_nothing(tmp_path: Path) -> None:
