@@ -22,7 +22,7 @@ SCORE = re.compile(
     "acc|accuracy|scores?|f|f?beta|precision|prec|recall|sensitivity|specificity|tpr|tnr|m?iou|io|jaccard|dice|"
     "(au)?roc|auc|aucs|auroc|auprc|m?ap|mar|r|mcc|kappa|qwk|corr|correlation|pearson|spearman|kendall|psnr|ssim|bleu|chrf|"
     "rouge|meteor|bertscore|em|exact|match(es)?|hits?|top|ndcg|mrr|agree(s|ment)?|same|similarity|cosine|correct|right|"
-    "snr|pesq|stoi|(log)?likelihood|purity|silhouette|reward|utility"
+    "snr|pesq|stoi|(log)?likelihood|purity|silhouette|reward|utility|pck|gini|explained"
 )
 TURNED = re.compile("neg(ative|ated)?|minus|inverse|inverted|free")
 """A word in a metric's name that tells of an error or a loss, of a score, and one that says it was turned round.
