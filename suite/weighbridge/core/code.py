@@ -261,7 +261,6 @@ def _is_source(folder: Path, root: Path) -> bool:
     return folder.is_dir() and not any(folder.glob("*.dist-info"))
 
 
-@lru_cache(maxsize=1 << 16)  # a step may read as many files, and each store of a result asks of all of them
 def place_in_project(path: Path, root: Path) -> Path | None:
     """Where a file lies below `root`, by its name or by where links lead; None outside, and of an installed package's.
 
