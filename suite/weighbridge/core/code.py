@@ -31,18 +31,19 @@ _SHORTEST_PREFIX = 3
 _OURS = Path(__file__).resolve().parents[2]
 """The folder of Weighbridge's package, which has a digest of its own."""
 _known: dict[tuple[Path, Path, tuple[str, ...]], File] | None = None
-"""What `unchanging_code` remembers; None outside of it."""
+_listed: dict[Path, frozenset[str]] | None = None
+"""What `unchanging_code` remembers, files and what folders hold; None outside of it."""
 
 
 @contextlib.contextmanager
 def unchanging_code() -> Iterator[None]:
     """Inside, the imports of a file are followed once: nobody edits the code of a case while the case runs it."""
-    global _known
-    _known = {}
+    global _known, _listed
+    _known, _listed = {}, {}
     try:
         yield
     finally:
-        _known = None
+        _known = _listed = None
 
 
 def code_digest(files: Sequence[Path], root: Path) -> str:
@@ -203,12 +204,25 @@ def _imported(name: str, importer: Path, searched: Sequence[Path], root: Path) -
     else:
         folders = [*([importer.parent] if _is_source(importer.parent, root) else []), *searched]
     for folder in folders:
-        found = list(_below(folder, parts))
+        found = list(_below(folder, parts)) if not parts or _holds(folder, parts[0]) else []
         if found:
             yield from found
             return
     if not dots and parts:
         yield from _of_finder(parts, root)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a module or package of this name may lie there: nearly none does, and there may be many folders."""
+    found = None if _listed is None else _listed.get(folder)
+    if found is None:
+        try:
+            found = frozenset(path.name for path in folder.iterdir())
+        except OSError:  # a zip file, or nothing
+            found = frozenset()
+        if _listed is not None:
+            _listed[folder] = found
+    return name in found or f"{name}.py" in found
 
 
 def _of_finder(parts: Sequence[str], root: Path) -> Iterator[Path]:
