@@ -68,10 +68,9 @@ def planted(folder: Path, noise: float) -> Any:
     return weigh(folder, f"{text}thresholds: {{accuracy_drop: 0.2}}\n", also=()).result
 
 
-def test_a_candidate_that_draws_and_its_baseline_does_not_is_an_error(tmp_path: Path) -> None:
+def test_a_candidate_that_draws_and_its_baseline_does_not_is_told(tmp_path: Path) -> None:
     (verdict,) = planted(tmp_path, 0.1).verdicts
-    assert verdict.status == "error"
-    assert "the candidate answers the same samples otherwise when it is asked again" in verdict.message
+    assert any("the candidate answers the same samples otherwise" in line for line in verdict.advice)
 
 
 def test_what_rounding_could_do_is_no_draw(tmp_path: Path) -> None:

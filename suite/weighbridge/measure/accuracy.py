@@ -15,7 +15,6 @@ from weighbridge.core.results import Measurement
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
-from weighbridge.measure.asked_again import check_alike
 from weighbridge.measure.direction import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
 
@@ -74,11 +73,9 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
             )
         if broken:
             details["not_finite"] = broken
-    sides = {"candidate": ours} | ({"baseline": theirs} if theirs else {})
-    otherwise = {who: found.otherwise for who, found in sides.items()}
-    check_alike(otherwise)
-    if any(otherwise.values()):
-        details["otherwise"] = [who for who in ("baseline", "candidate") if otherwise.get(who)]
+    sides = {"baseline": theirs, "candidate": ours}
+    if otherwise := [who for who, found in sides.items() if found and found.otherwise]:
+        details["otherwise"] = otherwise
     if ours.blind_inputs:
         details["not_finite_inputs"] = ours.blind_inputs
     value = _value(metric, ours, "candidate")

@@ -9,7 +9,6 @@ import numpy as np
 from weighbridge.contracts import Inputs, Session
 from weighbridge.core.arrays import Array, is_text
 from weighbridge.core.batches import take
-from weighbridge.core.errors import StageError
 
 FEW = 4
 """Samples that are asked twice."""
@@ -30,23 +29,12 @@ def answers_otherwise(session: Session, inputs: Inputs) -> bool:
     return _unlike(once, again)
 
 
-def check_alike(otherwise: dict[str, bool]) -> None:
-    """Raises `StageError` where the candidate answers otherwise when asked again, and the baseline does not."""
-    if otherwise.get("candidate") and otherwise.get("baseline") is False:
-        raise StageError(
-            "measure",
-            "the candidate answers the same samples otherwise when it is asked again, and the baseline does not: something in "
-            "it draws, such as a dropout that was exported with it, or keeps a state between calls; call `model.eval()` and "
-            "export it anew",
-        )
-
-
 def tell_otherwise(who: Sequence[str]) -> Iterator[str]:
     if who:
         yield (
             f"the {' and the '.join(who)} answer{'s' if len(who) == 1 else ''} the same samples otherwise when asked again "
-            "(something draws, such as `F.dropout` without `training=self.training`, or keeps a state between calls): the "
-            "figures are of one run of many"
+            "(something draws, such as a dropout that was exported or `F.dropout` without `training=self.training`, or keeps a "
+            "state between calls): the figures are of one run of many; a limit on `determinism` judges it"
         )
 
 
