@@ -289,6 +289,18 @@ def test_a_package_that_pip_has_put_somewhere_stands_for_itself(tmp_path: Path, 
     assert code_digest([tmp_path / "model.py"], tmp_path)
 
 
+def test_an_installation_that_lost_its_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`importlib_metadata`, where anything has imported it, raises another error there than Python's own."""
+    from weighbridge.core import code
+
+    def lost(package: str) -> str:
+        raise FileNotFoundError("No package metadata was found.")
+
+    monkeypatch.setattr(code.metadata, "version", lost)
+    code.version_of.cache_clear()
+    assert code.version_of("put_nowhere") == ""
+
+
 def test_another_version_of_an_installed_package_is_another_model(
     tmp_path: Path, on_the_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

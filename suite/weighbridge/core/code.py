@@ -296,7 +296,10 @@ def version_of(package: str) -> str:
         return known
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
+    except (
+        metadata.PackageNotFoundError,
+        FileNotFoundError,
+    ):  # the second of an empty `.dist-info`, by the backport
         return _version_by_content(package)
 
 
