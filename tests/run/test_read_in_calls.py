@@ -301,6 +301,20 @@ def test_an_installation_that_lost_its_metadata_has_no_version(monkeypatch: pyte
     assert code.version_of("put_nowhere") == ""
 
 
+def test_a_version_is_the_same_before_and_after_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """openvino calls itself `2026.4.1-22982-...`, and torch_pruning 1.6.0 in its 1.6.1: results were not found again."""
+    import types
+    from importlib import metadata
+
+    from weighbridge.core.code import version_of
+
+    version_of.cache_clear()
+    monkeypatch.setitem(sys.modules, "scipy", types.ModuleType("scipy"))
+    monkeypatch.setattr(sys.modules["scipy"], "__version__", "another", raising=False)
+    assert version_of("scipy") == metadata.version("scipy")
+    version_of.cache_clear()
+
+
 def test_another_version_of_an_installed_package_is_another_model(
     tmp_path: Path, on_the_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -289,18 +289,25 @@ def place_in_project(path: Path, root: Path) -> Path | None:
 
 @cache
 def version_of(package: str) -> str:
-    """Of an installed package, by the name under which it is imported; empty where that is unknown."""
-    module = sys.modules.get(package)
-    known = getattr(module, "__version__", None)
-    if isinstance(known, str):
-        return known
+    """Of an installed package, by the name under which it is imported; empty where that is unknown.
+
+    What it says of itself once it is imported comes last: openvino and torch_pruning say something else than their
+    installation does, and a key must be the same before and after.
+    """
+    known = getattr(sys.modules.get(package), "__version__", None)
+    own = known if isinstance(known, str) else ""
+    return _version_by_name(package) or _version_by_content(package) or own
+
+
+def _version_by_name(package: str) -> str:
+    """Of the distribution that is called as the package; empty without one, or where its metadata is lost."""
     try:
-        return metadata.version(package)
+        return metadata.version(package) or ""
     except (
         metadata.PackageNotFoundError,
         FileNotFoundError,
-    ):  # the second of an empty `.dist-info`, by the backport
-        return _version_by_content(package)
+    ):  # the second is of the backport, `importlib_metadata`
+        return ""
 
 
 def _version_by_content(package: str) -> str:
