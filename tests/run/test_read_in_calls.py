@@ -291,14 +291,14 @@ def test_a_package_that_pip_has_put_somewhere_stands_for_itself(tmp_path: Path, 
 
 def test_an_installation_that_lost_its_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """`importlib_metadata`, where anything has imported it, raises another error there than Python's own."""
-    from weighbridge.core import code
+    from weighbridge.core import versions
 
     def lost(package: str) -> str:
         raise FileNotFoundError("No package metadata was found.")
 
-    monkeypatch.setattr(code.metadata, "version", lost)
-    code.version_of.cache_clear()
-    assert code.version_of("put_nowhere") == ""
+    monkeypatch.setattr(versions.metadata, "version", lost)
+    versions.version_of.cache_clear()
+    assert versions.version_of("put_nowhere") == ""
 
 
 def test_a_version_is_the_same_before_and_after_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,7 @@ def test_a_version_is_the_same_before_and_after_the_import(monkeypatch: pytest.M
     import types
     from importlib import metadata
 
-    from weighbridge.core.code import version_of
+    from weighbridge.core.versions import version_of
 
     version_of.cache_clear()
     monkeypatch.setitem(sys.modules, "scipy", types.ModuleType("scipy"))
@@ -319,7 +319,7 @@ def test_another_version_of_an_installed_package_is_another_model(
     tmp_path: Path, on_the_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`metric: package.module:callable` of an installed package is known by its version."""
-    from weighbridge.core.code import version_of
+    from weighbridge.core.versions import version_of
     from weighbridge.run.keys import reference_code
 
     (on_the_path / "put_metric-1.dist-info").mkdir()

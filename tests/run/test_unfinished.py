@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 
 from weighbridge.contracts import REPORTS
-from weighbridge.core.code import version_of
 from weighbridge.core.results import Artifact
 from weighbridge.core.unfinished import clear_abandoned, unfinished
+from weighbridge.core.versions import version_of
 from weighbridge.run.artifacts import _lay_out
 
 DEAD = 999999999

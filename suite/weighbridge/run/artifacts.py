@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from weighbridge.contracts import ENGINES, STEPS
-from weighbridge.core.code import version_of
 from weighbridge.core.files import file_digest, shown
 from weighbridge.core.results import Artifact, ArtifactRecord, FileRecord
 from weighbridge.core.unfinished import clear_abandoned, unfinished
+from weighbridge.core.versions import version_of
 from weighbridge.run.chain import Chain
 from weighbridge.run.keys import extension_code, make_key, reference_code
 

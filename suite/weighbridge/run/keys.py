@@ -11,11 +11,12 @@ from typing import Any
 from weighbridge.case.model import Case
 from weighbridge.contracts import FORMATS, METRICS, Model
 from weighbridge.core.batches import Fingerprint
-from weighbridge.core.code import code_digest, module_files, own_digest, version_of
+from weighbridge.core.code import code_digest, module_files, own_digest
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.registry import Registry
 from weighbridge.core.results import to_json
+from weighbridge.core.versions import version_of
 from weighbridge.environment import machine
 
 PACKAGES = (

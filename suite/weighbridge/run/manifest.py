@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.contracts import STEPS
-from weighbridge.core.code import code_files, version_of
+from weighbridge.core.code import code_files
 from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError, UsageError
 from weighbridge.core.files import file_digest, is_file, read_regular, shown
 from weighbridge.core.results import to_json
+from weighbridge.core.versions import version_of
 from weighbridge.environment import machine
 from weighbridge.environment.revision import Revision, revision
 from weighbridge.run.artifacts import Shipped

@@ -9,9 +9,9 @@ from typing import Any
 
 from weighbridge.case.steps import path_between
 from weighbridge.contracts import ENGINES, FORMATS, MEASURES, THRESHOLDS, Weighing
-from weighbridge.core.code import version_of
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact, Measurement
+from weighbridge.core.versions import version_of
 from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.formats.finished import read_through
 from weighbridge.formats.opened import opened
