@@ -59,7 +59,7 @@ def told(folder: Path, recipe: str, errors: LayerErrors) -> tuple[str, ...]:
     (case,) = load_cases(folder / "case.yaml")
     missed = Verdict("fidelity", Status.FAIL, {"min": 60}, errors.output_db, margin=errors.output_db - 60)
     samples = np.ones((4, 2), np.float32)
-    (verdict,) = advised(case, [missed], {}, errors, Data({"test": samples, "calibration": samples}))
+    (verdict,) = advised(case, [missed], {}, errors, Data({"test": samples, "calibration": samples}), ())
     return verdict.advice
 
 

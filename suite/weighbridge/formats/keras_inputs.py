@@ -48,9 +48,8 @@ def output_names(model: Any) -> list[str]:
     if generation(model) is None:
         return sorted(serving(model).structured_outputs)
     given = getattr(model, "output", None)
-    if (
-        generation(model) == "tf_keras"
-    ):  # by the layers' names; those of a mapping stand in the order of its keys
+    if generation(model) == "tf_keras":
+        # By the layers' names; those of a mapping stand in the order of its keys.
         names = list(model.output_names)
         if not isinstance(given, Mapping):
             return names

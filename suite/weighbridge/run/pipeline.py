@@ -29,6 +29,7 @@ from weighbridge.run.events import Event, Listener, Said, StageEntered, Waiting
 from weighbridge.run.inputs import data_notes, undecidable
 from weighbridge.run.job import Job, unjudged
 from weighbridge.run.manifest import write_manifest
+from weighbridge.run.narrower import narrower
 from weighbridge.run.plan import Stage
 from weighbridge.run.reads import Reads
 from weighbridge.run.recent import forget_other_data
@@ -163,7 +164,8 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
         verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips, since)
         errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
-        verdicts = advised(case, verdicts, measurements, errors, shop.data)
+        lost = () if case.sequence else tuple(narrower(scales.weighing))
+        verdicts = advised(case, verdicts, measurements, errors, shop.data, lost)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
     return CaseResult(
         case=job.case,

@@ -13,7 +13,7 @@ from weighbridge.core.data import Data
 from weighbridge.core.errors import StageError
 from weighbridge.core.flow import flow
 from weighbridge.core.layer_errors import BIT, LayerError, LayerErrors
-from weighbridge.core.results import Measurement, Verdict
+from weighbridge.core.results import Measurement, Status, Verdict
 from weighbridge.run.blame import is_missed, trains
 
 _QUIET_DB = 30.0
@@ -27,14 +27,22 @@ def advised(
     measurements: Mapping[str, Measurement],
     errors: LayerErrors | None,
     data: Data,
+    lost: Sequence[str],
 ) -> tuple[Verdict, ...]:
-    """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last."""
+    """The verdicts, those on outputs that were missed with the layers first and what the recipe can do last; the first that
+    passed with what the candidate has `lost` all the same.
+    """
+    kept = next((verdict for verdict in verdicts if verdict.status is Status.PASS), None)
     layers = (*_layers(errors, case), *_in_front(errors, case)) if errors else ()
     accuracy = measurements.get("accuracy")
     overflows = bool(accuracy and accuracy.details.get("overflows"))
     remedies = tuple(_remedies(case, overflows, data)) if any(map(is_missed, verdicts)) else ()
     return tuple(
-        replace(verdict, advice=(*layers, *verdict.advice, *remedies)) if is_missed(verdict) else verdict
+        replace(verdict, advice=(*layers, *verdict.advice, *remedies))
+        if is_missed(verdict)
+        else replace(verdict, advice=(*verdict.advice, *lost))
+        if verdict is kept
+        else verdict
         for verdict in verdicts
     )
 

@@ -15,7 +15,6 @@ from weighbridge.core.versions import version_of
 from weighbridge.engines.sequences import SteppedEngine
 from weighbridge.formats.finished import read_through
 from weighbridge.formats.opened import opened
-from weighbridge.formats.tflite_calls import CALLED
 from weighbridge.measure.metrics import find_metric, metric_requires
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.chain import Chain
@@ -126,8 +125,10 @@ class Scales:
         packages = [version_of(one.name) for one in metric_requires(plan.case.metric)]
         metric = [plan.case.metric, metric_code(plan.case, self._shop.root), packages]
         # The same file is called in another way beside another original.
-        called = self.weighing.candidate.source.get(CALLED) if side == "candidate" else None
-        return make_key(name, shipped and shipped.key, called, metric, self._running_key(name, engine))
+        own, called = self._candidate.artifact.source, self.weighing.candidate.source
+        told = {name: value for name, value in called.items() if own.get(name) != value}
+        called_so = told if side == "candidate" else {}
+        return make_key(name, shipped and shipped.key, called_so, metric, self._running_key(name, engine))
 
     def _measurement_key(self, needs: Sequence[str], name: str) -> list[Any]:
         plan, shop = self._job.plan, self._shop
