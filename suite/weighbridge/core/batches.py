@@ -70,6 +70,19 @@ def answers(outputs: Sequence[Array], n: int) -> tuple[Array, ...]:
     return tuple(each for each in whole if each.shape[:1] == (n,))
 
 
+def samples_first(outputs: Sequence[Array], names: Sequence[str], inputs: Inputs) -> tuple[Array, ...]:
+    """Outputs with the batch on axis 0, where the case says of one by its name that it is on another, as a text of [T, N, C].
+
+    `names` are those of the outputs, none of a session that knows none.
+    """
+    axes = axes_of(inputs)
+    moved = {place: axis for place, name in enumerate(names) if (axis := axes.get(name))}
+    return tuple(
+        np.moveaxis(each, moved[place], 0) if place in moved and each.ndim > moved[place] else each
+        for place, each in enumerate(outputs)
+    )
+
+
 def take(inputs: Inputs, rows: slice | Array) -> Inputs:
     """Some of the samples of a batch, each array along its own batch axis."""
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, Session
-from weighbridge.core.batches import Fingerprint, answers, count, not_finite
+from weighbridge.core.batches import Fingerprint, answers, count, not_finite, samples_first
 from weighbridge.core.errors import StageError
+from weighbridge.core.flow import flow
 from weighbridge.core.splits import Split, join_outputs
 from weighbridge.measure.asked_again import answers_otherwise
 from weighbridge.measure.pairing import check_pairing
@@ -176,11 +177,16 @@ class _Run:
         self._otherwise = False
 
     def add(self, inputs: Inputs, targets: Array, blind: Array) -> None:
-        found, n = self._session.run(inputs), len(targets)
+        names: Sequence[str] = getattr(self._session, "outputs", ())
+        found, n = samples_first(self._session.run(inputs), names, inputs), len(targets)
         outputs = answers(found, n)
         if not answers(found[:1], n):
             what = f"its first output has shape {list(found[0].shape)}" if found else "it has no output"
-            raise StageError("measure", f"the {self._who} was given {n} samples, and {what}")
+            helps = ""
+            if found and names and n in found[0].shape:
+                axis = flow({names[0]: found[0].shape.index(n)})
+                helps = f"; where its batch is another axis, say `batch: {axis}` and give the inputs by name"
+            raise StageError("measure", f"the {self._who} was given {n} samples, and {what}{helps}")
         broken = _not_finite(outputs, n)
         self._not_finite += int(broken.sum())
         self._blind += int((broken & blind).sum())

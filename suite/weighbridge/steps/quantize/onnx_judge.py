@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
-from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes, shapes, take
+from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes, samples_first, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled
 from weighbridge.core.signal_to_noise import SignalToNoise
@@ -42,6 +42,7 @@ class Judge:
     """
 
     def __init__(self, context: Context, original: Session, drop: float) -> None:
+        self._names: Sequence[str] = getattr(original, "outputs", ())
         self._batches = list(_judged(context, original))
         self._few = list(_few(self._batches, original))
         most = {name: context.limits[name].max for name in (_DROP, _RELATIVE) if name in context.limits}
@@ -138,7 +139,7 @@ class Judge:
         try:
             for batch, found in zip(self._batches, outputs, strict=True):
                 target = np.asarray(batch.targets)
-                given = answers(found, len(target))
+                given = answers(samples_first(found, self._names, batch.inputs), len(target))
                 score = metric.per_sample(given, target)
                 if score is not None:
                     scores.append(score)
