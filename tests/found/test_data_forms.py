@@ -248,14 +248,31 @@ def test_what_the_model_does_not_take_may_be_the_targets(tmp_path: Path) -> None
         )
 
 
-def test_an_npz_with_the_split_behind_the_name_says_how_it_is_read(tmp_path: Path) -> None:
+def test_an_npz_may_have_the_split_behind_the_name(tmp_path: Path) -> None:
     """As Keras's own files have it."""
-    np.savez(tmp_path / "keras.npz", x_train=np.ones((3, 2)), y_train=np.ones(3), x_test=np.ones((2, 2)))
+    arrays = {f"x_{name}": np.full((n, 2), n) for name, n in (("train", 3), ("val", 4), ("test", 2))}
+    targets = {name.replace("x_", "y_"): np.ones(len(array), "int64") for name, array in arrays.items()}
+    np.savez(tmp_path / "keras.npz", **arrays, **targets)
     data = Data(npz_splits(tmp_path / "keras.npz", Layout()))
+    for name, n in (("test", 2), ("calibration", 3), ("train", 3), ("validation", 4)):
+        (inputs,), found = data.split(name).arrays()
+        assert (inputs == n).all()
+        assert len(found) == n
+
+
+def test_an_npz_with_the_split_behind_some_of_the_names_says_how_it_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mixed.npz", x_train=np.ones((3, 2)), y_train=np.ones(3), classes=np.ones((3, 2)))
+    data = Data(npz_splits(tmp_path / "mixed.npz", Layout()))
     with pytest.raises(
         StageError, match=r"no split 'calibration'.*the split comes first: train_x, not x_train"
     ):
         data.split("calibration")
+
+
+def test_an_input_whose_name_ends_as_a_split_does_is_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "named.npz", test_x_train=np.ones((3, 2)), test_y=np.ones(3))
+    (inputs, _), *_ = Data(npz_splits(tmp_path / "named.npz", Layout(targets="y"))).split("test").batches()
+    assert list(inputs) == ["x_train"]
 
 
 def test_inputs_that_are_called_by_numbers_have_no_split_in_their_names() -> None:

@@ -84,8 +84,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], list[str], str]] = {
         ["model.onnx", "--data", "data.py:splits"],
         "data: data.py:splits() gave a list",
     ),
-    "a file of Keras's": (
-        lambda: np.savez("w.npz", x_train=samples(2, 90)[0], x_test=samples(3, 40)[0]),
+    "some keys turned round": (
+        lambda: np.savez("w.npz", x_train=samples(2, 90)[0], x_test=samples(3, 40)[0], names=np.ones(3)),
         ["model.onnx", "--data", "w.npz"],
         "in an .npz the split comes first: train_x, not x_train",
     ),

@@ -16,6 +16,10 @@ from weighbridge.core.layout import LABELS, Layout, is_numbers
 from weighbridge.core.splits import KEEP, Arrays, Kept, Split, Stream
 
 SPLITS = ("test", "calibration", "train", "validation")
+_SPLIT_OF = {"val": "validation"}
+"""What else a split is called in the keys of an `.npz`."""
+_SPLIT = rf"(?P<split>{'|'.join((*SPLITS, *_SPLIT_OF))})"
+_BEGINS, _ENDS = re.compile(rf"{_SPLIT}_(?P<name>.+)"), re.compile(rf"(?P<name>.+)_{_SPLIT}")
 
 
 def open_split(name: str, value: Any, layout: Layout, folder: Path, redrawn: bool) -> Split:
@@ -146,12 +150,16 @@ def _once(name: str, source: Stream) -> Kept:
 
 
 def npz_splits(path: Path, layout: Layout) -> Mapping[str, Any]:
-    """The splits of an `.npz`: keys such as `test_x` and `test_y`, or without a split's name, for the split test."""
+    """The splits of an `.npz`: keys such as `test_x` and `test_y`; `x_test` and `y_test`, as Keras writes them, where every key
+    is one of these; or without a split's name, for the split test.
+    """
     arrays = read_npz(path)
+    behind = all(_ENDS.fullmatch(key) and not _BEGINS.fullmatch(key) for key in arrays)
     splits: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
-        named = re.fullmatch(rf"({'|'.join(SPLITS)})_(.+)", key)
-        splits.setdefault(named[1] if named else "test", {})[named[2] if named else key] = array
+        named = (_ENDS if behind else _BEGINS).fullmatch(key)
+        split = _SPLIT_OF.get(named["split"], named["split"]) if named else "test"
+        splits.setdefault(split, {})[named["name"] if named else key] = array
     return {name: _by_position(name, columns, layout) or columns for name, columns in splits.items()}
 
 
