@@ -123,8 +123,10 @@ class Format(Protocol):
         """Inputs and outputs, for `weighbridge inspect`."""
 
     def check_against(self, candidate: Model, original: Model) -> None:
-        """Raise `StageError` where a candidate is at fault in a way that its original shows, both of this format: it keeps
-        beside its file what the original has in its own, or computes as in training where the original does not."""
+        """Raise `StageError` where a candidate is at fault in a way that its original, of this format too, shows."""
+
+    def in_training(self, artifact: Artifact) -> Sequence[str]:
+        """The operators that compute as in training, such as a dropout that draws, where a file tells."""
 
     def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
         """A candidate of this format, with what its engine must know of the original to be given and give the same."""
@@ -182,8 +184,7 @@ class Engine(Protocol):
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         """`original` with one layer at a time as `candidate` has it: what that layer alone does to the outputs.
 
-        Both are of one format. A session holds until the next is asked for. A layer of which it cannot be told that both
-        have the same one is left out; an engine that cannot exchange layers gives none.
+        Both are of one format. A session holds until the next is asked for; layers that not both surely have are left out.
         """
 
 
@@ -231,8 +232,7 @@ class Step:
     splits: tuple[str, ...] = ()
     requires: tuple[Requirement, ...] = ()
     rebuild: Callable[[Model, Any, Mapping[str, Any]], Model] | None = None
-    """For a step that changes a torch module's layers: `rebuild(model, options, facts)` gives a fresh module the same
-    ones, so that a checkpoint fits it. `facts` is what the step remembered; see `steps.torch_layers.rebuilt_by`."""
+    """Gives a fresh torch module the layers that the step has put in, from the facts that it remembered (`rebuilt_by`)."""
     scheme: Callable[[Any], Promise] | None = None
     random: bool = True
     """False where neither the seed nor the samples make a difference: all draws of `repeat` share what it makes."""

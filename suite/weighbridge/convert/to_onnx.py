@@ -8,7 +8,9 @@ from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs,
 from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
+from weighbridge.core.listed import few
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.onnx_metadata import strip
 
 SAMPLES = 16
@@ -47,7 +49,16 @@ def export(model: Model, context: Context) -> Model:
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
     _check_batch(proto, axes_of(sample))
-    check_agreement(_outputs(proto, samples), expected, "exported model", "torch")
+    try:
+        check_agreement(_outputs(proto, samples), expected, "exported model", "torch")
+    except StageError as error:
+        if program and (trains := in_training(model.value)):  # the exporter writes what use would compute
+            raise StageError(
+                "export",
+                f"the program was exported in training mode: {few(trains)}; call `model.eval()` before `torch.export.export` "
+                f"({error.message})",
+            ) from error
+        raise
     longer = context.data.unlike(samples)
     if longer is not None:  # a length that the forward turned into a number would be this one's too
         found = _outputs(proto, longer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weighbridge.contracts import Model, Port, Requirement
@@ -37,6 +37,9 @@ class FormatBase:
 
     def check_against(self, candidate: Model, original: Model) -> None:
         pass
+
+    def in_training(self, artifact: Artifact) -> Sequence[str]:
+        return ()
 
     def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
         return candidate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,9 @@ from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
 from weighbridge.formats.exported_codes import codes_of
+from weighbridge.formats.exported_training import in_training
+from weighbridge.formats.opened import opened
+from weighbridge.formats.training_mode import check_training
 
 
 class ExportedProgram(FormatBase):
@@ -83,6 +86,12 @@ class ExportedProgram(FormatBase):
             ("quantize: static", engine),
         )
         return (*(static if data else ()), ("quantize: dynamic", engine))
+
+    def check_against(self, candidate: Model, original: Model) -> None:
+        check_training(in_training(candidate.value), in_training(original.value))
+
+    def in_training(self, artifact: Artifact) -> Sequence[str]:
+        return in_training(opened(artifact).value)
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         values = {node.name: node.meta.get("val") for node in model.value.graph.nodes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.onnx_file import leave_outside, tensor_protos, whole, write_onnx
-from weighbridge.formats.onnx_training import check_in_training
+from weighbridge.formats.onnx_training import in_training
+from weighbridge.formats.opened import opened
+from weighbridge.formats.training_mode import check_training
 
 
 class OnnxModel(FormatBase):
@@ -102,7 +104,10 @@ class OnnxModel(FormatBase):
         return {one.domain or "ai.onnx": one.version for one in imports(model.value)}
 
     def check_against(self, candidate: Model, original: Model) -> None:
-        check_in_training(candidate.value, original.value)
+        check_training(in_training(candidate.value), in_training(original.value))
+
+    def in_training(self, artifact: Artifact) -> Sequence[str]:
+        return in_training(opened(artifact).value)
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         graph = model.value.graph

@@ -12,6 +12,7 @@ from weighbridge.core.batches import items
 from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
 from weighbridge.formats.opened import opened
+from weighbridge.formats.training_mode import REMEDY
 from weighbridge.run.artifacts import Shipped
 from weighbridge.run.job import Job
 
@@ -67,6 +68,16 @@ def beside_the_original(weighing: Weighing, candidate: Shipped, baseline: Shippe
                 f"the candidate's {what} are {few(others)}, the original's {few(names)}: a program that calls one by name or "
                 "position may not call the other"
             )
+
+
+def as_in_training(weighing: Weighing) -> Iterator[str]:
+    """What to know of an original, or of a model that is judged alone, that computes as in training."""
+    held = weighing.baseline or weighing.candidate
+    if found := FORMATS.get(held.format).in_training(held):
+        yield (
+            f"the {'original' if weighing.baseline else 'model'} was exported in training mode: {few(found)}. What it "
+            f"answers depends on the rest of the batch, or is drawn; {REMEDY}"
+        )
 
 
 def _constant(weighing: Weighing, side: Any) -> bool:

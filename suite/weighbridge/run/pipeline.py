@@ -20,7 +20,7 @@ from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.core.trust import trusting
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
-from weighbridge.run.answers import beside_the_original, check_answers
+from weighbridge.run.answers import as_in_training, beside_the_original, check_answers
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors, is_missed
 from weighbridge.run.chain import Chain
@@ -164,8 +164,9 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         round_trips, notes = check_round_trips(job, shop, chain, candidate)
         verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips, since)
         errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
-        lost = () if case.sequence else tuple(narrower(scales.weighing))
-        verdicts = advised(case, verdicts, measurements, errors, shop.data, lost)
+        lost = () if case.sequence else narrower(scales.weighing)
+        told = (*as_in_training(scales.weighing), *lost)
+        verdicts = advised(case, verdicts, measurements, errors, shop.data, told)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
     return CaseResult(
         case=job.case,
