@@ -58,6 +58,20 @@ def test_it_is_told_beside_an_accuracy_that_holds(
     assert told in found.notes
 
 
+def test_an_only_input_of_another_name_is_still_it_where_the_samples_are_invented(cases: Path) -> None:
+    """Each conversion to `.tflite` renames it, and nobody but the file has named it."""
+    model = onnx.load(cases / "one.onnx")
+    (given,) = model.graph.input
+    for node in model.graph.node:
+        node.input[:] = ["picture" if name == given.name else name for name in node.input]
+    before, given.name = given.name, "picture"
+    onnx.save(model, cases / "picture.onnx")
+    text = SHEET.replace("ORIGINAL", "one").replace("CANDIDATE", "picture")
+    found = weigh(cases, text.replace("data: data.npz", "inputs: random") + "thresholds: {fidelity: 40}\n")
+    assert found.result.status is Status.PASS, found.failed
+    assert f"the candidate's inputs are picture, the original's {before}: {OTHERWISE}" in found.notes
+
+
 def test_a_recipe_that_keeps_the_names_is_told_nothing(cases: Path) -> None:
     found = weigh(
         cases,
