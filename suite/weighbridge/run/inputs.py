@@ -50,10 +50,11 @@ def _data(case: Case, root: Path, original: Callable[[], Model]) -> Data:
             "`inputs: random`, and the model's file declares no full shapes: write them, "
             + " and ".join(f"`{line}`" for line in lines),
         )
-    if (
-        shapes is not None and len(shapes) == 1
-    ):  # nobody has named it but the file, and a candidate's may say another name
-        shapes, dtypes = tuple(shapes.values()), {"0": kind for kind in dtypes.values()}
+    if shapes is not None and len(shapes) == 1:
+        # Nobody has named it but the file, and a candidate's file may say another name.
+        ((name, shape),) = shapes.items()
+        kind = {"0": dtypes[name]} if name in dtypes else {}
+        return Data(shapes=(shape,), dtypes=kind, seed=case.seed, layout=layout)
     return Data(shapes=shapes, dtypes=dtypes, seed=case.seed, layout=layout)
 
 
