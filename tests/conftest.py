@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import functools
 import gc
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import _pytest._code.code
 import pytest
+from _pytest._code.source import Source
 from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
 from tests.skips import is_allowed
@@ -209,4 +213,23 @@ def _entry_points_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(metadata.Distribution, "entry_points", property(entry_points))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sources_once() -> Iterator[None]:
+    """For the traceback of each test that fails, as those inside of our tests do, pytest parses every file on the way anew."""
+
+    @functools.lru_cache(maxsize=200)
+    def parsed(text: str) -> ast.AST:
+        with warnings.catch_warnings():  # as pytest does
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+
+    def once(lineno: int, source: Source, assertion: bool = False, astnode: ast.AST | None = None) -> Any:
+        return statement(lineno, source, assertion, astnode or parsed(str(source)))
+
+    statement = _pytest._code.code.getstatementrange_ast
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_pytest._code.code, "getstatementrange_ast", once)
         yield
