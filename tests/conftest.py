@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import copy
+import functools
 import gc
 import sys
-from collections.abc import Callable, Generator
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import _pytest._code.code
 import pytest
+from _pytest._code.source import Source
 from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
 from tests.skips import is_allowed
@@ -25,7 +32,12 @@ _restore = SysModulesSnapshot.restore
 
 def _is_installed(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    return file is None or "site-packages" in file or _OURS in Path(file).parents
+    return file is None or "site-packages" in file or _is_ours(file)
+
+
+@functools.cache  # asked for three thousand modules after every inner run
+def _is_ours(file: str) -> bool:
+    return _OURS in Path(file).parents
 
 
 def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
@@ -159,3 +171,65 @@ def _hunts_once() -> Generator[None, None, None]:
     module.hunt = once
     yield
     module.hunt = hunt
+
+
+@functools.cache
+def _translate_once() -> None:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+
+    def copied(*opset: int, **named: int) -> ONNXRegistry:
+        registry = copy.copy(read(*opset, **named))
+        registry.functions = {target: [*found] for target, found in registry.functions.items()}
+        return registry
+
+    ONNXRegistry.from_torchlib = staticmethod(copied)  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def operators_once() -> None:
+    """Each `torch.onnx.export` reads torch's translations of five hundred operators anew: half the time of a small network.
+
+    Where nothing has been exported yet they are not imported either.
+    """
+    if "torch.onnx._internal.exporter._registration" in sys.modules:
+        _translate_once()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _entry_points_once() -> Iterator[None]:
+    """Every pytest that a test starts reads the entry points of each installed package twice, from 300 files."""
+    original = metadata.Distribution.entry_points.fget
+    held: dict[str, metadata.EntryPoints] = {}
+
+    def entry_points(self: metadata.Distribution) -> metadata.EntryPoints:
+        place = str(getattr(self, "_path", ""))
+        if "site-packages" not in place:  # a test may have written it, and write it again
+            return original(self)
+        if place not in held:
+            held[place] = original(self)
+        return held[place]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(metadata.Distribution, "entry_points", property(entry_points))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sources_once() -> Iterator[None]:
+    """For the traceback of each test that fails, as those inside of our tests do, pytest parses every file on the way anew."""
+
+    @functools.lru_cache(maxsize=200)
+    def parsed(text: str) -> ast.AST:
+        with warnings.catch_warnings():  # as pytest does
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+
+    def once(lineno: int, source: Source, assertion: bool = False, astnode: ast.AST | None = None) -> Any:
+        return statement(lineno, source, assertion, astnode or parsed(str(source)))
+
+    statement = _pytest._code.code.getstatementrange_ast
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_pytest._code.code, "getstatementrange_ast", once)
+        yield

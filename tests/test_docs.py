@@ -65,7 +65,7 @@ def trained() -> bytes:
 
 
 def test_the_case_of_the_first_page_gates_a_torch_module(project: Path, pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("cases/mine/gate.yaml", "-v", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess("cases/mine/gate.yaml", "-v", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(
         ["*gate.yaml::gate::accuracy_drop PASSED*", "*gate::size_ratio PASSED*", "*gate::speedup SKIPPED*"]
     )

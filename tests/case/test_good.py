@@ -12,6 +12,7 @@ from weighbridge.case.load import load_cases
 from weighbridge.case.model import Case
 from weighbridge.case.text import read
 from weighbridge.contracts import Requirement
+from weighbridge.environment.requirements import unknown_name
 from weighbridge.run.plan import make_plan
 
 HERE = Path(__file__).parent
@@ -76,6 +77,16 @@ def test_bookkeeping() -> None:
         Requirement("path", "data/images"),
         Requirement("engine", "onnxruntime"),
     )
+
+
+def test_a_package_that_is_there_is_found_without_listing_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every case of a file may need it, and listing what is installed takes a third of a second."""
+
+    def list_all() -> None:
+        raise AssertionError("every package was listed")
+
+    monkeypatch.setattr("weighbridge.environment.requirements.metadata.packages_distributions", list_all)
+    assert unknown_name("package", "numpy") is None
 
 
 def test_matrix_and_cases() -> None:

@@ -64,9 +64,20 @@ def splits():
 STATIC = "quantize: static, engine: onnxruntime, per_channel: true"
 DYNAMIC = "quantize: dynamic, engine: onnxruntime"
 PAIRS = [
-    ("text", STATIC), ("text", DYNAMIC), ("text", "quantize: litert, mode: dynamic"), ("tied", STATIC), ("tied", DYNAMIC),
-    ("tagger", DYNAMIC), ("tagger", "quantize: dynamic, engine: torch"), ("tagger", "quantize: litert, mode: static"),
-]  # fmt: skip
+    ("text", STATIC),
+    ("text", "quantize: litert, mode: dynamic"),
+    ("tied", DYNAMIC),
+    ("tagger", "quantize: dynamic, engine: torch"),
+    *(
+        pytest.param(network, step, marks=pytest.mark.slow)
+        for network, step in (
+            ("text", DYNAMIC),
+            ("tied", STATIC),
+            ("tagger", DYNAMIC),
+            ("tagger", "quantize: litert, mode: static"),
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize(("network", "step"), PAIRS)

@@ -105,7 +105,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "quantizer", ["quantize: static, engine: onnxruntime", "quantize: dynamic, engine: onnxruntime"]
+    "quantizer",
+    [
+        "quantize: static, engine: onnxruntime",
+        pytest.param("quantize: dynamic, engine: onnxruntime", marks=pytest.mark.slow),
+    ],
 )
 def test_batches_that_are_padded_each_for_itself(folder: Path, quantizer: str) -> None:
     found = weigh(folder, case("tagger", "sentences", quantizer=quantizer))
@@ -124,7 +128,9 @@ def test_a_length_that_becomes_a_number_is_told(folder: Path) -> None:
     assert "'tokens'" in found.message
 
 
-@pytest.mark.parametrize("step", ["quantize: auto", "quantize: dynamic"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("quantize: auto", marks=pytest.mark.slow), "quantize: dynamic"]
+)
 def test_a_metric_of_all_samples_says_what_to_do_where_their_outputs_differ(folder: Path, step: str) -> None:
     text = case("tagger", "sentences", "metric: model.py:of_all", f"{step}, engine: onnxruntime")
     found = weigh(folder, text.replace("fidelity: 10", "relative_accuracy_drop: 0.5"))

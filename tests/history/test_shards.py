@@ -104,7 +104,12 @@ def test_a_shard_without_cases_is_no_failure_and_has_a_report(
 
 
 @pytest.mark.parametrize(
-    "words", [("-k", "typo"), ("-o", "weighbridge_cases=elsewhere/*.yaml"), ("-k", "typo", "-n1")]
+    "words",
+    [
+        ("-k", "typo"),
+        ("-o", "weighbridge_cases=elsewhere/*.yaml"),
+        pytest.param(("-k", "typo", "-n1"), marks=pytest.mark.slow),
+    ],
 )
 def test_jobs_that_have_nothing_at_all_to_do_are_no_pass(
     words: tuple[str, ...], project: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]

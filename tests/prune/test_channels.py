@@ -128,9 +128,18 @@ def removed(module: nn.Module, shape: tuple[int, ...] = (3, 16, 16), **options: 
     return channels(Model("torch", module.eval(), {}), kind(**options), context)
 
 
-@pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("rank", ["l1", "l2", "taylor"])
-@pytest.mark.parametrize("make", [images, Branches])
+@pytest.mark.parametrize(
+    ("make", "rank", "scope"),
+    [
+        *((Branches, rank, scope) for rank in ("l1", "l2", "taylor") for scope in ("local", "global")),
+        (images, "l1", "local"),
+        (images, "taylor", "global"),
+        *(
+            pytest.param(images, rank, scope, marks=pytest.mark.slow)
+            for rank, scope in (("l1", "global"), ("l2", "local"), ("l2", "global"), ("taylor", "local"))
+        ),
+    ],
+)
 def test_fewer_channels_of_the_same_model(make: Any, rank: str, scope: str) -> None:
     """`channels` itself refuses what computes something else."""
     options = {} if rank == "taylor" else {"rank": rank}

@@ -114,13 +114,15 @@ def planted(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     STEPS.add("finetune:planted", Step("finetune", "planted", ("torch",), _None, spoil))
 
 
-@pytest.mark.parametrize("onward", ["", STATIC], ids=["torch", "static"])
 @pytest.mark.parametrize(
-    ("planted", "layer", "broken"),
+    ("planted", "layer", "broken", "onward"),
     [
-        (one_filled, "7.weight", ("2:4", "4x2 blocks", "wanda")),
-        (turned, "7.weight", ("2:4", "4x2 blocks", "wanda")),
-        (of_outputs, "9.weight", ("2:4", "wanda")),
+        (one_filled, "7.weight", ("2:4", "4x2 blocks", "wanda"), ""),
+        (turned, "7.weight", ("2:4", "4x2 blocks", "wanda"), ""),
+        (of_outputs, "9.weight", ("2:4", "wanda"), ""),
+        (of_outputs, "9.weight", ("2:4", "wanda"), STATIC),
+        pytest.param(one_filled, "7.weight", ("2:4", "4x2 blocks", "wanda"), STATIC, marks=pytest.mark.slow),
+        pytest.param(turned, "7.weight", ("2:4", "4x2 blocks", "wanda"), STATIC, marks=pytest.mark.slow),
     ],
     indirect=["planted"],
 )

@@ -12,7 +12,7 @@ from chromium import CHROMIUM, INSTALL, Browser
 from weighbridge.report.html import Html
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(INSTALL)

@@ -27,7 +27,13 @@ def violations(browser: Browser) -> list[str]:
 
 @pytest.mark.parametrize(
     ("rows", "width", "scheme"),
-    [(1, 1200, "light"), (10, 380, "dark"), (10, 1200, "dark"), (10, 1600, "light"), (300, 1200, "light")],
+    [
+        (1, 1200, "light"),
+        (10, 380, "dark"),
+        (10, 1600, "light"),
+        pytest.param(10, 1200, "dark", marks=pytest.mark.slow),
+        pytest.param(300, 1200, "light", marks=pytest.mark.slow),
+    ],
 )
 def test_axe_finds_nothing(show: Any, rows: int, width: int, scheme: str) -> None:
     report = made.heavy(rows)

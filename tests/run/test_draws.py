@@ -127,6 +127,7 @@ def test_without_a_recipe_there_is_nothing_to_repeat(tmp_path: Path) -> None:
         load_cases(path)
 
 
+@pytest.mark.slow
 @pytest.mark.worker
 def test_the_spread_stands_in_the_table_of_a_worker_too(pytester: pytest.Pytester) -> None:
     folder = write_project(pytester.path)

@@ -89,8 +89,18 @@ def harmful(name: str, more: str = "") -> str:
             "",
             "*bad.yaml:2: load (load): its process was killed by signal 11 (SIGSEGV)*last words*",
         ),
-        ("leaves", "", "*bad.yaml:2: load (load): its process ended by itself, with exit status 0*"),
-        ("is_killed", "", "*bad.yaml:2: load (load): its process was killed by signal 9 (SIGKILL)*"),
+        pytest.param(
+            "leaves",
+            "",
+            "*bad.yaml:2: load (load): its process ended by itself, with exit status 0*",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "is_killed",
+            "",
+            "*bad.yaml:2: load (load): its process was killed by signal 9 (SIGKILL)*",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "hangs",
             "limits: {time: 8s}\n",
@@ -287,7 +297,7 @@ SOUND = {
 }
 
 
-@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize("kind", [pytest.param("exported", marks=pytest.mark.slow), "onnx"])
 def test_sound_cases_share_a_worker(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

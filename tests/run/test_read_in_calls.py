@@ -234,6 +234,7 @@ def test_samples_are_known_by_their_content_and_are_no_files_of_the_code(tmp_pat
     assert set(read_in_calls(code)) == {tmp_path / "gain.txt"}
 
 
+@pytest.mark.slow
 def test_many_files_are_hashed_once(tmp_path: Path) -> None:
     """A step that trains on pictures of its own reads more than the 65,536 that once were remembered."""
     from weighbridge.core.code import content_digest
@@ -287,6 +288,24 @@ def test_a_package_that_pip_has_put_somewhere_stands_for_itself(tmp_path: Path, 
     (tmp_path / "model.py").write_text("import put_gain\n")
     assert code_files([tmp_path / "model.py"], tmp_path) == {(tmp_path / "model.py").resolve()}
     assert code_digest([tmp_path / "model.py"], tmp_path)
+
+
+def test_weighbridge_is_no_code_of_the_user_s_from_a_checkout_either(tmp_path: Path) -> None:
+    """It has a digest of its own. Following five hundred files of it took most of a small case's time, in each case."""
+    from weighbridge.core.code import code_files, module_files
+
+    (tmp_path / "model.py").write_text(
+        "import helper\nimport weighbridge\nfrom weighbridge.contracts import STEPS\n"
+    )
+    (tmp_path / "helper.py").write_text("import weighbridge.core.code\n")
+    mine = {(tmp_path / name).resolve() for name in ("model.py", "helper.py")}
+    assert code_files([tmp_path / "model.py"], tmp_path) == mine
+    assert module_files("weighbridge.measure.metrics", tmp_path, tmp_path) == []
+    (tmp_path / "weighbridges.py").write_text("")
+    (tmp_path / "helper.py").write_text("import weighbridges\nfrom . import weighbridge\n")
+    (tmp_path / "weighbridge.py").write_text("")
+    other = {(tmp_path / name).resolve() for name in ("weighbridges.py", "weighbridge.py")}
+    assert code_files([tmp_path / "model.py"], tmp_path) == mine | other
 
 
 def test_an_installation_that_lost_its_metadata_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

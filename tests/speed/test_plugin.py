@@ -81,6 +81,7 @@ def test_the_rounds_feed_pytest_benchmark(bench, pytester):
     again.stdout.fnmatch_lines(["*speed?candidate?*0001_first*"])
 
 
+@pytest.mark.slow
 def test_histograms_are_drawn(bench, pytester):
     # In a process of its own: pygal's importlib_metadata replaces the standard library's finder for good.
     drawn = bench(

@@ -317,6 +317,7 @@ def test_a_fault_of_the_data_is_told_without_the_recipes(
     assert said in told
 
 
+@pytest.mark.slow
 def test_a_metric_of_torchmetrics_is_named_as_in_a_case(project: Path, pytester: pytest.Pytester) -> None:
     assert init("--data", "samples.npz", "--metric", "{torchmetrics: MulticlassF1Score, num_classes: 4}") == 0
     (case,) = load_cases(Path("cases/model/gate.yaml"))

@@ -46,11 +46,21 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     return stated
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that asks for `made` leaves it for the others."""
+    return tmp_path_factory.mktemp("kept") / "project"
+
+
 @pytest.fixture
-def made(project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+def made(kept: Path, project: Project, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose case was pruned and trained on."""
-    project(net=TRAINED)
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    if kept.exists():
+        shutil.copytree(kept, pytester.path, dirs_exist_ok=True)
+    else:
+        project(net=TRAINED)
+        pytester.runpytest_inprocess().assert_outcomes(passed=1)
+        shutil.copytree(pytester.path, kept)
     monkeypatch.chdir(pytester.path)
     return pytester.path
 

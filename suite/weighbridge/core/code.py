@@ -30,6 +30,8 @@ _SHORTEST_PREFIX = 3
 """Letters and the underscore of a text that may begin the name of an environment variable, as `f"APP_{name}"` does."""
 _OURS = Path(__file__).resolve().parents[2]
 """The folder of Weighbridge's package, which has a digest of its own."""
+_OWN_NAME = __name__.partition(".")[0]
+"""What code calls it: not followed from a checkout either, where it would look like the user's code."""
 _known: dict[tuple[Path, Path, tuple[str, ...]], File] | None = None
 _listed: dict[Path, frozenset[str]] | None = None
 """What `unchanging_code` remembers, files and what folders hold; None outside of it."""
@@ -198,6 +200,8 @@ def _imported(name: str, importer: Path, searched: Sequence[Path], root: Path) -
     """
     dots = len(name) - len(name.lstrip("."))
     parts = name.lstrip(".").split(".") if name.strip(".") else []
+    if not dots and parts[:1] == [_OWN_NAME]:
+        return
     if dots:
         above = importer.parents[dots - 1] if dots <= len(importer.parents) else None
         folders = [above] if above and _is_source(above, root) else []

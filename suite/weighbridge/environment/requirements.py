@@ -64,6 +64,10 @@ def unknown_name(kind: str, name: str) -> str | None:
         return None
     if not all(part.isidentifier() for part in name.split(".")):
         return f"'{name}' is no package: give the name that `import` takes, without a version"
+    if "." not in name and _package(
+        name
+    ):  # listing every package takes a third of a second, for each case of a file
+        return None
     known = set(metadata.packages_distributions()) | {
         requirement.name
         for registry in (ENGINES, FORMATS, STEPS)
