@@ -430,9 +430,7 @@ def test_materials_of_one_name_are_told_apart(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "code.py").write_text(text)
     audited = Audited(tmp_path, signed=False)
-    networks.budget(
-        tmp_path, {"accuracy": 0.9}, "data: data/code.py:splits\nmetric: metric/code.py:right\n"
-    )
+    networks.budget(tmp_path, {"accuracy": 0.9}, "data: data/code.py:splits\nmetric: metric/code.py:right\n")
     arguments = [str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
     assert main(["audit", *arguments]) == WITHIN
     assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
