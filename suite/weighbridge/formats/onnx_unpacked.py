@@ -6,7 +6,7 @@ says that they are weights, and counted without them the model would have a hund
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import TYPE_CHECKING
 
 from weighbridge.formats.onnx_codes import source
@@ -25,10 +25,12 @@ MOST_BITS = 32
 """As many numbers say by how much each bit of a word is shifted; with more, a constant is no such list."""
 
 
-def unpacked(flow: Flow) -> dict[Key, str]:
-    """The integer constants that products, or tables of vectors, get their numbers of in this way, each with who multiplies."""
+def unpacked(flow: Flow, known: Set[Key]) -> dict[Key, str]:
+    """The integer constants, beside those that are `known`, that products and tables of vectors get their numbers of in this
+    way, each with who multiplies.
+    """
     found: dict[Key, str] = {}
-    seen: set[Key] = set()
+    seen = set(known)
     for key, readers in list(flow.readers.items()):
         if key in flow.constants or key not in flow.derived:
             continue

@@ -74,10 +74,8 @@ def keyed_tensors(flow: Flow) -> Iterator[tuple[Key, StoredTensor]]:
         if codes is not None:
             found[key] = codes
         parameters |= _parameters(key, codes, flow)
-    known = found.keys() | parameters
-    found |= {
-        key: _made_of(flow.constants[key], who) for key, who in unpacked(flow).items() if key not in known
-    }
+    made = unpacked(flow, found.keys() | parameters)
+    found |= {key: _made_of(flow.constants[key], who) for key, who in made.items()}
     for key, constant in flow.constants.items():
         if key in found and key not in parameters:
             yield key, _integers(key, constant, found[key], flow)
