@@ -68,6 +68,29 @@ def a_palette_a_row(made: Made) -> onnx.ModelProto:
     return made.by([node("GatherElements", ["values", "codes"], [LAYER], axis=1)], values=values, codes=codes)
 
 
+def a_palette_by_places(made: Made) -> onnx.ModelProto:
+    """As torch's exporter writes it."""
+    values, codes = levels(made.matrix, 16)
+    nodes = [
+        node("Cast", ["codes"], ["long"], to=TensorProto.INT64),
+        node("Unsqueeze", ["long", "last"], ["places"]),
+        node("GatherND", ["values", "places"], [LAYER]),
+    ]
+    return made.by(nodes, values=values, codes=codes.astype(np.uint8), last=np.array([-1]))
+
+
+def a_palette_a_row_by_places(made: Made) -> onnx.ModelProto:
+    rows = [levels(row, 8) for row in made.matrix]
+    values, codes = (np.stack(each)[..., None] for each in zip(*rows, strict=True))
+    nodes = [
+        node("Expand", ["row", "square"], ["rows"]),
+        node("Concat", ["rows", "codes"], ["places"], axis=2),
+        node("GatherND", ["values", "places"], [LAYER]),
+    ]
+    row, square = np.arange(96).reshape(96, 1, 1), np.array([96, 96, 1])
+    return made.by(nodes, values=values[..., 0], codes=codes, row=row, square=square)
+
+
 def a_packed_palette(made: Made) -> onnx.ModelProto:
     """Two codes a byte, taken apart by a shift and by division."""
     values, codes = levels(made.matrix, 16)
@@ -107,6 +130,8 @@ FAULTS: dict[str, Callable[[Made], onnx.ModelProto]] = {
     "a palette": lambda made: a_palette(made, np.uint8),
     "a palette of long codes": lambda made: a_palette(made, np.int32),
     "a palette a row": a_palette_a_row,
+    "a palette by places": a_palette_by_places,
+    "a palette a row by places": a_palette_a_row_by_places,
     "a packed palette": a_packed_palette,
     "packed words": packed_words,
 }
@@ -167,6 +192,16 @@ def rows_of_a_short_table(made: Made) -> onnx.ModelProto:
     return made.by([node("Gather", ["table", "distances"], [LAYER])], table=table, distances=at)
 
 
+def rows_by_places(made: Made) -> onnx.ModelProto:
+    """As torch's exporter writes rows that are looked up."""
+    table, at = np.unique(made.matrix[np.arange(96) % 48], axis=0, return_inverse=True)
+    nodes = [
+        node("Unsqueeze", ["distances", "last"], ["places"]),
+        node("GatherND", ["table", "places"], [LAYER]),
+    ]
+    return made.by(nodes, table=table, distances=at, last=np.array([-1]))
+
+
 def a_ramp(made: Made) -> onnx.ModelProto:
     """Of positions, counted by the exporter: no codes, however many."""
     nodes = [
@@ -181,6 +216,7 @@ LOOKALIKES = {
     "a matrix in another order": a_matrix_in_another_order,
     "vectors of places": vectors_of_places,
     "rows of a short table": rows_of_a_short_table,
+    "rows by places": rows_by_places,
     "a ramp": a_ramp,
 }
 

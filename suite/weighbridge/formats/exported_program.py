@@ -17,7 +17,9 @@ from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
-from weighbridge.formats.exported_codes import codes_of
+from weighbridge.formats.exported_codes import codes_of, packed_in
+
+_PACKED = "its numbers are taken apart by shifts or division, so that each holds several codes"
 
 
 class ExportedProgram(FormatBase):
@@ -51,7 +53,7 @@ class ExportedProgram(FormatBase):
         return Model("exported", _read(artifact.path, TRUSTED in artifact.source), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
-        coded = codes_of(model.value)
+        coded, packed = codes_of(model.value), packed_in(model.value)
         parameters = {name for one in coded.values() for name in one.parameters}
         for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
             if not hasattr(tensor, "detach") or name in parameters:
@@ -63,6 +65,7 @@ class ExportedProgram(FormatBase):
                 str(value.dtype).removeprefix("torch."),
                 value.numel() * value.itemsize,
                 layer=name.rpartition(".")[0],
+                unread=_PACKED if name in packed else "",
             )
             if known is not None:
                 stored = replace(stored, quantization=known.quantization, layer=known.layer, use=known.use)

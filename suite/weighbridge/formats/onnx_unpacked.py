@@ -20,7 +20,7 @@ _BY_BITS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot")
 _EACH = ("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Abs", "Floor", "Min", "Max", "Pow", "Concat", *_BY_BITS)
 """Operators whose every input is among the numbers that come out."""
 _SOME = {"Where": (1, 2), "Clip": (0,), "DequantizeLinear": (0,), "QuantizeLinear": (0,)}
-_LOOKED_UP = ("Gather", "GatherElements")
+_LOOKED_UP = ("Gather", "GatherElements", "GatherND")
 MOST_BITS = 32
 """As many numbers say by how much each bit of a word is shifted; with more, a constant is no such list."""
 
@@ -93,6 +93,16 @@ def _is_palette(kind: str, taken: list[Key | None], flow: Flow) -> bool:
     if values is None:
         return False
     of = flow.constants[values].array()
-    if kind != "GatherElements" and max(of.shape, default=0) < of.size:
+    if (
+        kind != "GatherElements"
+        and max(of.shape, default=0) < of.size
+        and not _by_each_axis(taken[1], of.ndim, flow)
+    ):
         return False
     return indices is None or flow.constants[indices].array().size > of.size
+
+
+def _by_each_axis(indices: Key | None, rank: int, flow: Flow) -> bool:
+    """Whether indices of GatherND are put together of one for each axis, so that each of them finds a single number."""
+    node = flow.makers[indices][0] if indices in flow.makers else None
+    return node is not None and node.op_type == "Concat" and len(node.input) == rank
