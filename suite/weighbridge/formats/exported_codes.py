@@ -12,28 +12,12 @@ from weighbridge.contracts import Array, Quantization, Use
 
 _OPERATORS = "quantized_decomposed.dequantize_per_"
 _PRODUCTS = ("aten.linear.", "aten.conv1d.", "aten.conv2d.", "aten.conv3d.")
-_MOVES = tuple(
-    f"aten.{name}."
-    for name in [
-        "unsqueeze",
-        "squeeze",
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "permute",
-        "t",
-        "transpose",
-        "expand",
-        "clone",
-        "contiguous",
-        "to",
-        "_to_copy",
-        "slice",
-        "select",
-        "alias",
-    ]
-)
-_TAKES_APART = ("bitwise_right_shift.", "__rshift__.", "floor_divide.", "div.Tensor_mode", "div.Scalar_mode")
+_MOVES = (
+    "unsqueeze", "squeeze", "view", "reshape", "_unsafe_view", "permute", "t", "transpose", "expand", "clone", "contiguous", "to",
+    "_to_copy", "slice", "select", "alias",
+)  # fmt: skip
+_TAKES_APART = ("bitwise_right_shift", "__rshift__", "floor_divide", "div")
+"""What leaves the upper of several codes, dividing integers included."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +66,16 @@ def _is_taken_apart(node: Any) -> bool:
     while pending:
         value = pending.pop()
         for user in value.users:
-            kind = str(user.target)
-            if kind.startswith("aten.") and kind.removeprefix("aten.").startswith(_TAKES_APART):
-                if user.args and user.args[0] is value:
-                    return True
-            elif kind.startswith(_MOVES):
+            kind = str(user.target).removeprefix("aten.").partition(".")[0]
+            if kind in _MOVES and not _is_float(user):
                 pending.append(user)
+            elif kind in _TAKES_APART and user.args[0] is value and not _is_float(user):
+                return True
     return False
+
+
+def _is_float(node: Any) -> bool:
+    return bool(node.meta["val"].dtype.is_floating_point)
 
 
 def _codes(node: Any, tensor: Any, names: Mapping[str, str], held: Mapping[str, Any]) -> Codes | None:
