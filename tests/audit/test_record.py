@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import networks
+import numpy as np
+import onnx
 import pytest
 
 from weighbridge.audit.record import PREDICATE, STATEMENT, checksum, recorded_verdicts
@@ -392,3 +394,60 @@ def test_wrong_use(signed: Audited) -> None:
         main(["audit", str(signed.artifact), "--budget", str(signed.budget), "--key", str(signed.budget)])
         == UNREADABLE
     )
+
+
+@pytest.mark.parametrize("altered", ["samples.npz", "previous.onnx", "previous.bin"])
+def test_rerun_refuses_other_samples_and_another_previous_release(
+    tmp_path: Path, altered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights of the previous release, and samples that no code reads, were no part of the record."""
+    networks.write_data(tmp_path)
+    kept = np.load(tmp_path / "data.npz")
+    np.savez(tmp_path / "samples.npz", test_x=kept["inputs"], test_y=kept["targets"])
+    onnx.save(
+        networks.Network().model(), tmp_path / "previous.onnx",
+        save_as_external_data=True, location="previous.bin", size_threshold=0,
+    )  # fmt: skip
+    audited = Audited(tmp_path, signed=False)
+    limits = {"accuracy": 0.9, "accuracy_drop": 0.01}
+    networks.budget(tmp_path, limits, "data: samples.npz\nbaseline: previous.onnx\n")
+    arguments = [str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
+    assert main(["audit", *arguments]) == WITHIN
+    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
+    (tmp_path / altered).write_bytes((tmp_path / altered).read_bytes() + b"\0")
+    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
+    assert f"{altered}, which decided the verdicts, is not the file that was used" in capsys.readouterr().err
+
+
+def test_materials_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Data and metric are each read by a `code.py`, in folders of their own."""
+    networks.write_data(tmp_path)
+    code = {
+        "data": networks.DATA.replace('"data.py"', '"data/code.py"'),
+        "metric": "def right(outputs, targets):\n    return outputs.argmax(1) == targets\nright.higher_is_better = True\n",
+    }
+    for name, text in code.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "code.py").write_text(text)
+    audited = Audited(tmp_path, signed=False)
+    networks.budget(tmp_path, {"accuracy": 0.9}, "data: data/code.py:splits\nmetric: metric/code.py:right\n")
+    arguments = [str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
+    assert main(["audit", *arguments]) == WITHIN
+    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
+    (tmp_path / "data" / "code.py").write_text(code["data"] + "# altered\n")
+    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
+
+
+def test_rerun_tells_that_code_gave_other_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks.write_data(tmp_path)
+    audited = Audited(tmp_path, signed=False)
+    networks.budget(tmp_path, {"accuracy": 0.9}, "data: data.py:splits\n")
+    main(
+        ["audit", str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
+    )
+    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
+    assert "other samples" not in capsys.readouterr().out
+    kept = np.load(tmp_path / "data.npz")
+    np.savez(tmp_path / "data.npz", inputs=kept["inputs"][:150], targets=kept["targets"][:150])
+    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
+    assert "its accuracy is of other samples than the record's" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from weighbridge.measure.metrics import METRICS, UserMetric
 from weighbridge.measure.tallies import AbsoluteTally, ClassTally, SquareTally
 
 RANDOM = np.random.default_rng(0)
-X = RANDOM.standard_normal((150, 4)).astype(np.float32)
+X = RANDOM.standard_normal((150, 6)).astype(np.float32)
 Y = X.argmax(1)
 
 

@@ -22,6 +22,7 @@ from weighbridge.core.errors import UsageError
 from weighbridge.core.files import file_digest, read_regular
 from weighbridge.core.results import to_json
 from weighbridge.formats.suffixes import format_of
+from weighbridge.run.bundle import named_files
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://pypi.org/project/weighbridge/audit/v1"
@@ -105,6 +106,7 @@ def _read_all(statement: Mapping[str, Any], predicate: Mapping[str, Any]) -> Non
         if not (isinstance(row["name"], str) and isinstance(row["status"], str)):
             raise TypeError("a result has no name or no status")
         _which(row)
+        _samples(row)
         for verdict in row["verdicts"]:
             _ = verdict["threshold"], verdict["status"], verdict["measured"]
 
@@ -171,10 +173,10 @@ def recorded_breach(statement: Mapping[str, Any]) -> bool:
 
 
 def check_materials(statement: Mapping[str, Any], cases: Sequence[Case]) -> None:
-    """Raises `Refused` where the previous release, or the code of data or metric, is not what it was."""
-    known = {one["name"]: one["digest"] for one in statement["predicate"]["materials"]}
+    """Raises `Refused` where the previous release, the samples, or the code of data or metric, is not what it was."""
+    known = {(one["name"], one["digest"]["sha256"]) for one in statement["predicate"]["materials"]}
     for path in materials(cases):
-        if known.get(path.name) != digest(path):
+        if (path.name, digest(path)["sha256"]) not in known:
             raise Refused(f"{path.name}, which decided the verdicts, is not the file that was used")
 
 
@@ -197,6 +199,24 @@ def compare(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str
             elif _counted(new) and old["measured"] != new["measured"]:
                 lines.append(f"{where}: was {old['measured']}, is {new['measured']}")
     return lines
+
+
+def other_samples(statement: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    """A sentence for each result whose accuracy is of other samples this time: what the code of the data reads is no file of the
+    record, and a loader may give the same in another order, so that it is told and no difference.
+    """
+    first = {_which(row): _samples(row) for row in statement["predicate"]["results"]}
+    return [
+        f"{row['name']}: its accuracy is of other samples than the record's, or of the same in another order"
+        for row in report["rows"]
+        if (now := _samples(row)) and (then := first.get(_which(row))) and now != then
+    ]
+
+
+def _samples(row: Mapping[str, Any]) -> str | None:
+    """What the samples that accuracy was measured on are known by."""
+    found: str | None = row["measurements"].get("accuracy", {}).get("details", {}).get("samples")
+    return found
 
 
 def _which(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -243,14 +263,14 @@ def _all_files_of(artifact: Path) -> tuple[Path, ...]:
 
 
 def materials(cases: Sequence[Case]) -> list[Path]:
-    """What else decided the verdicts: the previous release, and the code that gives data and metric."""
+    """What else decided the verdicts: the previous release with the files that belong to it, and the samples, metric and code
+    that the budget names.
+    """
     found: list[Path] = []
     for case in cases:
-        found += [Path(case.model.reference)] if case.candidate else []
-        metric = case.metric.get("prepare") if isinstance(case.metric, Mapping) else case.metric
-        for reference in (case.data, metric):
-            file = case.folder / str(reference).partition(":")[0]
-            found += [file] if reference and ":" in reference and file.is_file() else []
+        own = artifact_files(case)
+        before = files_of(case.model.format, Path(case.model.reference))
+        found += [path for path in (*before, *named_files(case)) if path not in own]
     return list(dict.fromkeys(found))
 
 

@@ -52,6 +52,7 @@ def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
         check_files,
         check_materials,
         compare,
+        other_samples,
         read_record,
         recorded_breach,
         recorded_verdicts,
@@ -76,6 +77,7 @@ def _verify(arguments: argparse.Namespace) -> tuple[int, list[str]]:
         report = audit(cases, Path(workdir), say, confidence=statement["predicate"].get("confidence"))
     say("")
     differences = compare(statement, report)
+    lines += other_samples(statement, report)
     if differences:
         return OVER, lines + differences
     same = "measured again: every verdict and every counted number is the same"

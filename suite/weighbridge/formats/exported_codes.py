@@ -12,6 +12,12 @@ from weighbridge.contracts import Array, Quantization, Use
 
 _OPERATORS = "quantized_decomposed.dequantize_per_"
 _PRODUCTS = ("aten.linear.", "aten.conv1d.", "aten.conv2d.", "aten.conv3d.")
+_MOVES = (
+    "unsqueeze", "squeeze", "view", "reshape", "_unsafe_view", "permute", "t", "transpose", "expand", "clone", "contiguous", "to",
+    "_to_copy", "slice", "select", "alias",
+)  # fmt: skip
+_TAKES_APART = ("bitwise_right_shift", "__rshift__", "floor_divide", "div")
+"""What leaves the upper of several codes, dividing integers included."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,37 @@ def codes_of(program: Any) -> dict[str, Codes]:
             if name in held and (codes := _codes(node, held[name], names, held)) is not None:
                 found[str(name)] = codes
     return found
+
+
+def packed_in(program: Any) -> set[str]:
+    """The names of integer matrices that the graph takes apart bit by bit, by whatever only moves them in between."""
+    names = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.target}
+    held = {**program.state_dict, **program.constants}
+    found = set()
+    for node in program.graph.nodes:
+        tensor = held.get(names.get(node.name)) if node.op == "placeholder" else None
+        if tensor is None or not hasattr(tensor, "detach") or tensor.is_floating_point():
+            continue
+        if sum(side > 1 for side in tensor.shape) > 1 and _is_taken_apart(node):
+            found.add(str(names[node.name]))
+    return found
+
+
+def _is_taken_apart(node: Any) -> bool:
+    pending = [node]
+    while pending:
+        value = pending.pop()
+        for user in value.users:
+            kind = str(user.target).removeprefix("aten.").partition(".")[0]
+            if kind in _MOVES and not _is_float(user):
+                pending.append(user)
+            elif kind in _TAKES_APART and user.args[0] is value and not _is_float(user):
+                return True
+    return False
+
+
+def _is_float(node: Any) -> bool:
+    return bool(node.meta["val"].dtype.is_floating_point)
 
 
 def _codes(node: Any, tensor: Any, names: Mapping[str, str], held: Mapping[str, Any]) -> Codes | None:

@@ -17,10 +17,16 @@ from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
+<<<<<<< HEAD
 from weighbridge.formats.exported_codes import codes_of
 from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.opened import opened
 from weighbridge.formats.training_mode import check_training
+=======
+from weighbridge.formats.exported_codes import codes_of, packed_in
+
+_PACKED = "its numbers are taken apart by shifts or division, so that each holds several codes"
+>>>>>>> s18-adversary
 
 
 class ExportedProgram(FormatBase):
@@ -54,7 +60,7 @@ class ExportedProgram(FormatBase):
         return Model("exported", _read(artifact.path, TRUSTED in artifact.source), artifact.source)
 
     def tensors(self, model: Model) -> Iterator[StoredTensor]:
-        coded = codes_of(model.value)
+        coded, packed = codes_of(model.value), packed_in(model.value)
         parameters = {name for one in coded.values() for name in one.parameters}
         for name, tensor in {**model.value.state_dict, **model.value.constants}.items():
             if not hasattr(tensor, "detach") or name in parameters:
@@ -66,6 +72,7 @@ class ExportedProgram(FormatBase):
                 str(value.dtype).removeprefix("torch."),
                 value.numel() * value.itemsize,
                 layer=name.rpartition(".")[0],
+                unread=_PACKED if name in packed else "",
             )
             if known is not None:
                 stored = replace(stored, quantization=known.quantization, layer=known.layer, use=known.use)

@@ -23,6 +23,7 @@ from weighbridge.formats.onnx_operators import (
     is_known,
     is_product,
 )
+from weighbridge.formats.onnx_unpacked import unpacked
 from weighbridge.formats.onnx_use import ARITHMETIC, carries, other, use_of
 from weighbridge.formats.reduced_floats import reduced_float
 
@@ -73,6 +74,8 @@ def keyed_tensors(flow: Flow) -> Iterator[tuple[Key, StoredTensor]]:
         if codes is not None:
             found[key] = codes
         parameters |= _parameters(key, codes, flow)
+    made = unpacked(flow, found.keys() | parameters)
+    found |= {key: _made_of(flow.constants[key], who) for key, who in made.items()}
     for key, constant in flow.constants.items():
         if key in found and key not in parameters:
             yield key, _integers(key, constant, found[key], flow)
@@ -130,6 +133,10 @@ def _not_understood(constant: Constant, reader: Reader) -> str:
         f"what {node.domain}.{node.op_type} ('{node.name or node.output[0]}') does with these {constant.dtype} numbers "
         "is not known"
     )
+
+
+def _made_of(constant: Constant, who: str) -> str:
+    return f"the graph makes the numbers of these {constant.dtype} codes that {who} reads, by a list of values or bit by bit"
 
 
 def _parameters(key: Key, codes: _Codes | str | None, flow: Flow) -> set[Key]:

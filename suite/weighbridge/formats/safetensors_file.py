@@ -33,6 +33,10 @@ _DTYPES = {
 }
 # How scales stand beside codes: as this package writes a quantized torch module, and as most others do.
 _SCALES = ((".codes", ".scale", ".zero_point"), (".weight", ".weight_scale", ".weight_zero_point"))
+_PALETTE = ".quant_map"
+"""What bitsandbytes calls the values of a weight's 4-bit codes."""
+MOST_PLACES = 1 << 24
+"""Of a table of indices; words with codes in their highest bits hold larger numbers."""
 
 
 class Safetensors(FormatBase):
@@ -62,9 +66,8 @@ class Safetensors(FormatBase):
             if name not in parameters:
                 quantization = _quantization(name, dtype, array, stored)
                 values = array.astype("float32") if is_reduced_float(dtype) else array
-                yield StoredTensor(
-                    name, values, dtype, array.nbytes, quantization, name.rpartition(".")[0] or name
-                )
+                layer, unread = name.rpartition(".")[0] or name, _packed(name, array, stored)
+                yield StoredTensor(name, values, dtype, array.nbytes, quantization, layer, unread=unread)
 
     def operators(self, model: Model) -> Mapping[str, int]:
         return {}
@@ -108,6 +111,18 @@ def _beside(name: str, stored: Mapping[str, Any]) -> dict[str, str]:
         ):
             return {f"{base}{scale}": "scale", f"{base}{zero}": "zero_point", f"{base}.axis": "axis"}
     return {}
+
+
+def _packed(name: str, array: Any, stored: Mapping[str, Any]) -> str:
+    """Why these integers hold several codes each, as GPTQ and AWQ store them in words and bitsandbytes in bytes; else nothing."""
+    import numpy as np
+
+    if f"{name}{_PALETTE}" in stored:
+        return f"two codes stand in each byte, of the values in '{name}{_PALETTE}'"
+    words = array.dtype.kind in "iu" and sum(side > 1 for side in array.shape) > 1
+    if words and np.max(np.abs(array.astype(np.float64))) > MOST_PLACES:
+        return "its numbers are too large for indices, as of words that several codes are packed into; their graph would tell how"
+    return ""
 
 
 def _quantization(name: str, dtype: str, array: Any, stored: Mapping[str, Any]) -> Quantization | None:

@@ -17,6 +17,7 @@ from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
 from weighbridge.measure.direction import directed
 from weighbridge.measure.evaluation import Evaluation, evaluate
+from weighbridge.measure.one_class import one_class
 
 MOST_LOST = 0.05
 FEWEST_BESIDE = 1 / 40
@@ -92,6 +93,8 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
     else:
         details |= _averaged(metric, theirs, ours)
     details |= classes.compared(theirs, ours)
+    if not weighing.allow_chance:
+        details |= one_class(theirs, ours)
     return Measurement("accuracy", "fraction" if metric.binary else "", value, baseline_value, details)
 
 

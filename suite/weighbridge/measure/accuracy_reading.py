@@ -16,6 +16,7 @@ from weighbridge.measure.asked_again import tell_otherwise
 from weighbridge.measure.classes import tell_flips
 from weighbridge.measure.direction import PLAIN, check_drop, check_floor, tell_direction
 from weighbridge.measure.mistakes import a_fraction, at_most_one
+from weighbridge.measure.one_class import check_classes, tell_one_class
 
 LEAST_OF = 20
 """Of a floor of 1 and less: nobody means one that lets go of nineteen in twenty."""
@@ -35,6 +36,7 @@ def read_relative_drop(measurement: Measurement, limit: Limit) -> Reading:
 def _read_drop(known: Known, measurement: Measurement, limit: Limit, unit: str | None) -> Reading:
     details, before = measurement.details, measurement.baseline
     check_drop(details, known, limit, 0.0 if before is None else before, measurement.candidate)
+    check_classes(details, known.value, limit)
     found = reading(known, limit, measurement.details, unit)
     sure = USUAL if limit.confidence is None else limit.confidence
     advice = list(found.advice)
@@ -55,6 +57,7 @@ def read_accuracy(measurement: Measurement, limit: Limit) -> Reading:
     if limit.max is None and limit.equals is None:
         check_floor(measurement)
         _check_scale(measurement, limit)
+    check_classes(measurement.details, measurement.candidate, limit)
     unit = None if measurement.unit else ""  # a metric of the user's is in whatever it is in
     found = reading(known_value(measurement), limit, measurement.details, unit)
     return replace(found, advice=(*_doubts(measurement), *found.advice))
@@ -64,6 +67,7 @@ def _doubts(measurement: Measurement) -> Iterator[str]:
     """What a limit met may hide: answers that are no numbers, each of which counts as one wrong answer, or are drawn."""
     if broken := measurement.details.get("not_finite"):
         yield f"the candidate's outputs are NaN or infinite on {broken} of {measurement.details['n']} samples"
+    yield from tell_one_class(measurement.details)
     yield from tell_otherwise(measurement.details.get("otherwise", ()))
 
 

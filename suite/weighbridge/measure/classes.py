@@ -16,6 +16,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement, Reading
 from weighbridge.measure.evaluation import Evaluation
 from weighbridge.measure.mistakes import at_most_one
+from weighbridge.measure.one_class import check_classes
 
 LISTED, WORST, SHOWN = 50, 10, 5
 """Flipped samples and classes that stand in a measurement at most, and samples that a sentence names."""
@@ -116,6 +117,7 @@ def read_flip_rate(measurement: Measurement, limit: Limit) -> Reading:
     """The share of samples whose answer differs, with Wilson's interval and the score test that belongs to it."""
     flips, n = _need(measurement, "flips"), measurement.details["n"]
     confidence, share = limit.confidence or 0.95, flips["total"] / n
+    check_classes(measurement.details, share, limit)
     other = flips["total"] - flips["harmful"] - flips["helpful"]
     note = (
         f"{flips['harmful']} from right to wrong, {flips['helpful']} from wrong to right, "

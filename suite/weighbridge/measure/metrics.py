@@ -57,6 +57,12 @@ class TopK:
                 + "write your own, `metric: file.py:function`",
             )
         labels, classes = self.labels(targets), scores.shape[1]
+        if classes <= self.k:
+            raise StageError(
+                "measure",
+                f"metric '{self.name}' is right whatever comes: of {classes} classes the target is always among the first "
+                f"{self.k}; say `metric: accuracy`",
+            )
         if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
             raise StageError(
                 "data",
