@@ -17,16 +17,12 @@ from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
-<<<<<<< HEAD
-from weighbridge.formats.exported_codes import codes_of
+from weighbridge.formats.exported_codes import codes_of, packed_in
 from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.opened import opened
 from weighbridge.formats.training_mode import check_training
-=======
-from weighbridge.formats.exported_codes import codes_of, packed_in
 
 _PACKED = "its numbers are taken apart by shifts or division, so that each holds several codes"
->>>>>>> s18-adversary
 
 
 class ExportedProgram(FormatBase):
