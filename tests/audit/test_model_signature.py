@@ -177,3 +177,40 @@ def test_without_the_package_it_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     assert sign() == 2
     assert "pip install 'weighbridge[model-signing]'" in capsys.readouterr().err
+
+
+@signs
+@pytest.mark.parametrize(
+    ("demanded", "asked", "left"),
+    [
+        ("size_ratio: 0.9", ["-k", "size_ratio"], "accuracy_drop"),
+        ("size_ratio: 0.9", ["cases/net.yaml::net::accuracy_drop"], "size_ratio"),
+        ("speedup: 0.01", [], "speedup"),
+    ],
+)
+def test_what_was_judged_in_part_is_refused(
+    demanded: str,
+    asked: list[str],
+    left: str,
+    passed: Path,
+    project: Project,
+    pytester: pytest.Pytester,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the other limits say of it nobody asked: a model that lost all accuracy was signed."""
+    project(net=CASE.replace("size_ratio: 0.9", demanded))
+    pytester.runpytest_inprocess(*asked)
+    assert sign() == 1
+    assert (
+        f"the run did not judge {left}; only what passed all of its gate is signed" in capsys.readouterr().err
+    )
+
+
+@signs
+def test_what_cannot_be_compared_yet_is_signed(
+    passed: Path, project: Project, pytester: pytest.Pytester
+) -> None:
+    """A limit that is held against an earlier run, of which there is none, is skipped and not left out."""
+    project(net=CASE.replace("size_ratio: 0.9", "size_ratio: {min: 0.9, against: main}"))
+    pytester.runpytest_inprocess("cases/net.yaml")
+    assert sign() == 0

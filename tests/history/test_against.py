@@ -126,13 +126,16 @@ def test_the_drop_from_the_original_is_another_thing(repository: Repository) -> 
     assert repository.verdict["status"] == "pass"
 
 
-@pytest.mark.parametrize("trouble", ["failed", "dirty"])
+@pytest.mark.parametrize("trouble", ["failed", "dirty", "judged in part"])
 def test_a_run_that_is_no_mark_for_others(trouble: str, repository: Repository) -> None:
-    """The last sound run of the branch stays the mark: neither a failure nor files that nobody committed lower it."""
+    """The last sound run of the branch stays the mark: neither a failure nor files that nobody committed lower it, nor a run
+    with -k, which measures what it does not judge.
+    """
     repository.run(case())
     mark = report_of(repository.folder)["run"]
-    worse = case(0.97) if trouble == "failed" else case(0.97, against="nobody")
-    repository.run(worse, commit=trouble == "failed")
+    worse = case(0.97, against="nobody") if trouble == "dirty" else case(0.97)
+    part = ["-k", "nonzero_ratio"] if trouble == "judged in part" else []
+    repository.run(worse, *part, commit=trouble != "dirty")
     assert (repository.row["status"] == "fail") == (trouble == "failed")
     repository.run(case(0.97), branch="topic").assert_outcomes(passed=1, failed=1)
     assert repository.row["against"]["run"] == mark

@@ -57,6 +57,11 @@ def test_smallest_fastest_and_recommended() -> None:
     )
 
 
+def test_what_was_judged_in_part_is_not_recommended() -> None:
+    """With `-k size_ratio` nobody asked what a recipe costs."""
+    assert not said(*(one | {"unasked": ["accuracy_drop"]} for one in THREE))
+
+
 def test_one_that_is_best_at_everything_is_named_once() -> None:
     (line,) = said(*THREE[1:], recipe("all", 9, 4))
     assert "recommended, smallest, fastest: all (9x smaller, 4x faster); beaten: " in line

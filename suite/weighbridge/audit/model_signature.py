@@ -13,6 +13,7 @@ from weighbridge.audit.sign import Refused
 from weighbridge.core.errors import UsageError
 from weighbridge.core.files import file_digest, is_file
 from weighbridge.environment.extras import MODEL_SIGNING, load
+from weighbridge.report.judged import unjudged
 from weighbridge.run.manifest import NAME
 
 SIGNATURE = "model.sig"
@@ -56,6 +57,11 @@ def _checked(row: Mapping[str, Any], root: Path) -> Path:
     case, candidate = row["case"], row["artifacts"]["candidate"]
     if row["status"] != "pass" or candidate is None:
         raise Refused(f"{case}: {row['status']}; only what passed its gate is signed")
+    if left := unjudged(row):
+        raise Refused(
+            f"{case}: the run did not judge {', '.join(left)}; only what passed all of its gate is signed: run it without -k, "
+            "and with --bench where a limit is of speed"
+        )
     judged: dict[Path, str] = {root / file["path"]: file["sha256"] for file in candidate["files"]}
     folder = next((place for path in judged for place in path.parents if is_file(place / NAME)), None)
     if folder is None:

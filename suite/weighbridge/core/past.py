@@ -77,7 +77,8 @@ def past_of(report: Mapping[str, Any], row: Mapping[str, Any]) -> Past:
         report.get("branch"),
         report.get("dirty"),
         row.get("machine_class") or report.get("machine_class") or "",
-        row["status"],
+        # A run that was to judge a part of the case is no mark for the next.
+        "skip" if row["status"] == "pass" and row.get("unasked") else row["status"],
         row["seconds"],
         identity(artifacts["baseline"]),
         identity(artifacts["candidate"]),

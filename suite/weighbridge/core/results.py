@@ -198,6 +198,8 @@ class CaseResult:
     """How it differs from an earlier run, where one was named."""
     machine_class: str | None = None
     """What carried it out, where that is another machine than the one that reports it."""
+    unasked: tuple[str, ...] = ()
+    """Thresholds and round trips of the case that this run was not to judge, as with `-k`."""
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""
@@ -207,6 +209,8 @@ class CaseResult:
             del measurement["name"]
         if row["machine_class"] is None:
             del row["machine_class"]
+        if not row["unasked"]:
+            del row["unasked"]
         return row
 
     def verdict(self, threshold: str) -> Verdict | None:
@@ -245,6 +249,7 @@ def read_result(row: Mapping[str, Any]) -> CaseResult:
             "verdicts": tuple(verdict(one) for one in row["verdicts"]),
             "layer_errors": errors and read_layer_errors(errors),
             "notes": tuple(row["notes"]),
+            "unasked": tuple(row.get("unasked", ())),
         }
     )
 

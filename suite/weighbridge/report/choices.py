@@ -50,7 +50,13 @@ def choices(lines: Sequence[Line]) -> list[Choice]:
     models: dict[Any, list[Line]] = {}
     for line in sorted(lines, key=lambda line: line.index):
         original = identity(line.row["artifacts"].get("baseline"))
-        if line.status == "pass" and line.row["steps"] and original and "size" in line.row["measurements"]:
+        if (
+            line.status == "pass"
+            and not line.row.get("unasked")
+            and line.row["steps"]
+            and original
+            and "size" in line.row["measurements"]
+        ):
             models.setdefault((original, line.row["engine"]), []).append(line)
     found = (_choice(some) for some in models.values() if len(some) >= FEWEST)
     return [choice for choice in found if choice is not None]

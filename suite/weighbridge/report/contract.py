@@ -204,6 +204,9 @@ class Row(_Part):
         description="That of the job, or of the node of a cluster, that ran it, where the report is of several.",
     )
     against: Against | None = Field(None, description="Where an earlier run was named to compare with.")
+    unasked: list[str] = Field(
+        [], description="Thresholds and round trips of the case that the run was not to judge, as with -k."
+    )
     left_out: bool = Field(
         False,
         description="Whether layers, classes and samples are left out, so that the report stays below 20 MB.",

@@ -14,6 +14,7 @@ from typing import Any
 
 from weighbridge.contracts import REPORTS
 from weighbridge.report.escape import visible
+from weighbridge.report.judged import passed
 from weighbridge.report.text import TextReport
 
 
@@ -25,7 +26,7 @@ class CycloneDx(TextReport):
 
     def render(self, report: Mapping[str, Any]) -> str:
         """Each case that passed is a model; the packages that run it are what it depends on."""
-        shipped = [row for row in report["rows"] if row["status"] == "pass" and row["artifacts"]["candidate"]]
+        shipped = [row for row in report["rows"] if passed(row) and row["artifacts"]["candidate"]]
         packages = {name: number for row in shipped for name, number in _packages(row)}
         own = {"type": "application", "name": "weighbridge", **_version(report, "weighbridge")}
         document = {

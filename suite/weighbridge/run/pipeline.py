@@ -183,6 +183,7 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         verdicts=verdicts,
         layer_errors=errors,
         against=since.told(measurements),
+        unasked=plan.unasked,
         notes=(
             *chain.notes,
             *data_notes(shop.data),

@@ -39,6 +39,15 @@ class Plan:
     """What is measured, in order; what reads a clock comes last."""
     requirements: tuple[Requirement, ...]
 
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """The thresholds and round trips of the case that will not be judged."""
+        return tuple(name for name in _judged(self.case) if name not in self.wanted)
+
+
+def _judged(case: Case) -> list[str]:
+    return [*(ref.name for ref in case.thresholds), *promising(case.recipe)]
+
 
 def converter_key(source: str, target: str) -> str:
     return f"{source}->{target}"
@@ -68,8 +77,7 @@ def make_plan(
     baseline = path_between(case.model.format, [final])
     baseline_format = final if baseline is not None else case.model.format
     baseline_engine = engine if baseline_format in served else FORMATS.get(baseline_format).engine
-    names = [*(ref.name for ref in case.thresholds), *promising(case.recipe)]
-    judged = tuple(name for name in names if wanted is None or name in wanted)
+    judged = tuple(name for name in _judged(case) if wanted is None or name in wanted)
     asked = {THRESHOLDS.get(name).measure for name in judged if name in THRESHOLDS}
     taken = [
         measure
