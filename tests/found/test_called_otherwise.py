@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load
 from tests.projects import as_onnx, trained, weigh, write_project
 
@@ -70,6 +73,36 @@ def test_an_only_input_of_another_name_is_still_it_where_the_samples_are_invente
     found = weigh(cases, text.replace("data: data.npz", "inputs: random") + "thresholds: {fidelity: 40}\n")
     assert found.result.status is Status.PASS, found.failed
     assert f"the candidate's inputs are picture, the original's {before}: {OTHERWISE}" in found.notes
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_the_same_names_in_another_order_are_asked_for_in_the_originals(tmp_path: Path, engine: str) -> None:
+    """Data comes by position, and a metric reads the first output: the original's, in both models."""
+    weights = np.random.default_rng(0).standard_normal((6, 4)).astype("f4")
+
+    def subtraction(inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        nodes = [
+            helper.make_node("Sub", ["left", "right"], ["difference"]),
+            helper.make_node("MatMul", ["difference", "w"], ["logits"]),
+            helper.make_node("Neg", ["logits"], ["other"]),
+        ]
+        shape = {"left": 6, "right": 6, "logits": 4, "other": 4}
+        ports = (
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", shape[name]]) for name in names]
+            for names in (inputs, outputs)
+        )
+        graph = helper.make_graph(nodes, "g", *ports, [numpy_helper.from_array(weights, "w")])
+        return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+
+    left, right = np.random.default_rng(1).standard_normal((2, 200, 6)).astype("f4")
+    np.savez(tmp_path / "data.npz", x0=left, x1=right, y=((left - right) @ weights).argmax(1))
+    onnx.save(subtraction(["left", "right"], ["logits", "other"]), tmp_path / "one.onnx")
+    onnx.save(subtraction(["right", "left"], ["other", "logits"]), tmp_path / "two.onnx")
+    text = SHEET.replace("ORIGINAL", "one").replace("CANDIDATE", "two")
+    text += f"thresholds: {{accuracy_drop: 0.01, fidelity: 60}}\nengine: {engine}\n"
+    found = weigh(tmp_path, text)
+    assert found.result.status is Status.PASS, found.failed
+    assert f"the candidate's inputs are right, left, the original's left, right: {OTHERWISE}" in found.notes
 
 
 def test_a_recipe_that_keeps_the_names_is_told_nothing(cases: Path) -> None:

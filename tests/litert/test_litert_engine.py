@@ -29,7 +29,7 @@ from tflite_builder import (
 from weighbridge.contracts import ENGINES, FORMATS, Model
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Status
-from weighbridge.formats.tflite_calls import CALLED
+from weighbridge.formats.called import CALLED
 
 RANDOM = np.random.default_rng(7)
 WEIGHT = RANDOM.standard_normal((3, 5)).astype(np.float32)

@@ -14,9 +14,9 @@ from weighbridge.engines.litert import run_tflite
 from weighbridge.environment.extras import LITERT, TENSORFLOW, TF_KERAS, demand
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats import tf_runtime
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.keras_inputs import input_names, output_names, with_inputs
 from weighbridge.formats.keras_model import SAVED_MODEL, run_keras
-from weighbridge.formats.tflite_calls import CALLED
 
 _SAMPLES = 16
 _HELPS = {

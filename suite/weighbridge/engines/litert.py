@@ -15,7 +15,7 @@ from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.environment.extras import LITERT, load
 from weighbridge.environment.quiet import quiet
-from weighbridge.formats.tflite_calls import CALLED
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.tflite_file import Signature, TFLiteFile
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from weighbridge.contracts import Array, Inputs
 from weighbridge.core.batches import Axes, axes_of, axis_of, cast, count, describe, is_one_sample, take
@@ -48,6 +49,12 @@ class NamedSession(ABC):
     @abstractmethod
     def reason(self, error: Exception) -> str:
         """What of an exception of the engine tells what is wrong, on one line; the engine's own source is no part of it."""
+
+    def called(self, names: Mapping[str, Sequence[str]]) -> Self:
+        """Take inputs and give outputs in the order of these names, where `inputs` or `outputs` are told."""
+        self.inputs = {name: self.inputs[name] for name in names.get("inputs", self.inputs)}
+        self.outputs = list(names.get("outputs", self.outputs))
+        return self
 
     def fixed_batch(self, axes: Axes) -> int | None:
         """The batch that the model was exported with, where it is fixed. `axes` are the data's batch axes."""

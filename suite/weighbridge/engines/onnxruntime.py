@@ -12,6 +12,7 @@ from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.engines.named import Declared, NamedSession
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.onnx_constants import dtype_of
 
 LARGE = 2**30
@@ -77,7 +78,7 @@ class OnnxRuntimeSession(NamedSession):
         self.outputs = [value.name for value in self.session.get_outputs()]
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
-        outputs: Sequence[Array] = self.session.run(None, feed)
+        outputs: Sequence[Array] = self.session.run(self.outputs, feed)
         return outputs
 
     def reason(self, error: Exception) -> str:
@@ -101,9 +102,10 @@ class OnnxRuntime(EngineBase):
     sums_int8_in_pairs = True
 
     def open(self, artifact: Artifact, options: Any) -> OnnxRuntimeSession:
-        return OnnxRuntimeSession(
+        session = OnnxRuntimeSession(
             str(artifact.path), options.threads, options.provider, prepacking=options.prepacking
         )
+        return session.called(artifact.source.get(CALLED, {}))
 
     def untimed(self, artifact: Artifact, options: Any) -> Any:
         if sum(path.stat().st_size for path in artifact.files) < LARGE:

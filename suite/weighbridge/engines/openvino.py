@@ -15,6 +15,7 @@ from weighbridge.engines.base import EngineBase
 from weighbridge.engines.named import Declared, NamedSession
 from weighbridge.environment.extras import OPENVINO, load
 from weighbridge.environment.quiet import quiet
+from weighbridge.formats.called import CALLED
 
 _NUMPY = {
     "boolean": "bool", "f16": "float16", "f32": "float32", "f64": "float64",
@@ -59,6 +60,8 @@ class OpenVinoSession(NamedSession):
         # Once compiled, a port has the names of all values that are the same, in no order; its node keeps the file's name.
         self.inputs = {_name(port): _declared(port) for port in compiled.inputs}
         self.outputs = [_name(port) for port in compiled.outputs]
+        self._taken, self._given = list(self.inputs), list(self.outputs)
+        self.called(artifact.source.get(CALLED, {}))
         for port in compiled.outputs:
             _dtype(port)  # refuses what numpy has not
         self._fitting: set[tuple[tuple[int, ...], ...]] = set()
@@ -88,7 +91,9 @@ class OpenVinoSession(NamedSession):
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         """Copies of the outputs: the next call writes over OpenVINO's own."""
-        return [*self.request.infer([feed[name] for name in self.inputs], share_inputs=True).to_tuple()]
+        answers = self.request.infer([feed[name] for name in self._taken], share_inputs=True).to_tuple()
+        given = dict(zip(self._given, answers, strict=True))
+        return [given[name] for name in self.outputs]
 
     def reason(self, error: Exception) -> str:
         """What went wrong stands last, below where in OpenVINO's source it did; of operators, each in a summary."""

@@ -11,11 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from weighbridge.core.results import Artifact
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.tflite_file import TFLiteFile
-
-CALLED = "called"
-"""The key of `Model.source` for what follows: `inputs` and `outputs`, names in the order in which the data and a metric have
-them, and `numbers`, true where whole numbers are no codes."""
 
 
 def called_as(candidate: Artifact, original: Artifact) -> Artifact:

@@ -1,0 +1,24 @@
+"""How a candidate is called so that it is given and gives what its original does: in the order of the original's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from weighbridge.core.results import Artifact
+
+CALLED = "called"
+"""The key of `Model.source` for what follows: `inputs` and `outputs`, names in the order in which the data and a metric have
+them, and `numbers`, true where whole numbers are no codes."""
+
+
+def in_order_of(
+    candidate: Artifact, own: Sequence[Sequence[str]], original: Sequence[Sequence[str]]
+) -> Artifact:
+    """The candidate, told the original's order of inputs and outputs where it has the same names in another one."""
+    told = {
+        what: list(names)
+        for what, names, others in zip(("inputs", "outputs"), original, own, strict=True)
+        if list(names) != list(others) and sorted(names) == sorted(others)
+    }
+    return replace(candidate, source={**candidate.source, CALLED: told}) if told else candidate
