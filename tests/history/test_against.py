@@ -180,6 +180,7 @@ def test_a_limit_may_name_the_report_that_this_run_replaces(repository: Reposito
     assert repository.row["against"]["run"] == first["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.worker
 def test_a_worker_knows_the_earlier_run(repository: Repository) -> None:
     repository.run(case(), "--executor=process")

@@ -167,7 +167,13 @@ def run(pytester: pytest.Pytester) -> tuple[float, bool]:
     return row["measurements"]["accuracy"]["candidate"], row["steps"][0]["cached"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+QUICK = ("a text", "mapped to be written", "once a process", "behind a link", "a file that is written later")
+"""One of each kind of way; the others are slow together."""
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=() if way in QUICK else pytest.mark.slow) for way in WAYS]
+)
 def test_what_is_read_in_a_call_is_no_stale_answer(pytester: pytest.Pytester, way: str) -> None:
     how, net, put = WAYS[way]
     folder = pytester.mkdir("cases")
