@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.arrays import Array, Inputs, is_text
 from weighbridge.core.batches import Axes, NamedInputs, items, take
 from weighbridge.core.errors import StageError, did_you_mean
 from weighbridge.core.listed_targets import apart, are_listed
@@ -76,11 +76,14 @@ class Layout:
         return [self._parts(sample, split, lift=True) for sample in samples]
 
     def is_sample(self, value: Any, split: str) -> bool:
-        """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row."""
+        """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row; without
+        targets, an input is one name.
+        """
         raw_inputs, raw_targets, _ = self._divide(value, split)
-        if raw_targets is None:
-            return False
-        targets, inputs = _by_name(raw_targets, split).values(), self._inputs(raw_inputs, split)
+        inputs = self._inputs(raw_inputs, split)
+        if raw_targets is None:  # one name is a sample's, as its key among what a tar of samples gives
+            return any(is_text(array) and not array.ndim for _, array, _ in items(inputs))
+        targets = _by_name(raw_targets, split).values()
         return any(target.ndim == 0 for target in targets) or any(
             array.ndim <= axis or array.shape[axis] != len(target)
             for target in targets

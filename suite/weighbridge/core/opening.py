@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,19 @@ def _is_array(value: Any) -> bool:
 def _is_columns(value: Any) -> bool:
     """Whether a tuple or list holds a whole split, `(inputs, ..., targets)`, and not batches or samples one by one.
 
-    A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings, one like the
-    other. Inputs by name beside targets by name have other keys.
+    A part of a whole split is an array, a column of a table, or nothing; batches and samples with targets are tuples or
+    mappings, one like the other. Inputs by name beside targets by name have other keys.
     """
     if not isinstance(value, tuple | list):
         return False
-    if any(part is None or _is_array(part) for part in value):
+    if any(part is None or _is_array(part) or _is_column(part) for part in value):
         return True
     return isinstance(value, tuple) and (any(map(is_numbers, value)) or _are_unlike(value))
+
+
+def _is_column(part: Any) -> bool:
+    """A column that is read when it is asked for, as Hugging Face's datasets give one: `dataset["label"]`."""
+    return isinstance(part, Sequence) and not isinstance(part, tuple | list | str | bytes)
 
 
 def _is_columns_beside_lists(value: Any, layout: Layout, name: str) -> bool:
