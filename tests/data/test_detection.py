@@ -97,6 +97,13 @@ def test_a_metric_of_all_pictures_reads_each_by_itself(form: str, tmp_path: Path
     assert kept.over(metric, np.array([3, 0, 3, 7])) == found.over(metric, np.array([3, 0, 3, 7])) == 1
 
 
+def test_a_metric_that_expects_arrays_is_told_of_the_lists() -> None:
+    metric = UserMetric("corners", lambda outputs, targets: float((outputs - targets["boxes"]).mean()))
+    found = evaluate({"candidate": Found()}, Data({"test": Pictures()}).split("test"), metric)["candidate"]
+    with pytest.raises(StageError, match=r"TypeError.*differ in shape, so that it is given lists"):
+        found.value(metric)
+
+
 def test_all_forms_are_the_same_samples() -> None:
     digests = {
         Data({"test": value}).split("test").digest() for name, value in FORMS.items() if "name" not in name

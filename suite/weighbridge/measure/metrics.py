@@ -178,7 +178,21 @@ class UserMetric:
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
         *given, wanted = as_lists((*outputs, targets))
-        return float(self._call(tuple(given), wanted).mean())
+        try:
+            return float(self._call(tuple(given), wanted).mean())
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:  # what a list answers where an array is expected
+            if not any(isinstance(each, list) for each in (*given, wanted)):
+                raise
+            raise StageError(
+                "measure",
+                f"metric {self.name} raised {type(error).__name__}: {error}; samples differ in shape, so that it is given lists "
+                "of all samples: `for output, target in zip(outputs, targets)` reads one after the other, of several outputs "
+                "`zip(*outputs, targets)`",
+            ) from error
 
     def tally(self) -> NoTally:
         return NoTally()
