@@ -121,6 +121,28 @@ def test_a_metric_that_learns_its_shape_from_the_data_keeps_outputs(tmp_path: Pa
     assert evaluation.value(metric) == 1
 
 
+def test_a_figure_of_several_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(
+        "def words(outputs, targets):\n"
+        "    text = lambda rows: [' '.join(map(str, row)) for row in rows]\n"
+        "    return text(outputs.argmax(2)), text(targets)\n"
+    )
+    stated = {"torchmetrics": "ROUGEScore", "rouge_keys": "rouge1", "prepare": "m.py:words"}
+    metric, evaluation = found({**stated, "value": "rouge1_fmeasure"}, TOKENS, TOKENS.argmax(2), tmp_path)
+    assert evaluation.value(metric) == pytest.approx(1)
+    metric, evaluation = found(stated, TOKENS, TOKENS.argmax(2), tmp_path)
+    with pytest.raises(StageError, match="say which is judged, such as `value: rouge1_fmeasure`"):
+        evaluation.value(metric)
+
+
+def test_a_metric_that_torchmetrics_leaves_out_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("torchmetrics.detection.MeanAveragePrecision", raising=False)
+    with pytest.raises(
+        StageError, match="has MeanAveragePrecision only where torchvision is installed, which is absent"
+    ):
+        find_metric({"torchmetrics": "MeanAveragePrecision"}, Path())
+
+
 def test_words_are_decoded_by_the_users_own_code(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text(
         "def words(outputs, targets):\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from weighbridge.core.opening import npz_splits
 from weighbridge.core.results import Status
 from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 from weighbridge.engines.torch_eager import run_module
+from weighbridge.measure.evaluation import evaluate
+from weighbridge.measure.metrics import METRICS
 
 FORMS = {
     "mapping": "({'ids': ids, 'mask': mask}, y)",
@@ -341,3 +344,50 @@ def test_a_torch_module_an_input_short_is_told_of_the_last_in_a_tuple(given: int
         run_module(Triplet(), (np.zeros((4, 8), "float32"),) * given)
     advice = "the last of a tuple are its targets: give `((anchor, positive, negative), targets)`"
     assert (advice in str(caught.value)) is told
+
+
+class Column(Sequence[Any]):
+    """A column that is read when it is asked for, as `dataset["label"]` of Hugging Face's datasets is."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._values[at]
+
+
+def test_columns_of_a_table_are_inputs_and_targets_and_not_two_batches() -> None:
+    x, y = np.random.default_rng(0).random((6, 3)), np.arange(6)
+    for value in ((Column(x), Column(y)), (Column(list(x)), y), (x, Column(y.tolist()))):
+        inputs, targets = Data({"test": value}).split("test").arrays()
+        np.testing.assert_array_equal(inputs[0], x)  # type: ignore[index]
+        np.testing.assert_array_equal(targets, y)
+
+
+class Shards:
+    """Samples as a tar of them gives: by the endings of their files, beside the key that they share."""
+
+    def __iter__(self) -> Any:
+        return ({"__key__": f"{at:05}", "npy": np.full(3, at), "cls": at % 2} for at in range(6))
+
+
+def test_samples_by_the_endings_of_their_files_say_which_are_the_targets() -> None:
+    def evaluated(layout: Layout) -> Any:
+        split = Data({"test": Shards()}, layout=layout).split("test")
+        return evaluate({"candidate": Named()}, split, METRICS.get("accuracy"))["candidate"]
+
+    with pytest.raises(
+        StageError, match="of __key__, npy, cls none is called y or labels, so name them: `targets: cls`"
+    ):
+        evaluated(Layout())
+    assert evaluated(Layout(targets="cls")).scores.tolist() == [1] * 6
+
+
+class Named:
+    def run(self, inputs: Any) -> Any:
+        return (np.eye(2)[inputs["npy"][:, 0] % 2],)
+
+    def bind(self, inputs: Any) -> Any: ...

@@ -57,6 +57,7 @@ def case_schema() -> dict[str, Any]:
                         "torchmetrics": {"type": "string"},
                         "higher_is_better": {"type": "boolean"},
                         "prepare": {"type": "string"},
+                        "value": {"type": "string"},
                     },
                 },
             ],

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from weighbridge.core.arrays import Array, Inputs
+from weighbridge.core.arrays import Array, Inputs, is_text
 from weighbridge.core.batches import Axes, NamedInputs, items, take
 from weighbridge.core.errors import StageError, did_you_mean
+from weighbridge.core.listed_targets import apart, are_listed
 from weighbridge.core.named_targets import of_batch, of_sample
 
 LABELS = ("labels", "label", "targets", "target", "y")
@@ -50,7 +51,7 @@ class Layout:
 
     def batch(self, value: Any, split: str) -> Batch:
         """`value` as a batch; raises `StageError` where its parts are no arrays or differ in length."""
-        inputs, targets, groups = found = self._parts(value, split, lift=False)
+        inputs, targets, groups = found = self._parts(self._divide(value, split), split, lift=False)
         lengths = {name: array.shape[axis] for name, array, axis in items(inputs) if axis is not None}
         if targets is not None:
             lengths["targets"] = len(targets)
@@ -63,14 +64,26 @@ class Layout:
 
     def sample(self, value: Any, split: str) -> Batch:
         """`value`, one sample without a batch axis, as a batch of one."""
-        return self._parts(value, split, lift=True)
+        return self._parts(self._divide(value, split), split, lift=True)
+
+    def are_listed(self, value: Any, split: str) -> bool:
+        """Whether the targets of a batch are a list of mappings, one a sample."""
+        return are_listed(self._divide(value, split)[1])
+
+    def listed(self, value: Any, split: str) -> list[Batch]:
+        """The samples of such a batch, as batches of one."""
+        samples = apart(*self._divide(value, split), split)
+        return [self._parts(sample, split, lift=True) for sample in samples]
 
     def is_sample(self, value: Any, split: str) -> bool:
-        """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row."""
+        """Whether an element of an iterable is one sample and not a batch: its target is one number, or not one a row; without
+        targets, an input is one name.
+        """
         raw_inputs, raw_targets, _ = self._divide(value, split)
-        if raw_targets is None:
-            return False
-        targets, inputs = _by_name(raw_targets, split).values(), self._inputs(raw_inputs, split)
+        inputs = self._inputs(raw_inputs, split)
+        if raw_targets is None:  # one name is a sample's, as its key among what a tar of samples gives
+            return any(is_text(array) and not array.ndim for _, array, _ in items(inputs))
+        targets = _by_name(raw_targets, split).values()
         return any(target.ndim == 0 for target in targets) or any(
             array.ndim <= axis or array.shape[axis] != len(target)
             for target in targets
@@ -78,8 +91,8 @@ class Layout:
             if axis is not None
         )
 
-    def _parts(self, value: Any, split: str, lift: bool) -> Batch:
-        raw_inputs, raw_targets, raw_groups = self._divide(value, split)
+    def _parts(self, divided: tuple[Any, Any, Any], split: str, lift: bool) -> Batch:
+        raw_inputs, raw_targets, raw_groups = divided
         inputs = self._inputs(raw_inputs, split)
         targets = None if raw_targets is None else _targets(raw_targets, split, lift)
         groups = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from weighbridge.core.arrays import Array
 from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.layout import LABELS, Layout, is_numbers
+from weighbridge.core.listed_targets import are_listed
 from weighbridge.core.splits import KEEP, Arrays, Kept, Split, Stream
 
 SPLITS = ("test", "calibration", "train", "validation")
@@ -50,6 +51,8 @@ def is_function(value: Any) -> bool:
 def _source(name: str, value: Any, layout: Layout) -> Arrays | Stream:
     if _is_table(value):
         value = {str(column): _of_column(value[column]) for column in value.columns}
+    if _is_columns_beside_lists(value, layout, name):
+        return Stream(lambda: iter((value,)), layout, name, single=False)
     if isinstance(value, Mapping) or _is_array(value) or _is_columns(value):
         return _arrays(name, value, layout)
     if _is_samples(value):
@@ -92,14 +95,25 @@ def _is_array(value: Any) -> bool:
 def _is_columns(value: Any) -> bool:
     """Whether a tuple or list holds a whole split, `(inputs, ..., targets)`, and not batches or samples one by one.
 
-    A part of a whole split is an array, or nothing; batches and samples with targets are tuples or mappings, one like the
-    other. Inputs by name beside targets by name have other keys.
+    A part of a whole split is an array, a column of a table, or nothing; batches and samples with targets are tuples or
+    mappings, one like the other. Inputs by name beside targets by name have other keys.
     """
     if not isinstance(value, tuple | list):
         return False
-    if any(part is None or _is_array(part) for part in value):
+    if any(part is None or _is_array(part) or _is_column(part) for part in value):
         return True
     return isinstance(value, tuple) and (any(map(is_numbers, value)) or _are_unlike(value))
+
+
+def _is_column(part: Any) -> bool:
+    """A column that is read when it is asked for, as Hugging Face's datasets give one: `dataset["label"]`."""
+    return isinstance(part, Sequence) and not isinstance(part, tuple | list | str | bytes)
+
+
+def _is_columns_beside_lists(value: Any, layout: Layout, name: str) -> bool:
+    """Whether it holds a whole split whose targets are a list of mappings: it is read as one batch of a loader would be."""
+    whole = isinstance(value, Mapping) or (isinstance(value, tuple) and any(map(are_listed, value)))
+    return whole and layout.are_listed(value, name)
 
 
 def _are_unlike(parts: tuple[Any, ...]) -> bool:

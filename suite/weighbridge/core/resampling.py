@@ -59,6 +59,16 @@ def bca(replicates: Floats, estimate: float, jackknife: Floats, units: int) -> F
     return np.asarray(np.maximum.accumulate(estimate + (ends - estimate) * wider))
 
 
+def by_spread(replicates: Floats, estimate: float, units: int) -> Floats:
+    """The same of few replicates, shape [B]: their standard deviation around the estimate, with Student's tails for as few
+    replicates, or units, as there are.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    degrees = max(min(units, replicates.size) - 1, 1)
+    return np.asarray(estimate + replicates.std(ddof=1) * stdtrit(degrees, ndtr(_Z)))
+
+
 def unseen(estimate: float, spread: float, units: int) -> Floats:
     """The same where no two units differ, so that there is nothing to resample.
 

@@ -187,6 +187,8 @@ class Stream:
     single: bool | None = None
     dataset: Any = None
     """A map-style dataset, whose samples can be read in any order."""
+    _listed: bool = field(default=False, repr=False)
+    """Whether the elements are batches whose targets are lists, read as their samples."""
 
     def __post_init__(self) -> None:
         self.length: int | None = None if self.dataset is None else len(self.dataset)
@@ -209,15 +211,22 @@ class Stream:
         """Each element as a batch: of one, where it is a sample. `order` is of the samples of a `dataset`."""
         try:
             for value in self.open() if order is None else (self.dataset[int(index)] for index in order):
-                if self.single is None:
-                    self.single = self.layout.is_sample(value, self.name)
-                yield _owned((self.layout.sample if self.single else self.layout.batch)(value, self.name))
+                yield from map(_owned, self._read(value))
         except StageError:
             raise
         except Exception as error:  # the user's own code
             raise StageError(
                 "data", f"reading split '{self.name}' raised {type(error).__name__}: {error}"
             ) from error
+
+    def _read(self, value: Any) -> Iterable[Batch]:
+        """The samples of one element, each a batch of one, or the batch that it is."""
+        if (self._listed or not self.single) and self.layout.are_listed(value, self.name):
+            self.single = self._listed = True
+            return self.layout.listed(value, self.name)
+        if self.single is None:
+            self.single = self.layout.is_sample(value, self.name)
+        return ((self.layout.sample if self.single else self.layout.batch)(value, self.name),)
 
 
 def _owned(batch: Batch) -> Batch:
@@ -320,18 +329,8 @@ def _joined(batches: Sequence[Labelled]) -> Labelled:
     return join([inputs for inputs, _ in batches]), np.concatenate(targets) if targets else None
 
 
-def join_outputs(
-    batches: Sequence[tuple[tuple[Array, ...], Array]], split: str
-) -> tuple[tuple[Array, ...], Array]:
-    """Outputs and targets of several batches, for a metric that looks at all samples at once; raises as `join_labelled`."""
-    outputs, targets = join_labelled(batches, split, ", or let the metric give a score a sample")
-    assert isinstance(outputs, tuple)
-    assert targets is not None
-    return outputs, targets
-
-
-def join_labelled(batches: Sequence[Labelled], split: str, instead: str = "") -> Labelled:
-    """Several batches as one; raises `StageError` where their samples differ in shape, with what to do `instead` of padding."""
+def join_labelled(batches: Sequence[Labelled], split: str) -> Labelled:
+    """Several batches as one; raises `StageError` where their samples differ in shape."""
     forms = list(dict.fromkeys(form(batch) for batch in batches))
     if len(forms) > 1:
         one, other = forms[:2]
@@ -341,6 +340,6 @@ def join_labelled(batches: Sequence[Labelled], split: str, instead: str = "") ->
         what = "targets" if by_targets else "samples"
         raise StageError(
             "data",
-            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one{instead}",
+            f"the {what} of split '{split}' differ in shape ({found}) and cannot stand in one batch; pad them to one",
         )
     return _joined(batches)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from weighbridge.contracts import FORMATS, MEASURES, Array, Measure, Metric, Weighing
+from weighbridge.contracts import FORMATS, MEASURES, Measure, Metric, Weighing
 from weighbridge.core import resampling, stats
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Measurement
 from weighbridge.environment.requirements import INT8_WIDE_SUMS, isa
 from weighbridge.formats.opened import opened
 from weighbridge.measure import classes
-from weighbridge.measure.direction import directed
+from weighbridge.measure.accuracy_resampled import resampled
+from weighbridge.measure.direction import directed, sign
 from weighbridge.measure.evaluation import Evaluation, evaluate
 from weighbridge.measure.one_class import one_class
-
-MOST_LOST = 0.05
-FEWEST_BESIDE = 1 / 40
-"""So many of the resamples have to lie on either side of the figure: with fewer BCa's correction of the bias is beyond 1.96,
-and the interval at 95 % would not hold the figure itself.
-"""
 
 
 def measure(weighing: Weighing) -> Measurement:
@@ -87,7 +81,7 @@ def compare(metric: Metric, ours: Evaluation, theirs: Evaluation | None, weighin
     if ours.groups is not None:
         details["groups"] = len(np.unique(ours.groups))
     if ours.scores is None:
-        details |= _resampled(metric, theirs, ours)
+        details |= resampled(metric, theirs, ours)
     elif _zero_or_one(ours) and (theirs is None or _zero_or_one(theirs)):
         details |= _counted(metric, theirs, ours)
     else:
@@ -176,7 +170,7 @@ def _counted(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dic
         details["right_effect"] = stats.design_effect(ours.scores, groups)
     if theirs is None or theirs.scores is None:
         return details
-    drops = _sign(metric) * (theirs.scores - ours.scores)
+    drops = sign(metric) * (theirs.scores - ours.scores)
     b, c, n = int((drops == 1).sum()), int((drops == -1).sum()), len(drops)
     effect = 1.0 if groups is None else stats.design_effect(drops, groups)
     if groups is not None:
@@ -190,7 +184,7 @@ def _averaged(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> di
     assert ours.scores is not None
     columns = [ours.scores]
     if theirs is not None and theirs.scores is not None:
-        columns.append(_sign(metric) * (theirs.scores - ours.scores))
+        columns.append(sign(metric) * (theirs.scores - ours.scores))
     seen = np.concatenate([ours.scores, *([] if theirs is None else [theirs.scores])])
     spread = float(np.ptp(seen) or np.abs(seen).max() or 1.0)
     own, *drop = resampling.of_means(np.stack(columns, axis=1), ours.groups, spread, seed=0)
@@ -198,71 +192,6 @@ def _averaged(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> di
     if drop:
         details |= {"drop": float(columns[1].mean()), "quantiles": drop[0].tolist()}
     return details
-
-
-def _resampled(metric: Metric, theirs: Evaluation | None, ours: Evaluation) -> dict[str, Any]:
-    """The same of a metric that does not decompose, computed anew on each resample, the same samples for both models.
-
-    A resample on which the metric has no value (no sample of a class) is left out. Where that is more than `MOST_LOST` of
-    them, nothing is said of certainty, since what is left favours the samples at hand. Nor where next to no resample comes to
-    the figure of the samples themselves: a metric that holds samples against each other, such as recall at 1, finds the
-    copies that a resample has of them, and the correction of a bias so large rests on a handful of resamples.
-    """
-    sides = [ours] if theirs is None else [ours, theirs]
-
-    def figures(rows: Any) -> list[float]:
-        return [_on(metric, side, rows) for side in sides]
-
-    drawn, left_out, units = resampling.draws(ours.n, ours.groups, seed=0)
-    every = np.array([figures(rows) for rows in drawn])
-    without_some = np.array([figures(rows) for rows in left_out if len(rows)])
-    replicates, jackknife = (
-        array[np.isfinite(array).all(axis=1)] if array.size else np.zeros((0, len(sides)))
-        for array in (every, without_some)
-    )
-    whole = np.array([side.value(metric) for side in sides])
-    sign = _sign(metric)
-
-    def drop(array: Array) -> Array:
-        return np.asarray(sign * (array[..., 1] - array[..., 0]))
-
-    details: dict[str, Any] = {} if theirs is None else {"drop": float(drop(whole))}
-    lost = 1 - len(replicates) / len(every)
-    if lost > MOST_LOST:
-        return {**details, "not_resampled": lost}
-    if any(_outside(values, value) for values, value in zip(replicates.T, whole, strict=True)):
-        return {**details, "unlike_resamples": True}
-    spread = float(np.abs(whole).max() or 1.0)
-
-    def known(values: Array, estimate: float, without: Array) -> list[float]:
-        if np.ptp(values) == 0:
-            return list(resampling.unseen(estimate, spread, units))
-        return list(resampling.bca(values, estimate, without, units))
-
-    details["candidate_quantiles"] = known(replicates[:, 0], float(whole[0]), jackknife[:, 0])
-    if theirs is not None:
-        details["quantiles"] = known(drop(replicates), details["drop"], drop(jackknife))
-    return details
-
-
-def _outside(values: Array, estimate: float) -> bool:
-    """Whether next to every resample lies to one side of the figure that all of them stand for."""
-    room = 1e-6 * max(1.0, abs(estimate))  # sums in another order
-    beside = min((values <= estimate + room).mean(), (values >= estimate - room).mean())
-    return bool(beside < FEWEST_BESIDE)
-
-
-def _on(metric: Metric, found: Evaluation, rows: Array) -> float:
-    """The metric on some of the samples; NaN where it has none there."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return found.over(metric, rows)
-    except Exception:  # the user's own code, on samples that need not be fit for it
-        return float("nan")
-
-
-def _sign(metric: Metric) -> float:
-    return 1.0 if metric.higher_is_better else -1.0
 
 
 MEASURES.add("accuracy", Measure("accuracy", measure, needs=("data", "metric")))

@@ -142,6 +142,11 @@ def _more_samples(
             f"on {percent(details['not_resampled'])} of the resamples the metric has no value, so nothing tells how sure "
             "it is; give more samples of every class",
         )
+    if "slow" in details:
+        return (
+            f"one computation of the metric takes {details['slow']:.3g} s, too long to repeat it on resamples, so nothing tells "
+            "how sure it is; give a score a sample, or fewer samples",
+        )
     if "unlike_resamples" in details:
         return (
             "next to no resample of the test split comes to its figure, as of a metric that holds samples against each other and "

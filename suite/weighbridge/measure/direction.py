@@ -40,6 +40,11 @@ def directed(metric: Metric) -> bool:
     return bool(getattr(metric, "directed", True))
 
 
+def sign(metric: Metric) -> float:
+    """What a difference of two figures is multiplied by, so that more is better."""
+    return 1.0 if metric.higher_is_better else -1.0
+
+
 def tell_direction(measurement: Measurement) -> Iterator[str]:
     """A sentence where nothing tells which way the metric is better, and no verdict hangs on it yet."""
     name = measurement.details["metric"]

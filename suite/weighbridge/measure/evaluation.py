@@ -15,7 +15,8 @@ from weighbridge.contracts import Additive, Array, Classifier, Inputs, Metric, S
 from weighbridge.core.batches import Fingerprint, answers, count, not_finite, samples_first
 from weighbridge.core.errors import StageError
 from weighbridge.core.flow import flow
-from weighbridge.core.splits import Split, join_outputs
+from weighbridge.core.ragged import from_plain, join_outputs, to_plain
+from weighbridge.core.splits import Split
 from weighbridge.measure.asked_again import answers_otherwise
 from weighbridge.measure.pairing import check_pairing
 
@@ -69,20 +70,20 @@ class Evaluation:
                 return metric.of_sum(times @ self.parts)
             assert self.outputs is not None  # one of the three is kept
             assert self.targets is not None
-            chosen: Any = (
-                np.arange(self.n) if rows is None else rows
-            )  # a copy, which the metric may write into
+            # a copy, which the metric may write into
+            chosen: Any = np.arange(self.n) if rows is None else rows
             return metric.whole(tuple(output[chosen] for output in self.outputs), self.targets[chosen])
 
     def save(self, folder: Path) -> None:
         """Write `evaluation.json` and `evaluation.npz` under `folder`."""
-        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
+        columns: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        columns |= {f"output_{index}": output for index, output in enumerate(self.outputs or ())}
+        arrays: dict[str, Any] = {}
+        for name, column in columns.items():
+            arrays |= {} if column is None else to_plain(name, column)
         plain = {name: getattr(self, name) for name in _PLAIN}
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / "evaluation.npz", **{key: array for key, array in arrays.items() if array is not None}
-        )
+        np.savez(folder / "evaluation.npz", **arrays)
         (folder / "evaluation.json").write_text(json.dumps(plain), encoding="utf-8")
 
     @classmethod
@@ -90,11 +91,11 @@ class Evaluation:
         """What `save` wrote; raises `OSError` or `ValueError` where it is damaged."""
         plain: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
-            outputs = tuple(
-                file[f"output_{index}"] for index in range(sum("output_" in key for key in file.files))
-            )
-            arrays = {name: file[name] for name in _ARRAYS if name in file.files}
-        return cls(**plain, **arrays, outputs=outputs or None)
+            held = {name: file[name] for name in file.files}
+        names = {key.partition(".")[0] for key in held}
+        arrays: dict[str, Any] = {name: from_plain(name, held) for name in _ARRAYS if name in names}
+        outputs = (from_plain(f"output_{index}", held) for index in range(sum("output_" in n for n in names)))
+        return cls(**plain, **arrays, outputs=tuple(outputs) or None)
 
 
 def evaluate(
@@ -251,7 +252,7 @@ class _Run:
             return replace(counted, parts=np.concatenate(self._parts))
         if not self._kept:
             return replace(counted, scores=np.concatenate(self._scores))
-        outputs, targets = join_outputs(self._kept, f"test ({self._who}'s outputs)")
+        outputs, targets = join_outputs(self._kept)
         return replace(counted, outputs=outputs, targets=targets)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from weighbridge.contracts import METRICS, Array, Metric, Requirement
 from weighbridge.core.arrays import are_choices
 from weighbridge.core.errors import StageError
+from weighbridge.core.ragged import as_lists
 from weighbridge.core.references import resolve
 from weighbridge.core.targets import Reader, class_numbers, numbers
 from weighbridge.measure.by_torchmetrics import REQUIRES, as_torchmetric, find_torchmetric
@@ -145,7 +146,8 @@ class Error:
 class UserMetric:
     """`file.py:function(outputs, targets)`, higher is better unless the function says `higher_is_better = False`.
 
-    It gives a score a sample (shape [N], for pairing) or one number.
+    It gives a score a sample (shape [N], for pairing) or one number. Of samples that differ in shape and are looked at all at
+    once it is given lists, an element a sample.
     """
 
     name: str
@@ -155,7 +157,7 @@ class UserMetric:
     directed: bool = True
     """Whether it says itself which way it is better; what does not is taken as better the higher it is."""
 
-    def _call(self, outputs: tuple[Array, ...], targets: Array) -> Array:
+    def _call(self, outputs: tuple[Any, ...], targets: Any) -> Array:
         """What the function gives, as numbers; raises `StageError` where it is none of the two."""
         given = self.function(outputs[0] if len(outputs) == 1 else outputs, targets)
         result = given.detach().cpu().double().numpy() if hasattr(given, "detach") else given
@@ -166,7 +168,7 @@ class UserMetric:
         except (TypeError, ValueError):
             scores = None
         # A number and something beside it, such as how many samples it is of, has no mean worth anything.
-        beside = isinstance(given, tuple) and scores is not None and scores.shape != targets.shape[:1]
+        beside = isinstance(given, tuple) and scores is not None and scores.shape != (len(targets),)
         if scores is None or given is None or beside:
             raise StageError(
                 "measure",
@@ -181,7 +183,22 @@ class UserMetric:
         return scores if scores.shape == (len(targets),) else None
 
     def whole(self, outputs: tuple[Array, ...], targets: Array) -> float:
-        return float(self._call(outputs, targets).mean())
+        *given, wanted = as_lists((*outputs, targets))
+        try:
+            return float(self._call(tuple(given), wanted).mean())
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:  # what a list answers where an array is expected
+            if not any(isinstance(each, list) for each in (*given, wanted)):
+                raise
+            raise StageError(
+                "measure",
+                f"metric {self.name} raised {type(error).__name__}: {error}; samples differ in shape, so that it is given lists "
+                "of all samples: `for output, target in zip(outputs, targets)` reads one after the other, of several outputs "
+                "`zip(*outputs, targets)`",
+            ) from error
 
     def tally(self) -> NoTally:
         return NoTally()

@@ -13,8 +13,9 @@ from weighbridge.contracts import Array, Context, Inputs, Limit, Metric, Session
 from weighbridge.core.batches import answers, count, is_one_sample, join, nbytes, samples_first, shapes, take
 from weighbridge.core.errors import StageError
 from weighbridge.core.layout import Batch, Labelled
+from weighbridge.core.ragged import join_outputs
 from weighbridge.core.signal_to_noise import SignalToNoise
-from weighbridge.core.splits import Split, form, join_labelled, join_outputs
+from weighbridge.core.splits import Split, form, join_labelled
 from weighbridge.steps.calibration import BYTES, MOST
 
 JUDGED, RANKED = 256, 8
@@ -147,7 +148,7 @@ class Judge:
                     kept.append((given, target))
             if scores:
                 return float(np.concatenate(scores).mean())
-            return float(metric.whole(*join_outputs(kept, "calibration")))
+            return float(metric.whole(*join_outputs(kept)))
         except StageError:
             raise
         except Exception as error:  # the user's own code
