@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.projects import CASE, statuses
+from tests.projects import CASE, report_of, statuses, write_project
 
 FAILING = CASE.replace("size_ratio: 0.9", "size_ratio: 250")
 Project = Callable[..., Path]
@@ -130,3 +130,24 @@ def test_junitxml(pytester: pytest.Pytester, project: Project) -> None:
     assert float(properties["measured"] or 0) == pytest.approx(1)
     assert "needs 250x" in (ratio.find("failure").get("message") or "")  # type: ignore[union-attr]
     assert {item.get("name") for item in drop.iter("property")} >= {"limit", "measured", "interval"}
+
+
+def test_cases_of_one_name_beside_the_root_directory_are_two(pytester: pytest.Pytester) -> None:
+    """A monorepo's: pytest's root is the first project that has settings, and the others' files lie outside of it."""
+    for name, ratio in (("one", 1), ("two", 50), ("three", 1)):
+        (pytester.path / name).mkdir()
+        cases = write_project(pytester.path / name)
+        (cases / "gate.yaml").write_text(
+            "model: {torch: model.py:net, weights: net.safetensors}\ndata: model.py:splits\n"
+            f"recipe: [{{quantize: dynamic, engine: torch}}]\nthresholds: {{size_ratio: {ratio}}}\n"
+        )
+    (pytester.path / "one" / "pytest.ini").write_text("[pytest]\n")
+    pytester.chdir()
+    files = [f"{name}/cases/gate.yaml" for name in ("one", "two", "three")]
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "--executor=inline", *files)
+    rows = {row["case"]: row["status"] for row in report_of(pytester.path / "one")["rows"]}
+    assert rows == {
+        "cases/gate.yaml::gate": "pass",
+        "../two/cases/gate.yaml::gate": "fail",
+        "../three/cases/gate.yaml::gate": "pass",
+    }

@@ -30,6 +30,17 @@ from weighbridge.plugin.runner import RUNNER, shown_path
 from weighbridge.report.escape import terminal
 
 
+class _OfAFile:
+    """A node whose id names its file, wherever that lies: outside of pytest's root directory it would be `::case`, and two cases
+    of one name would be one row.
+    """
+
+    @property
+    def nodeid(self) -> str:
+        own: str = super().nodeid  # type: ignore[misc]
+        return f"{shown_path(self)}{own}" if own.startswith("::") else own  # type: ignore[arg-type]
+
+
 class CaseFile(pytest.File):
     """One YAML file. A faulty one is a single failing item: it never stops the other files."""
 
@@ -52,7 +63,7 @@ class CaseFile(pytest.File):
             yield node
 
 
-class CaseNode(pytest.Collector):
+class CaseNode(_OfAFile, pytest.Collector):
     """One case, and what became of it once it was carried out."""
 
     def __init__(self, *, case: Case, **kwargs: Any) -> None:
@@ -80,7 +91,7 @@ class CaseNode(pytest.Collector):
         return runner.carry_out(self)
 
 
-class FaultItem(pytest.Item):
+class FaultItem(_OfAFile, pytest.Item):
     """A file, or a case, that cannot be read: it fails with every fault."""
 
     def __init__(self, *, error: WeighbridgeError, **kwargs: Any) -> None:
@@ -110,7 +121,7 @@ class FaultItem(pytest.Item):
         )
 
 
-class CaseItem(pytest.Item):
+class CaseItem(_OfAFile, pytest.Item):
     """One thing a case is held to, at `line` of its file: a threshold, or the round trip of a quantize step."""
 
     parent: CaseNode

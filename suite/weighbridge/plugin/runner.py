@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,5 +149,11 @@ def _shown_by(report: str) -> Sequence[str]:
 
 
 def shown_path(node: pytest.Item | pytest.Collector) -> str:
+    """The node's file as seen from pytest's root directory, which another project's file does not lie in."""
     root = node.config.rootpath
-    return node.path.relative_to(root).as_posix() if node.path.is_relative_to(root) else str(node.path)
+    if node.path.is_relative_to(root):
+        return node.path.relative_to(root).as_posix()
+    try:
+        return Path(os.path.relpath(node.path, root)).as_posix()
+    except ValueError:  # on another drive
+        return str(node.path)
