@@ -184,7 +184,7 @@ def known(monkeypatch: pytest.MonkeyPatch, step: float) -> dict[str, Any]:
     monkeypatch.setattr(accuracy, "_overflows", lambda weighing: False)
     right = np.tile(np.arange(10) > 0, 30).astype(float)
     side = Evaluation(len(right), "", outputs=(right,), targets=right)
-    weighing: Any = SimpleNamespace()
+    weighing: Any = SimpleNamespace(allow_chance=False)
     metric = UserMetric("smooth", lambda outputs, targets: float(outputs.mean()))
     return accuracy.compare(metric, side, None, weighing).details
 

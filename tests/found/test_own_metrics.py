@@ -74,7 +74,7 @@ def test_a_figure_that_next_to_no_resample_comes_to_has_no_interval(
     """
     labels, right = np.repeat(np.arange(classes), 40), np.tile(np.arange(40) >= 4, classes).astype(float)
     side = Evaluation(len(labels), "", outputs=(right,), targets=labels)
-    weighing: Any = SimpleNamespace()
+    weighing: Any = SimpleNamespace(allow_chance=False)
     monkeypatch.setattr(accuracy, "_overflows", lambda weighing: False)
     details = accuracy.compare(UserMetric("worst", worst), side, None, weighing).details
     assert ("unlike_resamples" in details) is not known
