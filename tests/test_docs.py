@@ -81,6 +81,7 @@ def test_every_case_of_the_manual_is_valid_and_runs(project: Path, pytester: pyt
     result.assert_outcomes(passed=2, xfailed=1)
 
 
+@pytest.mark.slow
 def test_the_extension_of_the_manual_is_caught_changing_nothing(
     project: Path, pytester: pytest.Pytester
 ) -> None:
@@ -142,6 +143,7 @@ def test_every_case_file_of_the_pages_is_valid(project: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_target_holds_and_a_sweep_is_a_grid(project: Path, pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("cases/mine/served.yaml", "cases/mine/sweep.yaml")
     assert set(statuses(project).values()) == {"pass"}

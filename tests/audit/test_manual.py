@@ -45,6 +45,7 @@ def test_every_command_of_the_page_works(release: Path) -> None:
     assert "the signature is good" in in_bash(COMMANDS[3], release).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_the_record_is_of_that_file(release: Path) -> None:
     """One byte of metadata later it is another."""

@@ -117,6 +117,7 @@ def test_k_means_finds_clusters_that_are_there() -> None:
     assert np.array_equal(nearest(numbers, KmeansOptions(clusters=4)), truth)
 
 
+@pytest.mark.slow
 def test_a_file_compresses_better_as_onnx_too(tmp_path: Path) -> None:
     recipe = "engine: onnxruntime\nrecipe:\n  - {cluster: kmeans, clusters: 4, epochs: 3}\n"
     text = CASE.partition("recipe:")[0] + recipe + "thresholds: {gzip_ratio: 5, accuracy_drop: 0.1}\n"

@@ -225,7 +225,9 @@ def ruined(worse: bool) -> str:
     )
 
 
-@pytest.mark.parametrize(("worse", "status"), [(False, "pass"), (True, "fail")])
+@pytest.mark.parametrize(
+    ("worse", "status"), [pytest.param(False, "pass", marks=pytest.mark.slow), (True, "fail")]
+)
 def test_a_case_is_judged_by_it(tmp_path: Path, worse: bool, status: str) -> None:
     result = weigh(write_project(tmp_path), ruined(worse))
     drop = result.result.verdict("accuracy_drop")

@@ -213,6 +213,7 @@ def test_an_engine_that_takes_no_sequences_is_told_with_those_that_do(tmp_path: 
         engine.open(Artifact("strange", path, (path,)), None)
 
 
+@pytest.mark.slow
 @runs
 def test_an_int8_case_is_gated_and_a_wrong_scale_is_caught(
     project: Project, pytester: pytest.Pytester
@@ -237,6 +238,7 @@ def test_an_int8_case_is_gated_and_a_wrong_scale_is_caught(
         assert statuses(pytester.path) == {f"{name}::fidelity": status}
 
 
+@pytest.mark.slow
 @runs
 def test_the_profile_tells_operators_with_their_types(project: Project, pytester: pytest.Pytester) -> None:
     text = INT8.replace("min: 0.01", "min: 1000")

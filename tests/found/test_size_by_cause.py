@@ -75,6 +75,7 @@ def test_an_export_does_not_depend_on_where_the_checkout_lies(tmp_path: Path) ->
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_an_encoder_of_torch_is_not_accused(pytester: pytest.Pytester) -> None:
     """Its positions are an operand of Add, quantized as activations are."""
     folder = pytester.path / "cases"

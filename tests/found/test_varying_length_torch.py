@@ -104,12 +104,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "quantizer",
-    [
-        "quantize: static, engine: onnxruntime",
-        pytest.param("quantize: dynamic, engine: onnxruntime", marks=pytest.mark.slow),
-    ],
+    "quantizer", ["quantize: static, engine: onnxruntime", "quantize: dynamic, engine: onnxruntime"]
 )
 def test_batches_that_are_padded_each_for_itself(folder: Path, quantizer: str) -> None:
     found = weigh(folder, case("tagger", "sentences", quantizer=quantizer))

@@ -77,6 +77,7 @@ def test_it_answers_as_the_file_does(url: str, tmp_path: Path) -> None:
         assert server
 
 
+@pytest.mark.slow
 def test_many_machines_write_at_once_and_the_first_runs_too(url: str) -> None:
     """In processes of their own, none of which finds a table."""
     code = (

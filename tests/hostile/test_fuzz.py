@@ -72,7 +72,9 @@ def reports(rights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return folders
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "pt2" else ()) for name in READERS]
+)
 def test_a_mutation_is_read_or_refused(
     name: str, rights: Path, reports: dict[str, Path], tmp_path: Path
 ) -> None:

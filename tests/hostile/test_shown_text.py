@@ -23,6 +23,7 @@ def long():
 """
 
 
+@pytest.mark.slow
 def test_a_message_is_no_command_and_no_flood(
     project: Callable[..., Path], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

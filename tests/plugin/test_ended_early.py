@@ -45,6 +45,7 @@ def test_a_report_says_which_run_commit_and_cases_it_is_of(
     assert [row["case"] for row in second["rows"]] == ["cases/a.yaml::a"]
 
 
+@pytest.mark.slow
 def test_yesterdays_report_is_no_longer_the_latest_one(
     project: Callable[..., Path], pytester: pytest.Pytester
 ) -> None:

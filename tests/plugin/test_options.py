@@ -263,6 +263,7 @@ def run_on_a_terminal(folder: Path) -> str:
     return written.decode()
 
 
+@pytest.mark.slow
 def test_progress_on_a_terminal_only(pytester: pytest.Pytester, project: Project) -> None:
     project()
     shown = run_on_a_terminal(pytester.path)

@@ -249,6 +249,7 @@ def test_a_vector_that_others_read_too_stays_theirs(tmp_path: Path) -> None:
     assert found["w2"] == [16, 32]
 
 
+@pytest.mark.slow
 def test_random_networks_are_cut_rightly_or_left_whole(tmp_path: Path) -> None:
     """The step refuses a cut that computes something else: none of these is refused so, and most become narrower."""
     narrowed = 0

@@ -143,6 +143,7 @@ def test_the_test_split_is_out_of_its_reach() -> None:
     assert STEPS.get("quantize:auto@onnxruntime").splits == ("calibration",)
 
 
+@pytest.mark.slow
 def test_another_threshold_is_another_search_and_no_other_static_model(
     pytester: pytest.Pytester, project: Project
 ) -> None:

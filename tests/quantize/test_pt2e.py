@@ -257,6 +257,7 @@ def splits():
 """
 
 
+@pytest.mark.slow
 def test_a_case_is_weighed_whole(pytester: pytest.Pytester, project: Project) -> None:
     folder = project(net=CASE)
     with (folder / "model.py").open("a") as code:

@@ -111,6 +111,7 @@ def test_xml_is_well_formed(text: str) -> None:
     assert ElementTree.fromstring(ElementTree.tostring(element)).text in (escape.xml(text), None)
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.text() | st.floats() | st.sampled_from(HOSTILE), lambda inner: st.dictionaries(st.text(), inner)

@@ -193,7 +193,10 @@ def test_markdown_fits_a_comment(kind: str) -> None:
     assert ("word …" in text) == (kind == "long")
 
 
-@pytest.mark.parametrize(("name", "most"), [("json", 20_000_000), ("html", 10_000_000), ("markdown", 65_535)])
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("json", 20_000_000), pytest.param("html", 10_000_000, marks=pytest.mark.slow), ("markdown", 65_535)],
+)
 def test_five_thousand_heavy_rows_stay_small(name: str, most: int, heavy: dict[str, Any]) -> None:
     assert len(REPORTS.get(name).render(heavy).encode()) <= most  # type: ignore[attr-defined]
 
@@ -204,6 +207,7 @@ def heavy() -> dict[str, Any]:
     return made.heavy(5000)
 
 
+@pytest.mark.slow
 def test_rows_that_need_somebody_keep_what_is_listed_and_all_keep_their_verdicts(
     heavy: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ def violations(browser: Browser) -> list[str]:
     ("rows", "width", "scheme"),
     [
         (1, 1200, "light"),
-        (10, 380, "dark"),
+        pytest.param(10, 380, "dark", marks=pytest.mark.slow),
         (10, 1600, "light"),
         pytest.param(10, 1200, "dark", marks=pytest.mark.slow),
         pytest.param(300, 1200, "light", marks=pytest.mark.slow),

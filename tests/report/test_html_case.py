@@ -139,6 +139,7 @@ def test_the_page_holds_the_worst_layers_and_no_thousands_of_them() -> None:
     assert row["layer_errors"]["layers"][0]["name"] == "conv0"
 
 
+@pytest.mark.slow
 def test_pictures_go_to_what_failed_first() -> None:
     report = made.report(400)
     layers = [made.layer(index, made.random.Random(2)) for index in range(48)]

@@ -107,7 +107,12 @@ def harmful(name: str, more: str = "") -> str:
             "*load (load): it ran past its limit of time, and was ended*",
             marks=pytest.mark.slow,
         ),
-        ("devours", "limits: {memory: 1.5 GB}\n", "*of memory, past its limit of 1.5 GB, and was ended*"),
+        pytest.param(
+            "devours",
+            "limits: {memory: 1.5 GB}\n",
+            "*of memory, past its limit of 1.5 GB, and was ended*",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_worker_that_is_lost_costs_its_case_alone(
@@ -181,6 +186,7 @@ OWN = CASE.replace("prune: l1_unstructured\n    amount: 0.5", "prune: half").rep
 )
 
 
+@pytest.mark.slow
 def test_what_a_conftest_registers_works_in_the_worker_and_in_check(
     pytester: pytest.Pytester, project: Project
 ) -> None:
@@ -199,6 +205,7 @@ def test_what_a_conftest_registers_works_in_the_worker_and_in_check(
     assert (done.returncode, done.stdout) == (0, "cases/net.yaml: 1 case\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_at_once_with_the_report_of_what_is_done(
     pytester: pytest.Pytester, project: Project
 ) -> None:
@@ -251,6 +258,7 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} never came")
 
 
+@pytest.mark.slow
 def test_the_debugger_gets_the_case_in_its_own_process(pytester: pytest.Pytester, project: Project) -> None:
     folder = project(net=harmful("looks"))
     (folder / "harm.py").write_text(
@@ -297,7 +305,8 @@ SOUND = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param("exported", marks=pytest.mark.slow), "onnx"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exported", "onnx"])
 def test_sound_cases_share_a_worker(
     pytester: pytest.Pytester, project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

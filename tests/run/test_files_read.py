@@ -52,7 +52,9 @@ def as_in_a_new_process() -> None:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize(("metric", "file"), [("worth", "worth.txt"), ("size", "gain.txt")])
+@pytest.mark.parametrize(
+    ("metric", "file"), [("worth", "worth.txt"), pytest.param("size", "gain.txt", marks=pytest.mark.slow)]
+)
 def test_a_run_after_the_file_has_changed_is_not_answered_from_what_was_kept(
     pytester: pytest.Pytester, project: Project, metric: str, file: str
 ) -> None:

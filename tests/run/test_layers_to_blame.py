@@ -60,10 +60,7 @@ def advice(done: Weighed, threshold: str = "fidelity") -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     "way",
-    [
-        pytest.param(way, marks=pytest.mark.slow if way in ("static", "litert-static") else ())
-        for way in RECIPES
-    ],
+    [pytest.param(way, marks=() if way in ("torch", "dynamic") else pytest.mark.slow) for way in RECIPES],
 )
 def test_the_planted_layer_is_named_and_its_exclude_helps(way: str, tmp_path: Path) -> None:
     cases = plant(tmp_path)

@@ -185,6 +185,7 @@ def test_what_is_read_in_a_call_is_no_stale_answer(pytester: pytest.Pytester, wa
     assert run(pytester)[0] == pytest.approx(4 * first, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_that_reads_a_file_is_carried_out_again(pytester: pytest.Pytester) -> None:
     folder = pytester.mkdir("cases")
     write(folder, "def gain():\n    return 1.0", "net")

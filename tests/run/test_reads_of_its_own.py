@@ -143,6 +143,7 @@ def test_what_is_read_and_left_alone_is_one(pytester: pytest.Pytester) -> None:
     assert steps(pytester) == [True, True]
 
 
+@pytest.mark.slow
 def test_weights_that_are_read_and_left_alone_are_one(pytester: pytest.Pytester) -> None:
     folder = project(pytester, TEACHER)
     torch.save({"a": torch.zeros(3)}, folder / "teacher.pt")
@@ -152,6 +153,7 @@ def test_weights_that_are_read_and_left_alone_are_one(pytester: pytest.Pytester)
     assert steps(pytester) == [False, False]
 
 
+@pytest.mark.slow
 def test_what_somebody_changes_after_it_was_read_is_one(pytester: pytest.Pytester) -> None:
     """As one who edits a setting while the case runs: what was made with the old one would serve for the new one."""
     notes = (

@@ -151,6 +151,7 @@ def test_throughput_is_the_batch_over_the_median(weighing):
     assert THRESHOLDS.get("throughput").read(measurement, limit).interval[0] > 1.0
 
 
+@pytest.mark.slow
 def test_cold_start_is_measured_in_fresh_processes(weighing):
     limit = ColdStartLimit(max=1e-3, budget=0.1)
     measurement, kept = measure("cold_start", weighing, limit)

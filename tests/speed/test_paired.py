@@ -43,6 +43,7 @@ def test_the_estimate_is_close_whatever_the_noise(noise):
     assert np.abs(np.array(ratios) / 1.3 - 1).max() < 0.01
 
 
+@pytest.mark.slow
 def test_a_neighbour_that_slows_the_two_models_unlike_is_seen_through():
     """int8 suffers more from a shared core than float: 1.3 times faster alone, 1.07 times beside a neighbour."""
     unlike = {"shared": (1.4, 1.7)}

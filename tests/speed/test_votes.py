@@ -56,6 +56,7 @@ def test_a_way_without_observations_says_nothing():
     assert votes([1.2] * 20, nothing, weight=0.5).interval(0.99) == (1.2, 1.2)
 
 
+@pytest.mark.slow
 def test_what_equals_the_limit_is_hardly_ever_decided_however_often_one_looks():
     """Of 300 sequences of 200 observations, looked at after each: at 0.9 in no more than a tenth, and two sigmas."""
     wrong = 0

@@ -78,6 +78,7 @@ def test_a_failing_case_fails_the_same_in_an_empty_folder(failed: Path, tmp_path
     assert str(failed) not in (elsewhere / "case/bundle.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_hidden_or_outside_is_told_and_not_packed(failed: Path, tmp_path_factory: Any) -> None:
     other = tmp_path_factory.mktemp("other") / "samples.npz"
     (failed / "cases/data.npz").rename(other)
