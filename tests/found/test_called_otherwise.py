@@ -102,7 +102,11 @@ def test_the_same_names_in_another_order_are_asked_for_in_the_originals(tmp_path
     text += f"thresholds: {{accuracy_drop: 0.01, fidelity: 60}}\nengine: {engine}\n"
     found = weigh(tmp_path, text)
     assert found.result.status is Status.PASS, found.failed
-    assert f"the candidate's inputs are right, left, the original's left, right: {OTHERWISE}" in found.notes
+    told = [line for verdict in found.result.verdicts for line in verdict.advice if "another order" in line]
+    assert [line.partition(":")[0] for line in told] == [
+        "the candidate's inputs stand in another order, right, left where the original has left, right",
+        "the candidate's outputs stand in another order, other, logits where the original has logits, other",
+    ]
 
 
 def test_a_recipe_that_keeps_the_names_is_told_nothing(cases: Path) -> None:

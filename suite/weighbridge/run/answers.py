@@ -45,29 +45,48 @@ def check_answers(job: Job, weighing: Weighing) -> str | None:
     )
 
 
-def beside_the_original(weighing: Weighing, candidate: Shipped, baseline: Shipped | None) -> Iterator[str]:
-    """Notes on a candidate that is the original itself, and on one of its format that is called in another way.
+def the_original_itself(candidate: Shipped, baseline: Shipped | None) -> Iterator[str]:
+    """A note on a candidate that is nothing else."""
+    if baseline is not None and candidate.digests == baseline.digests:
+        yield "the candidate is the original, byte for byte: what is compared is one file with itself"
+
+
+def called_otherwise(weighing: Weighing) -> Iterator[str]:
+    """Notes on a candidate of the original's format whose inputs or outputs have other names.
 
     Accuracy reads the first output, so that a lost second one changes no figure, and whoever calls it finds out.
     """
-    if baseline is None:
-        return
-    if candidate.digests == baseline.digests:
-        yield "the candidate is the original, byte for byte: what is compared is one file with itself"
+    for what, names, others in _faces(weighing):
+        # Only an ONNX model is called by the names that its file gives; others rename them at each conversion.
+        by_name = weighing.candidate.format == "onnx"
+        if sorted(names) != sorted(others) and (len(names) != len(others) or by_name):
+            yield (
+                f"the candidate's {what} are {few(others)}, the original's {few(names)}: a program that calls one by name or "
+                "position may not call the other"
+            )
+
+
+def in_another_order(weighing: Weighing) -> Iterator[str]:
+    """What to know of a candidate that has the names in another order: it is judged by name, which shows none of it."""
+    for what, names, others in _faces(weighing):
+        if names != others and sorted(names) == sorted(others) and weighing.candidate.format == "onnx":
+            yield (
+                f"the candidate's {what} stand in another order, {few(others)} where the original has {few(names)}: a program "
+                "that calls it by position, and not by name, takes one for another"
+            )
+
+
+def _faces(weighing: Weighing) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Inputs, then outputs: the original's names and the candidate's, where both are of one format that has some."""
     if weighing.baseline is None or weighing.baseline.format != weighing.candidate.format:
         return
     if weighing.candidate.format not in FACES:
         return
     format_ = FORMATS.get(weighing.candidate.format)
     ports = zip(*(format_.ports(opened(one)) for one in (weighing.baseline, weighing.candidate)), strict=True)
-    for what, (before, after) in zip(("inputs", "outputs"), ports, strict=True):
-        names, others = ([str(port["name"]) for port in side] for side in (before, after))
-        # Only an ONNX model is called by the names that its file gives; others rename them at each conversion.
-        if names != others and (len(names) != len(others) or format_.name == "onnx"):
-            yield (
-                f"the candidate's {what} are {few(others)}, the original's {few(names)}: a program that calls one by name or "
-                "position may not call the other"
-            )
+    for what, sides in zip(("inputs", "outputs"), ports, strict=True):
+        names, others = ([str(port["name"]) for port in side] for side in sides)
+        yield what, names, others
 
 
 def as_in_training(weighing: Weighing) -> Iterator[str]:

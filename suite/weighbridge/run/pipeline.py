@@ -20,7 +20,13 @@ from weighbridge.core.results import CaseResult, Measurement, Status, Verdict
 from weighbridge.core.trust import trusting
 from weighbridge.environment.requirements import missing
 from weighbridge.formats.opened import forget_opened
-from weighbridge.run.answers import as_in_training, beside_the_original, check_answers
+from weighbridge.run.answers import (
+    as_in_training,
+    called_otherwise,
+    check_answers,
+    in_another_order,
+    the_original_itself,
+)
 from weighbridge.run.artifacts import case_folder, ship
 from weighbridge.run.blame import find_layer_errors, is_missed
 from weighbridge.run.chain import Chain
@@ -149,7 +155,8 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         scales.open_candidate(chain.finished)
         if scales.weighing.engine.runs and (note := check_answers(job, scales.weighing)) is not None:
             where.notes.append(note)
-        where.notes += beside_the_original(scales.weighing, candidate, baseline)
+        where.notes += the_original_itself(candidate, baseline)
+        where.notes += called_otherwise(scales.weighing)
         measured, failed = _measure(scales, plan.measures, where)
         draws = Draws(job, candidate, measured)
         draws.carry_out(
@@ -165,7 +172,7 @@ def _run(job: Job, where: _Where, timing: Callable[[], AbstractContextManager[No
         verdicts = judge_all(job, {name: draws.of(name) for name in measurements}, failed, round_trips, since)
         errors, said = _layer_errors(job, shop, scales, verdicts, where.patience(job))
         lost = () if case.sequence else narrower(scales.weighing)
-        told = (*as_in_training(scales.weighing), *lost)
+        told = (*as_in_training(scales.weighing), *in_another_order(scales.weighing), *lost)
         verdicts = advised(case, verdicts, measurements, errors, shop.data, told)
     asked = {THRESHOLDS.get(name).measure for name in plan.wanted if name in THRESHOLDS}
     return CaseResult(
