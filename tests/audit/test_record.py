@@ -9,77 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import networks
-import numpy as np
 import onnx
 import pytest
+from audited import LIMITS, Audited, keys
 
-from weighbridge.audit.record import PREDICATE, STATEMENT, checksum, recorded_verdicts
+from weighbridge.audit.record import PREDICATE, STATEMENT, recorded_verdicts
 from weighbridge.audit.run import OVER, UNREADABLE, WITHIN
 from weighbridge.cli.main import main
-
-LIMITS: dict[str, object] = {"size": "13 kB", "nonzero": 1400, "parameters": 2460}
-
-
-class Audited:
-    """A network, a budget, keys, and the record of the audit."""
-
-    def __init__(self, folder: Path, signed: bool, spoil: str = "") -> None:
-        self.folder = folder
-        self.artifact = networks.write(folder, spoil)
-        self.budget = networks.budget(folder, LIMITS)
-        self.private, self.public = keys(folder, "release")
-        self.record = folder / "reports" / "audit.intoto.json"
-        self.code = main(["audit", str(self.artifact), "--budget", str(self.budget), "--out", str(folder / "reports"),
-                          *(["--key", str(self.private)] if signed else [])])  # fmt: skip
-
-    def verify(self, *arguments: object, key: bool = False) -> int:
-        chosen = ["--key", str(self.public)] if key else []
-        return main(["verify", str(self.record), str(self.artifact), *chosen, *map(str, arguments)])
-
-    @property
-    def envelope(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.record.read_text())
-        return found
-
-    def statement(self) -> dict[str, Any]:
-        outer = self.envelope
-        found: dict[str, Any] = (
-            json.loads(base64.b64decode(outer["payload"])) if "payload" in outer else outer
-        )
-        return found
-
-    def replace(self, statement: dict[str, Any], mended: bool = True) -> None:
-        """Put another statement into the record, with a checksum that fits it where `mended`."""
-        if mended:
-            statement["predicate"]["checksum"] = checksum(statement)
-        outer = self.envelope
-        if "payload" in outer:
-            outer["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
-        self.record.write_text(json.dumps(outer if "payload" in outer else statement))
-
-
-def keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """A fresh pair, as openssl would write it."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    key = Ed25519PrivateKey.generate()
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    private.write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
-    public.write_bytes(key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))  # fmt: skip
-    return private, public
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Audited:
-    return Audited(tmp_path, signed=False)
-
-
-@pytest.fixture
-def signed(tmp_path: Path) -> Audited:
-    return Audited(tmp_path, signed=True)
 
 
 def test_it_is_an_in_toto_statement_with_all_that_decided(plain: Audited) -> None:
@@ -131,7 +67,6 @@ def test_an_altered_artifact_is_refused(plain: Audited, capsys: pytest.CaptureFi
 
 
 def test_altered_external_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import onnx
 
     audited = Audited(tmp_path, signed=False)
     onnx.save(
@@ -159,7 +94,6 @@ def test_the_weights_of_one_audited_file_beside_the_graph_of_another_are_refused
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each of the two files is in the record, and the model that they are together was never looked at."""
-    import onnx
 
     for name, spoil in (("one", ""), ("other", "accuracy"), ("mixed", "")):
         (tmp_path / name).mkdir()
@@ -219,20 +153,6 @@ def test_a_budget_that_is_exchanged_once_it_was_read_gets_no_record(
     assert audited.code == UNREADABLE
     assert not audited.record.exists()
     assert "was changed while it was audited" in capsys.readouterr().err
-
-
-def test_rerun_tells_files_of_one_name_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for folder, spoil in (("good", ""), ("bad", "size")):
-        (tmp_path / folder).mkdir()
-        networks.write(tmp_path / folder, spoil)
-    files = [str(tmp_path / folder / "net.onnx") for folder in ("good", "bad")]
-    budget = str(networks.budget(tmp_path, LIMITS))
-    record = str(tmp_path / "audit.intoto.json")
-    assert main(["audit", *files, "--budget", budget, "--record", record, "--out", str(tmp_path)]) == OVER
-    for order in (files, files[::-1]):
-        code = main(["verify", record, *order, "--budget", budget, "--rerun", "--allow-breach"])
-        assert "every verdict and every counted number is the same" in capsys.readouterr().out
-        assert code == WITHIN
 
 
 def test_another_artifact_or_budget_is_refused(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,17 +242,6 @@ def test_the_signature_covers_the_type_of_the_payload(signed: Audited) -> None:
     assert signed.verify(key=True) == OVER
 
 
-def test_rerun_measures_again(plain: Audited, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plain.verify("--rerun", "--budget", plain.budget) == WITHIN
-    assert "measured again" in capsys.readouterr().out
-    statement = plain.statement()
-    statement["predicate"]["results"][0]["verdicts"][1]["measured"] += 1
-    plain.replace(statement)
-    assert plain.verify() == WITHIN  # unsigned, and whoever altered it mended the checksum
-    assert plain.verify("--rerun", "--budget", plain.budget) == OVER
-    assert "nonzero: was " in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     "path",
     [
@@ -356,28 +265,6 @@ def test_a_record_that_lacks_a_part_is_refused(plain: Audited, path: str) -> Non
     assert plain.verify("--budget", plain.budget) == OVER
 
 
-def test_rerun_misses_a_verdict_that_was_taken_out(
-    plain: Audited, capsys: pytest.CaptureFixture[str]
-) -> None:
-    statement = plain.statement()
-    del statement["predicate"]["results"][0]["verdicts"][0]
-    plain.replace(statement)
-    assert plain.verify("--rerun", "--budget", plain.budget) == OVER
-    assert "size: the record has no verdict on it" in capsys.readouterr().out
-
-
-def test_rerun_refuses_other_data(tmp_path: Path) -> None:
-    networks.write_data(tmp_path)
-    audited = Audited(tmp_path, signed=False)
-    networks.budget(tmp_path, LIMITS, "data: data.py:splits\n")
-    main(
-        ["audit", str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
-    )
-    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
-    (tmp_path / "data.py").write_text(networks.DATA + "# altered\n")
-    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"\xff\xfe", b'{"_type": 1}', b'{"payload": 1}', b"null"]
 )
@@ -394,60 +281,3 @@ def test_wrong_use(signed: Audited) -> None:
         main(["audit", str(signed.artifact), "--budget", str(signed.budget), "--key", str(signed.budget)])
         == UNREADABLE
     )
-
-
-@pytest.mark.parametrize("altered", ["samples.npz", "previous.onnx", "previous.bin"])
-def test_rerun_refuses_other_samples_and_another_previous_release(
-    tmp_path: Path, altered: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The weights of the previous release, and samples that no code reads, were no part of the record."""
-    networks.write_data(tmp_path)
-    kept = np.load(tmp_path / "data.npz")
-    np.savez(tmp_path / "samples.npz", test_x=kept["inputs"], test_y=kept["targets"])
-    onnx.save(
-        networks.Network().model(), tmp_path / "previous.onnx",
-        save_as_external_data=True, location="previous.bin", size_threshold=0,
-    )  # fmt: skip
-    audited = Audited(tmp_path, signed=False)
-    limits = {"accuracy": 0.9, "accuracy_drop": 0.01}
-    networks.budget(tmp_path, limits, "data: samples.npz\nbaseline: previous.onnx\n")
-    arguments = [str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
-    assert main(["audit", *arguments]) == WITHIN
-    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
-    (tmp_path / altered).write_bytes((tmp_path / altered).read_bytes() + b"\0")
-    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
-    assert f"{altered}, which decided the verdicts, is not the file that was used" in capsys.readouterr().err
-
-
-def test_materials_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    """Data and metric are each read by a `code.py`, in folders of their own."""
-    networks.write_data(tmp_path)
-    code = {
-        "data": networks.DATA.replace('"data.py"', '"data/code.py"'),
-        "metric": "def right(outputs, targets):\n    return outputs.argmax(1) == targets\nright.higher_is_better = True\n",
-    }
-    for name, text in code.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "code.py").write_text(text)
-    audited = Audited(tmp_path, signed=False)
-    networks.budget(tmp_path, {"accuracy": 0.9}, "data: data/code.py:splits\nmetric: metric/code.py:right\n")
-    arguments = [str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
-    assert main(["audit", *arguments]) == WITHIN
-    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
-    (tmp_path / "data" / "code.py").write_text(code["data"] + "# altered\n")
-    assert audited.verify("--rerun", "--budget", audited.budget) == OVER
-
-
-def test_rerun_tells_that_code_gave_other_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    networks.write_data(tmp_path)
-    audited = Audited(tmp_path, signed=False)
-    networks.budget(tmp_path, {"accuracy": 0.9}, "data: data.py:splits\n")
-    main(
-        ["audit", str(audited.artifact), "--budget", str(audited.budget), "--out", str(tmp_path / "reports")]
-    )
-    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
-    assert "other samples" not in capsys.readouterr().out
-    kept = np.load(tmp_path / "data.npz")
-    np.savez(tmp_path / "data.npz", inputs=kept["inputs"][:150], targets=kept["targets"][:150])
-    assert audited.verify("--rerun", "--budget", audited.budget) == WITHIN
-    assert "its accuracy is of other samples than the record's" in capsys.readouterr().out
