@@ -71,9 +71,8 @@ def _ours(paths: tuple[Path, Path], sample: Any, limits: tuple[float, ...]) -> T
         Side(path.stem, engine, Artifact("onnx", path, (path,)), engine.options()) for path in paths
     )
     sampler = Sampler(take_pairs, Opener(sides, ((sample,),)), 1, True, BUDGET_S)
-    return trial_of(
-        compare(sampler.here, limits, 0.99, BUDGET_S, elsewhere=sampler.elsewhere, seed=fresh_seed())
-    )
+    with sampler.elsewhere() as elsewhere:
+        return trial_of(compare(sampler.here, limits, 0.99, BUDGET_S, elsewhere=elsewhere, seed=fresh_seed()))
 
 
 def _sample(path: Path) -> Any:

@@ -80,8 +80,9 @@ def test_loads_are_taken_in_fresh_processes_too(weighing):
     """The same session, padding and pairs there as here: a ratio of about eight in either."""
     sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), 1, 1.0)
     here = sampler.here(0, None)
-    there = sampler.elsewhere([1, 2], here.calls_s)
-    assert len(there) == 2
+    with sampler.elsewhere() as elsewhere:
+        there = [*elsewhere([1, 2], here.calls_s), *elsewhere([3], here.calls_s)]
+    assert len(there) == 3
     for load in (here, *there):
         assert load.calls_s == here.calls_s
         assert load.pairs
@@ -100,7 +101,8 @@ class Conjured:
 def test_an_engine_that_no_other_process_knows_is_timed_here(weighing):
     conjured = replace(weighing, engine=Conjured(weighing.engine))
     sampler = Sampler.of(take_pairs, conjured, ("baseline", "candidate"), 1, 0.5)
-    assert sampler.elsewhere([1], None) == ()
+    with sampler.elsewhere() as elsewhere:
+        assert elsewhere([1], None) == ()
     assert sampler.here(0, None).pairs
 
 

@@ -64,14 +64,15 @@ def candidate_calls(
     weighing, confidence = with_threads(weighing, options.threads), options.confidence or CONFIDENCE
     take = partial(take_calls, quantile=quantile)
     sampler = Sampler.of(take, weighing, ("candidate",), options.batch, options.budget)
-    sample = sample_calls(
-        sampler.here,
-        lambda seen: bool(bounds) and stats.clears(seen.interval(confidence), bounds, "max"),
-        options.budget,
-        quantile,
-        elsewhere=sampler.elsewhere,
-        seed=fresh_seed(),
-    )
+    with sampler.elsewhere() as elsewhere:
+        sample = sample_calls(
+            sampler.here,
+            lambda seen: bool(bounds) and stats.clears(seen.interval(confidence), bounds, "max"),
+            options.budget,
+            quantile,
+            elsewhere=elsewhere,
+            seed=fresh_seed(),
+        )
     weighing.keep("candidate", sample.durations.tolist())
     return sample
 

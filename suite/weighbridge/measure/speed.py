@@ -64,14 +64,15 @@ def _measure(weighing: Weighing, limits: Sequence[SpeedupLimit], options: Speedu
     threads = weighing.engine_options.threads
     load_before = machine.load_average()
     sampler = Sampler.of(take_pairs, weighing, ("baseline", "candidate"), options.batch, options.budget)
-    sample = compare(
-        sampler.here,
-        [bound for limit in limits for bound in _bounds(limit)],
-        max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
-        options.budget,
-        elsewhere=sampler.elsewhere,
-        seed=fresh_seed(),
-    )
+    with sampler.elsewhere() as elsewhere:
+        sample = compare(
+            sampler.here,
+            [bound for limit in limits for bound in _bounds(limit)],
+            max((limit.confidence or CONFIDENCE for limit in limits), default=CONFIDENCE),
+            options.budget,
+            elsewhere=elsewhere,
+            seed=fresh_seed(),
+        )
     missed = any(sample.ratio < limit.min for limit in limits if limit.min is not None and not limit.earlier)
     details = summary(sample) | {
         "inputs": weighing.data.kind,

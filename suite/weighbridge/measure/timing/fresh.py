@@ -48,11 +48,11 @@ def start(weighing: Weighing, artifact: Artifact, inputs: Inputs) -> Start:
     """Open and run `artifact` in a fresh process; raises `StageError` with its last words when it dies."""
     options = weighing.engine_options.model_dump()
     task = pickle.dumps((artifact, weighing.engine.name, options, inputs))
-    return Start(**json.loads(in_fresh_process(__spec__.name, task)))
+    return Start(**json.loads(_in_fresh_process(task)))
 
 
-def in_fresh_process(module: str, task: bytes) -> bytes:
-    """Run `python -m module FILE` with `task` on standard input; gives what it wrote into the file.
+def _in_fresh_process(task: bytes) -> bytes:
+    """Run this module with `task` on standard input; gives what it wrote into its file.
 
     Raises `StageError` with its last words when it dies, or takes longer than `LONGEST_S`.
     """
@@ -61,7 +61,7 @@ def in_fresh_process(module: str, task: bytes) -> bytes:
         paths = os.pathsep.join(path for path in sys.path if path)
         try:
             child = subprocess.run(
-                [sys.executable, "-m", module, str(answer)],
+                [sys.executable, "-m", __spec__.name, str(answer)],
                 input=task,
                 capture_output=True,
                 timeout=LONGEST_S,

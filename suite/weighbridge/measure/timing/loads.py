@@ -20,9 +20,10 @@ A_PROCESS = 2
 LEAST = 4
 """Loads before the first verdict, however plain it is: not all of them in one process."""
 START_S = 1.0
-"""What a fresh process is thought to take until one was started; mostly it is a third of a second."""
+"""What a fresh process is thought to take until one was started: mostly the first is a third of a second, and the others,
+which are its forks, some milliseconds."""
 STARTING = 1 / 3
-"""The largest share of the budget that may go into starting processes."""
+"""Once so large a share of the budget went into starting processes, no more are started."""
 WORTH_WAITING = 200.0
 """If it takes more than so many times what was seen, no budget is suggested: the model is practically at the limit."""
 
@@ -62,7 +63,7 @@ def gather(
         fresh = (
             elsewhere is not None
             and len(loads) >= A_PROCESS
-            and starts_s + start_s <= STARTING * budget_s
+            and starts_s <= STARTING * budget_s
             and start_s + A_PROCESS * load_s <= left_s()
         )
         if loads and not fresh and load_s > left_s():

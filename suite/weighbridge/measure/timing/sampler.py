@@ -1,17 +1,14 @@
-"""Loads of real sessions, in this process or in a fresh one: `python -m weighbridge.measure.timing.sampler`.
+"""Loads of real sessions, in this process or in fresh ones.
 
 The addresses of a process, and the pages it was given, are drawn once for its life; so models are loaded in fresh ones too.
 """
 
 from __future__ import annotations
 
-import importlib
-import pickle
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Generic
 
 from weighbridge.contracts import Session, Weighing
@@ -28,11 +25,14 @@ from weighbridge.measure.timing.anew import (
     lost_in_the_crowd,
 )
 from weighbridge.measure.timing.cores import best_cores
-from weighbridge.measure.timing.fresh import in_fresh_process
 from weighbridge.measure.timing.gauge import gauge_for
 from weighbridge.measure.timing.load import Conditions
-from weighbridge.measure.timing.loads import L
+from weighbridge.measure.timing.loads import Elsewhere, L
+from weighbridge.measure.timing.nursery import Nursery
 from weighbridge.measure.timing.opening import Opener
+
+FRESH_S, FRESH = 60.0, 4
+"""Seconds, and times the budget, after which a fresh process is given up: its loads were thought to fit into the budget."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,19 @@ class Sampler(Generic[L]):
         under = Conditions(self.budget_s, gauge_for(self.threads, best), on_core)
         return self.take(self.opener, seed, known_s, under)
 
-    def elsewhere(self, seeds: Sequence[int], known_s: Sequence[float] | None) -> Sequence[L]:
-        """In a process that is started for them; none where it cannot open the model, which stays with this one then."""
-        try:
-            task = pickle.dumps((self, gauge_for(self.threads).best, seeds, known_s))
-        except (pickle.PicklingError, AttributeError, TypeError):  # an engine that is no module's own
-            return ()
-        try:
-            answer = in_fresh_process(__spec__.name, task)
-        except (StageError, OSError):  # or no process can be started at all
-            return ()
-        loads: Sequence[L] = pickle.loads(answer)
-        return loads
+    @contextmanager
+    def elsewhere(self) -> Iterator[Elsewhere[L]]:
+        """Loads in fresh processes; none where these cannot open the model, which stays with this one then."""
+        packages = sorted({name for side in self.opener.sides for name in side.engine.packages})
+        with Nursery(self._there, packages, FRESH_S + FRESH * self.budget_s) as nursery:
+
+            def take(seeds: Sequence[int], known_s: Sequence[float] | None) -> Sequence[L]:
+                return nursery(seeds, known_s, gauge_for(self.threads).best) or ()
+
+            yield take
+
+    def _there(self, seeds: Sequence[int], known_s: Sequence[float] | None, best: float) -> Sequence[L]:
+        return [self.here(seed, known_s, best) for seed in seeds]
 
 
 def _lost_in_small(session: Session, data: Data, batch: int, budget_s: float) -> float:
@@ -98,16 +99,3 @@ def _lost_in_small(session: Session, data: Data, batch: int, budget_s: float) ->
     except StageError:
         return 0.0
     return lost_in_small_batches(session, many, batch, SHARE * budget_s)
-
-
-def main() -> None:
-    answer = Path(sys.argv[1])
-    sampler, best, seeds, known_s = pickle.load(sys.stdin.buffer)
-    for package in {name for side in sampler.opener.sides for name in side.engine.packages}:
-        importlib.import_module(package)  # or the first load would seem to take as long
-    loads = [sampler.here(seed, known_s, best) for seed in seeds]
-    answer.write_bytes(pickle.dumps(loads))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,10 @@ Whatever a case prints goes to standard error, which the parent keeps in a file.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,10 +19,10 @@ from typing import IO, Any
 
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.registry import Origin
+from weighbridge.environment.parent import die_with_parent
 from weighbridge.environment.process_state import ProcessState, watch_torch
 
 READY, RESULT, REFUSED = "ready", "result", "refused"
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -43,14 +41,6 @@ def main() -> None:
         _send(answers, {**answer, "healthy": healthy})
         if not healthy:
             return
-
-
-def die_with_parent() -> None:
-    """Linux: be killed when the parent is. What this process started, the parent's watch ends, there and elsewhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with contextlib.suppress(OSError):  # where memory runs out, this process goes and not the run
-            Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _channels() -> tuple[queue.Queue[str | None], IO[str]]:
