@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
 from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.listed import few
+from weighbridge.engines.named import NamedSession
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.onnx_metadata import strip
+
+if TYPE_CHECKING:
+    from weighbridge.engines.torch_eager import TorchSession
 
 SAMPLES = 16
 
@@ -20,15 +24,22 @@ def export(model: Model, context: Context) -> Model:
     """The ONNX model of a torch module or exported program; raises `StageError` when torch cannot or they disagree."""
     import torch
 
-    from weighbridge.engines.torch_eager import float_type, run_module
+    from weighbridge.engines.torch_eager import TorchOptions, TorchSession, float_type
     from weighbridge.engines.torch_export import exporter_inputs
+    from weighbridge.engines.torch_exported import ExportedSession
 
     sample, samples = context.data.sample(2), context.data.sample(SAMPLES)
     program = model.format == "exported"
-    module = model.value.module() if program else model.value
-    expected = run_module(module, samples)  # what is wrong with the data is said here, not by the exporter
-    positional, named, shapes = exporter_inputs(
-        sample, float_type(module), torch.export.Dim.DYNAMIC, context.data.varying()
+    session = (
+        ExportedSession(model.value, TorchOptions()) if program else TorchSession(model.value, TorchOptions())
+    )
+    expected = _answers(session, samples)  # what is wrong with the data is said here, not by the exporter
+    positional, named, shapes = (
+        ((), {}, None)  # a program knows them
+        if program
+        else exporter_inputs(
+            sample, float_type(model.value), torch.export.Dim.DYNAMIC, context.data.varying()
+        )
     )
     _forget_recurrent_kernels()
     try:
@@ -39,7 +50,7 @@ def export(model: Model, context: Context) -> Model:
                 kwargs=named,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=None if program else shapes,
+                dynamic_shapes=shapes,
             )
     except Exception as error:  # the exporter raises whatever a pass of it raises
         reason = [line.strip(" -") for line in str(error.__cause__ or error).strip().splitlines()]
@@ -48,7 +59,8 @@ def export(model: Model, context: Context) -> Model:
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
-    _check_batch(proto, axes_of(sample))
+    if not program:
+        _check_batch(proto, axes_of(sample))
     try:
         check_agreement(_outputs(proto, samples), expected, "exported model", "torch")
     except StageError as error:
@@ -61,10 +73,8 @@ def export(model: Model, context: Context) -> Model:
         raise
     longer = context.data.unlike(samples)
     if longer is not None:  # a length that the forward turned into a number would be this one's too
-        found = _outputs(proto, longer)
-        check_agreement(
-            found, run_module(module, longer), "model, exported at one length,", "torch at another"
-        )
+        found, wanted = _outputs(proto, longer), _answers(session, longer)
+        check_agreement(found, wanted, "model, exported at one length,", "torch at another")
     return Model("onnx", proto, notes=model.notes)
 
 
@@ -94,11 +104,16 @@ def _outputs(proto: Any, samples: Inputs) -> tuple[Array, ...]:
     from weighbridge.engines.onnxruntime import OnnxRuntimeSession
 
     try:
-        session = OnnxRuntimeSession(proto.SerializeToString(), threads=1)
-        # As it is: what `run` makes of answers to one sample, torch does not.
-        return session.call(session.feed(samples)) if is_one_sample(samples) else session.run(samples)
+        return _answers(OnnxRuntimeSession(proto.SerializeToString(), threads=1), samples)
     except Exception as error:
         raise StageError("export", f"the exported model does not run: {first_line(error)}") from error
+
+
+def _answers(session: TorchSession | NamedSession, samples: Inputs) -> tuple[Array, ...]:
+    """As they are: what a session that knows names makes of answers to one sample, a module does not."""
+    if isinstance(session, NamedSession) and is_one_sample(samples):
+        return session.call(session.feed(samples))
+    return session.run(samples)
 
 
 for _source in ("torch", "exported"):

@@ -7,25 +7,27 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Mixed
+from pydantic import Field
+
+from weighbridge.contracts import ENGINES, FORMATS, Array, EngineOptions, Inputs, Mixed, Session
 from weighbridge.core.batches import cast, describe, items
 from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.engines.named import last_are_targets
+from weighbridge.formats.torch_device import two_devices
 
 if TYPE_CHECKING:
     import torch
 
 
 class TorchOptions(EngineOptions):
-    device: str = "cpu"
-    """As torch writes it: `cpu`, `cuda`, `cuda:1`."""
+    device: str = Field(default="cpu", description="As torch writes it: `cpu`, `cuda`, `cuda:1`.")
 
 
 class TorchSession:
     def __init__(self, module: torch.nn.Module, options: TorchOptions) -> None:
-        self.module = module.to(options.device) if options.device != "cpu" else module
+        self.module = placed(module, options.device)
         self.threads, self.device = options.threads, options.device
 
     def serving(self, inputs: Inputs) -> tuple[Callable[..., Any], torch.dtype]:
@@ -68,9 +70,13 @@ class TorchEager(EngineBase):
     options: type[EngineOptions] = TorchOptions
     packages = ("torch",)
 
-    def open(self, artifact: Artifact, options: Any) -> TorchSession:
+    def open(self, artifact: Artifact, options: Any) -> Session:
         value = FORMATS.get(artifact.format).open(artifact).value
-        return TorchSession(served(value.module() if artifact.format == "exported" else value), options)
+        if artifact.format == "exported":
+            from weighbridge.engines.torch_exported import ExportedSession
+
+            return ExportedSession(value, options)
+        return TorchSession(served(value), options)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:
         from weighbridge.engines.torch_mixed import mixed
@@ -89,25 +95,46 @@ def served(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
+def placed(module: torch.nn.Module, device: str) -> torch.nn.Module:
+    """The module on the device; raises `StageError` where torch knows no such device, or sees none here."""
+    import torch
+
+    if device == "cpu":
+        return module
+    try:
+        torch.empty(0, device=torch.device(device))
+    except Exception as error:  # each kind of device has its own
+        raise StageError(
+            "open",
+            f"torch has no device '{device}' here ({first_of(error)}); leave `device` out to run on the CPU, or let the case be "
+            "skipped where there is none, as by `requires: [{command: nvidia-smi}]`",
+        ) from error
+    return module.to(device)
+
+
 def to_tensors(inputs: Inputs, device: str = "cpu", floats: torch.dtype | None = None) -> Any:
     """A batch as torch tensors on `device`, a tuple or a dict as it came; floats in the type `floats` where given."""
+    tensors = {name: one_tensor(array, name, device, floats) for name, array, _ in items(inputs)}
+    return tensors if isinstance(inputs, dict) else tuple(tensors.values())
+
+
+def one_tensor(
+    array: Array, name: str, device: str = "cpu", floats: torch.dtype | None = None
+) -> torch.Tensor:
+    """The input `name` on `device`; floats in the type `floats` where given."""
     import numpy as np
     import torch
 
-    def tensor(name: str, array: Array) -> torch.Tensor:
-        if array.dtype.kind == "f" and floats is not None and floats != torch.bfloat16:
-            array = cast(array, str(floats).removeprefix("torch."), name)
-        elif array.dtype.kind not in "biuf":
-            raise StageError(
-                "data",
-                f"input '{name}' is {array.dtype} in the data, and torch takes numbers: turn it into some, or leave it out of "
-                "what the data gives",
-            )
-        result = torch.from_numpy(np.array(array)).to(device)
-        return result.to(floats) if floats == torch.bfloat16 and result.is_floating_point() else result
-
-    tensors = {name: tensor(name, array) for name, array, _ in items(inputs)}
-    return tensors if isinstance(inputs, dict) else tuple(tensors.values())
+    if array.dtype.kind == "f" and floats is not None and floats != torch.bfloat16:
+        array = cast(array, str(floats).removeprefix("torch."), name)
+    elif array.dtype.kind not in "biuf":
+        raise StageError(
+            "data",
+            f"input '{name}' is {array.dtype} in the data, and torch takes numbers: turn it into some, or leave it out of what "
+            "the data gives",
+        )
+    result = torch.from_numpy(np.array(array)).to(device)
+    return result.to(floats) if floats == torch.bfloat16 and result.is_floating_point() else result
 
 
 def float_type(module: Any) -> torch.dtype:
@@ -140,12 +167,17 @@ def run_module(
         )
         raise StageError(
             "run",
-            f"the module does not run on {describe(inputs)}{_takes(module, inputs)}{hint}: {_first(error)}",
+            f"the module does not run on {describe(inputs)}{_takes(module, inputs)}{hint}: {first_of(error)}"
+            f"{'' if device.startswith('cuda') else two_devices(error)}",
         ) from error
-    return tuple(
+    return tuple(as_array(tensor) for tensor in leaves(result))
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    array: Array = (
         tensor.detach().cpu().float().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
-        for tensor in leaves(result)
     )
+    return array
 
 
 def _takes(module: Any, inputs: Inputs) -> str:
@@ -168,7 +200,7 @@ def _takes(module: Any, inputs: Inputs) -> str:
     return f"{said}, and not {', '.join(strange)}: {advice}"
 
 
-def _first(error: Exception) -> str:
+def first_of(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

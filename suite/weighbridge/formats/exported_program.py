@@ -20,6 +20,7 @@ from weighbridge.formats.exported_archive import check_place, check_program, che
 from weighbridge.formats.exported_codes import codes_of, packed_in
 from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.opened import opened
+from weighbridge.formats.torch_device import archive_on_cpu, program_on_cpu
 from weighbridge.formats.training_mode import check_training
 
 _PACKED = "its numbers are taken apart by shifts or division, so that each holds several codes"
@@ -29,6 +30,7 @@ class ExportedProgram(FormatBase):
     name = "exported"
     suffixes = (".pt2",)
     engine = "torch"
+    declares_inputs = True
 
     def load(self, reference: str, weights: Path | None, folder: Path) -> Model:
         import torch
@@ -43,7 +45,7 @@ class ExportedProgram(FormatBase):
             raise StageError(
                 "load", f"{reference}() gave a {type(program).__name__}, not a torch.export.ExportedProgram"
             )
-        return Model("exported", program)
+        return Model("exported", program_on_cpu(program))
 
     def save(self, model: Model, folder: Path, stem: str) -> Artifact:
         import torch
@@ -79,8 +81,12 @@ class ExportedProgram(FormatBase):
             Counter(str(node.target) for node in model.value.graph.nodes if node.op == "call_function")
         )
 
-    def inputs(self, model: Model) -> tuple[None, Mapping[str, str]]:
-        return None, {}
+    def inputs(self, model: Model) -> tuple[Mapping[str, tuple[int, ...]] | None, Mapping[str, str]]:
+        """No shapes where an inner size is open, or an input has no batch axis."""
+        ports, _ = self.ports(model)
+        known = ports and all(port["shape"] and _all_known(port["shape"][1:]) for port in ports)
+        shapes = {port["name"]: tuple(port["shape"][1:]) for port in ports}
+        return (shapes if known else None), {port["name"]: port["dtype"] for port in ports}
 
     def recipes(self, data: bool) -> tuple[tuple[str, ...], ...]:
         engine = "engine: onnxruntime"
@@ -116,6 +122,10 @@ class ExportedProgram(FormatBase):
         ]
 
 
+def _all_known(sizes: Sequence[int | str]) -> bool:
+    return all(isinstance(size, int) for size in sizes)
+
+
 def _read(path: Path, trusted: bool) -> object:
     import torch
     import torch.ao.quantization.fx._decomposed  # brings the operators of quantized programs
@@ -127,7 +137,7 @@ def _read(path: Path, trusted: bool) -> object:
         _check_as_torch_reads(path)
     try:
         with nullcontext() if trusted else _tensors_only():
-            return torch.export.load(path)
+            return torch.export.load(archive_on_cpu(path))
     except pickle.UnpicklingError as error:
         raise refusal(path, "it holds pickled code, which is not run") from error
     except Exception as error:  # the archive reader raises whatever its parts raise

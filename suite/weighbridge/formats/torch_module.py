@@ -23,6 +23,7 @@ from weighbridge.core.trust import is_trusted, refusal
 from weighbridge.formats.base import FormatBase
 from weighbridge.formats.keras_inputs import generation
 from weighbridge.formats.reduced_floats import reduced_float
+from weighbridge.formats.torch_device import module_on_cpu
 from weighbridge.formats.torch_hidden import check_beside, refuse_unregistered
 from weighbridge.formats.torch_misfit import misfit
 from weighbridge.formats.torch_packed import as_array, coded, flatten, is_torchao, pack, shown, unexplained
@@ -64,6 +65,7 @@ class TorchModule(FormatBase):
                     else ""
                 ),
             )
+        module = module_on_cpu(module)
         refuse(module, "load", kinds=("mask",))
         refuse_unregistered(module, "load")
         zeros = count_zeros(module)
@@ -100,7 +102,8 @@ class TorchModule(FormatBase):
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
         tensors.update({alias: tensors[name] for alias, name in aliases.items()})
-        module = call(artifact.source["reference"], Path(artifact.source["folder"])).eval()
+        module = call(artifact.source["reference"], Path(artifact.source["folder"]))
+        module = module_on_cpu(module).eval()
         for key, options, facts in artifact.source["rebuild"]:
             step = STEPS.get(key)
             if step.rebuild is None:
