@@ -4,6 +4,7 @@ import json
 
 import pytest
 from models import write_mlp
+from pytest_benchmark.fixture import BenchmarkFixture
 
 CASE = """\
 model: {onnx: baseline.onnx}
@@ -79,6 +80,25 @@ def test_the_rounds_feed_pytest_benchmark(bench, pytester):
     )
     again.assert_outcomes(passed=1)
     again.stdout.fnmatch_lines(["*speed?candidate?*0001_first*"])
+
+
+class _FixtureOf53(BenchmarkFixture):
+    """Asks a test for its name as pytest-benchmark does up to 5.3.0."""
+
+    def __init__(self, node, *args, **kwargs):
+        super().__init__(node, *args, **kwargs)
+        self.fullname = node._nodeid
+
+
+def test_an_older_pytest_benchmark_is_fed_too(bench, pytester, monkeypatch):
+    monkeypatch.setattr("pytest_benchmark.fixture.BenchmarkFixture", _FixtureOf53)
+    result = bench({"speedup": "{min: 0.001, budget: 20}"}, "--benchmark-json=out.json")
+    result.assert_outcomes(passed=1)
+    written = json.loads((pytester.path / "out.json").read_text())["benchmarks"]
+    assert {entry["fullname"] for entry in written} == {
+        "cases/mlp.yaml::mlp::speed[baseline]",
+        "cases/mlp.yaml::mlp::speed[candidate]",
+    }
 
 
 @pytest.mark.slow
