@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py                                # some 40 minutes
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py --trials 6 --conditions quiet  # a first look
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py --files f.onnx raw.onnx        # your files against themselves too
+    OMP_NUM_THREADS=1 python benchmarks/over_loads.py --workloads large              # some of the workloads, by a part of the name
 
 prints one Markdown table. Each trial is a fresh process that opens both models and lets each method judge limits 3 and 1 %
 on either side of the true ratio. Of a file against itself that is 1. Of float against int8 it is the median of what ours
@@ -26,7 +27,7 @@ from common import when_and_where
 from methods import Trial, paired_t, pytest_benchmark, trial_of
 from noise import load
 from tabulate import tabulate
-from workloads import bind, files
+from workloads import bind, files, mlp
 
 from weighbridge.contracts import ENGINES
 from weighbridge.core.results import Artifact
@@ -40,6 +41,8 @@ from weighbridge.measure.timing.sampler import Sampler
 DISTANCES = (0.03, 0.01)
 SECONDS, BUDGET_S = 1.0, 5.0
 REFERENCES = 5
+LARGE = 2048
+"""The width of an MLP of three layers that takes 50 MB."""
 OURS = "weighbridge"
 
 
@@ -109,6 +112,8 @@ def _measured(options: argparse.Namespace, folder: Path) -> Iterator[list[Any]]:
     workloads = _workloads(options.files, folder)
     for condition in options.conditions:
         for name, paths in workloads.items():
+            if not any(wanted in name for wanted in options.workloads):
+                continue
             with load(2 * (os.cpu_count() or 1) if condition == "load" else 0, 60 + 20 * options.trials):
                 truth = 1.0
                 if paths[0] != paths[1]:
@@ -141,7 +146,10 @@ def _rows(trials: list[dict[str, Any]]) -> list[list[str]]:
 
 def _workloads(own: list[Path], folder: Path) -> dict[str, tuple[Path, Path]]:
     made = {name: files(name, folder)[:2] for name in ("mlp", "convnet")}
+    large = folder / "large.onnx"
+    mlp(large, width=LARGE, layers=3)
     themselves = [(path.stem, path) for path in own] + [(name, source) for name, (source, _) in made.items()]
+    themselves.append((f"large, {large.stat().st_size / 1e6:.0f} MB,", large))
     return {
         **{f"{name} against itself": (path, path) for name, path in themselves},
         **{f"{name} float:int8": paths for name, paths in made.items()},
@@ -153,6 +161,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=20, help="of each workload, some 20 s each")
     parser.add_argument("--conditions", nargs="+", choices=("quiet", "load"), default=["quiet", "load"])
     parser.add_argument("--files", type=Path, nargs="+", default=[], help="ONNX files, against themselves")
+    parser.add_argument("--workloads", nargs="+", default=[""], help="those whose names have one of these")
     parser.add_argument("--trial", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 
