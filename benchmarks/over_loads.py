@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py                                # some 40 minutes
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py --trials 6 --conditions quiet  # a first look
     OMP_NUM_THREADS=1 python benchmarks/over_loads.py --files f.onnx raw.onnx        # your files against themselves too
-    OMP_NUM_THREADS=1 python benchmarks/over_loads.py --workloads large              # some of the workloads, by a part of the name
+    OMP_NUM_THREADS=1 python benchmarks/over_loads.py --workloads large              # those of such a name
 
 prints one Markdown table. Each trial is a fresh process that opens both models and lets each method judge limits 3 and 1 %
 on either side of the true ratio. Of a file against itself that is 1. Of float against int8 it is the median of what ours
