@@ -42,7 +42,7 @@ def test_sample_inputs_that_are_a_pickle_of_code_are_not_run(tmp_path: Path) -> 
         for entry in source.infolist():
             content = source.read(entry)
             if "sample_inputs" in entry.filename:
-                content, planted = _hostile(content, tmp_path / "ran"), planted + 1
+                content, planted = hostile(content, tmp_path / "ran"), planted + 1
             target.writestr(entry, content)
     assert planted
     with pytest.raises(StageError, match=r"bad\.pt2 is not opened: it holds pickled code"):
@@ -50,7 +50,7 @@ def test_sample_inputs_that_are_a_pickle_of_code_are_not_run(tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
-def _hostile(content: bytes, witness: Path) -> bytes:
+def hostile(content: bytes, witness: Path) -> bytes:
     """A checkpoint with the pickle of something that writes a file when it is loaded."""
     payload = pickle.dumps(Hostile(witness), protocol=2)
     if not zipfile.is_zipfile(io.BytesIO(content)):

@@ -137,7 +137,7 @@ def _read(path: Path, trusted: bool) -> object:
         _check_as_torch_reads(path)
     try:
         with nullcontext() if trusted else _tensors_only():
-            return torch.export.load(archive_on_cpu(path))
+            return torch.export.load(archive_on_cpu(path, trusted))
     except pickle.UnpicklingError as error:
         raise refusal(path, "it holds pickled code, which is not run") from error
     except Exception as error:  # the archive reader raises whatever its parts raise

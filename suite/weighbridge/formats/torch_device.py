@@ -35,7 +35,7 @@ def program_on_cpu(program: Any) -> Any:
     return program if devices <= _STAYS else move_to_device_pass(program, CPU)
 
 
-def archive_on_cpu(path: Path) -> Path | IO[bytes]:
+def archive_on_cpu(path: Path, trusted: bool) -> Path | IO[bytes]:
     """What `torch.export.load` takes for a `.pt2`: the file itself, or its twin where it was exported on a GPU.
 
     torch would read it onto that GPU again, and not at all on a machine without one. The archive's texts name the device of
@@ -59,7 +59,7 @@ def archive_on_cpu(path: Path) -> Path | IO[bytes]:
             for name in archive.namelist():
                 content = json.dumps(texts[name]).encode() if name in texts else archive.read(name)
                 if name.endswith(".pt"):
-                    tensors = torch.load(io.BytesIO(content), map_location=CPU, weights_only=True)
+                    tensors = torch.load(io.BytesIO(content), map_location=CPU, weights_only=not trusted)
                     saved = io.BytesIO()
                     torch.save(tensors, saved)
                     content = saved.getvalue()
