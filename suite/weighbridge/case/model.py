@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from weighbridge.contracts import Limit, Options, Requirement
+from weighbridge.contracts import FORMATS, Limit, Options, Requirement
 from weighbridge.core.units import parse
 
 
@@ -138,6 +138,18 @@ class LimitsSpec(Options):
     memory: Annotated[float, _quantity("bytes"), Field(gt=0)] | None = None
 
 
+def _with_format(value: Any) -> Any:
+    """A file or a callable alone does not say what it is: the user is told how to."""
+    if not isinstance(value, str):
+        return value
+    kinds = (one.name for one in FORMATS if one.whole_file and Path(value).suffix.lower() in one.suffixes)
+    built = "torch" if ":" in value else "onnx"
+    raise ValueError(f"should say the format too, as in {{{next(kinds, built)}: {value}}}")
+
+
+ModelSpec = Annotated[dict[str, Any], BeforeValidator(_with_format)]
+
+
 class CaseSpec(Options):
     """The keys of a case. `model`, `engine`, `recipe` and `thresholds` are resolved through the registries."""
 
@@ -146,10 +158,10 @@ class CaseSpec(Options):
         description="What pytest calls the case; the file's stem without one.",
         json_schema_extra={"pattern": _NAME},
     )
-    model: dict[str, Any] = Field(
+    model: ModelSpec = Field(
         description="One of torch, exported, onnx, keras, tflite; for torch also `weights`."
     )
-    candidate: dict[str, Any] | None = Field(None, description="A finished artifact, in place of a recipe.")
+    candidate: ModelSpec | None = Field(None, description="A finished artifact, in place of a recipe.")
     data: str | None = Field(
         None, description="file.py:callable that gives the splits test, calibration, train; or an .npz."
     )
