@@ -41,6 +41,15 @@ class _OfAFile:
         return f"{shown_path(self)}{own}" if own.startswith("::") else own  # type: ignore[arg-type]
 
 
+class _Repeatable:
+    """An item that pytest-retry can run again: it calls `_initrequest`, which only functions have, of every item that failed, and
+    one without it would end the session. A verdict stays what it is.
+    """
+
+    def _initrequest(self) -> None:
+        """There are no fixtures to forget."""
+
+
 class CaseFile(pytest.File):
     """One YAML file. A faulty one is a single failing item: it never stops the other files."""
 
@@ -91,7 +100,7 @@ class CaseNode(_OfAFile, pytest.Collector):
         return runner.carry_out(self)
 
 
-class FaultItem(_OfAFile, pytest.Item):
+class FaultItem(_OfAFile, _Repeatable, pytest.Item):
     """A file, or a case, that cannot be read: it fails with every fault."""
 
     def __init__(self, *, error: WeighbridgeError, **kwargs: Any) -> None:
@@ -121,7 +130,7 @@ class FaultItem(_OfAFile, pytest.Item):
         )
 
 
-class CaseItem(_OfAFile, pytest.Item):
+class CaseItem(_OfAFile, _Repeatable, pytest.Item):
     """One thing a case is held to, at `line` of its file: a threshold, or the round trip of a quantize step."""
 
     parent: CaseNode
