@@ -151,3 +151,31 @@ def test_cases_of_one_name_beside_the_root_directory_are_two(pytester: pytest.Py
         "../two/cases/gate.yaml::gate": "fail",
         "../three/cases/gate.yaml::gate": "pass",
     }
+
+
+RETRIES = """
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    \"\"\"As pytest-retry 1.7 runs an item again that failed.\"\"\"
+    yield
+    if call.when == "call" and call.excinfo and not hasattr(item, "again"):
+        item.again = True
+        item._initrequest()
+        item.ihook.pytest_runtest_setup(item=item)
+        again = pytest.CallInfo.from_call(lambda: item.ihook.pytest_runtest_call(item=item), when="call")
+        print("again:", item.name, again.excinfo.typename)
+"""
+
+
+def test_a_plugin_that_runs_failed_items_again_gets_the_same_verdict(
+    pytester: pytest.Pytester, project: Project
+) -> None:
+    project(net=FAILING, broken="thresholds: 1")
+    pytester.makeconftest(RETRIES)
+    result = pytester.runpytest_inprocess("-s", "--executor=inline")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*again: case file CaseError", "*again: size_ratio ThresholdMissed"])
+    assert statuses(pytester.path)["size_ratio"] == "fail"

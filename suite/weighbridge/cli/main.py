@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from weighbridge.cli import (
     verify,
 )
 from weighbridge.core.errors import WeighbridgeError
+from weighbridge.report.encoding import NEAREST
 from weighbridge.report.escape import terminal
 
 VERBS = (
@@ -66,6 +68,9 @@ VERBS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 faults found, 2 wrong use or an unreadable file, 141 where nobody reads the output to its end."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # and no test's or notebook's stand-in
+            stream.reconfigure(errors=NEAREST)
     arguments = parser().parse_args(argv)
     try:
         status = int(arguments.run(arguments))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from weighbridge.report.encoding import fitting
 from weighbridge.report.escape import terminal
 
 _SAVE, _RESTORE, _ERASE = "\0337", "\0338", "\033[K"
@@ -47,5 +48,5 @@ class Progress:
         """Past pytest's capture, and past its account of the line's width."""
         capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
         with capture.global_and_fixture_disabled():
-            writer._file.write(text)
+            writer._file.write(fitting(text, getattr(writer._file, "encoding", None)))
             writer._file.flush()

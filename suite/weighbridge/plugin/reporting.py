@@ -160,13 +160,16 @@ def show(
     written: Sequence[Path],
     trouble: Sequence[str],
 ) -> None:
+    from weighbridge.report.encoding import fitting
     from weighbridge.report.terminal import render
 
     report = json.loads(written[0].read_text(encoding="utf-8")) if written else _report(rows, settings)
     reporter.section("weighbridge")
-    reporter.write(
-        render(report, reporter.hasmarkup, reporter._tw.fullwidth, max(reporter.config.get_verbosity(), 0))
+    encoding = getattr(reporter._tw._file, "encoding", None)
+    table = render(
+        report, reporter.hasmarkup, reporter._tw.fullwidth, max(reporter.config.get_verbosity(), 0)
     )
+    reporter.write(fitting(table, encoding))
     names = ", ".join(
         str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
         for path in written
@@ -174,7 +177,7 @@ def show(
     if names:
         reporter.line(terminal(f"wrote {names}"))
     for text in trouble:
-        reporter.line(terminal(text), red=True)
+        reporter.line(fitting(terminal(text), encoding), red=True)
     if "github" in settings.formats:
         announce(report, reporter.write, os.environ)
 
