@@ -178,4 +178,4 @@ def test_a_plugin_that_runs_failed_items_again_gets_the_same_verdict(
     result = pytester.runpytest_inprocess("-s", "--executor=inline")
     result.assert_outcomes(passed=1, failed=2)
     result.stdout.fnmatch_lines(["*again: case file CaseError", "*again: size_ratio ThresholdMissed"])
-    assert statuses(pytester.path)["size_ratio"] == "fail"
+    assert statuses(pytester.path)["net::size_ratio"] == "fail"
