@@ -51,7 +51,7 @@ def answered() -> Any:
 @no_gpu
 def test_torch_by_itself_does_not_read_it() -> None:
     """Or else there would be nothing to mend."""
-    with pytest.raises((AssertionError, RuntimeError), match="CUDA"):
+    with pytest.raises((AssertionError, RuntimeError)):
         torch.export.load(HERE / "cuda.pt2")
 
 

@@ -35,6 +35,15 @@ class Declared:
     """As the engine calls it."""
 
 
+def numpys(name: str) -> str:
+    """The name of a type that numpy has by itself, else nothing: ml_dtypes, once imported, registers bfloat16 and others, which
+    numpy's numbers cannot be cast to.
+    """
+    import numpy as np
+
+    return name if name in np.sctypeDict and np.dtype(name).isbuiltin == 1 else ""
+
+
 class NamedSession(ABC):
     """An ONNX model opened by an engine. `engine` is what a sentence calls that."""
 

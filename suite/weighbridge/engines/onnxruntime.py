@@ -11,7 +11,7 @@ from weighbridge.contracts import ENGINES, Array, EngineOptions, Mixed
 from weighbridge.core.errors import StageError, did_you_mean, first_line
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
-from weighbridge.engines.named import Declared, NamedSession
+from weighbridge.engines.named import Declared, NamedSession, numpys
 from weighbridge.formats.called import CALLED
 from weighbridge.formats.onnx_constants import dtype_of
 
@@ -88,10 +88,7 @@ class OnnxRuntimeSession(NamedSession):
 
 def _dtype(type_: str) -> str:
     """numpy's name of what ONNX Runtime calls `tensor(float)`; empty where numpy by itself has no such type."""
-    import numpy as np
-
-    name = dtype_of(type_.removeprefix("tensor(").removesuffix(")"))
-    return name if name in np.sctypeDict else ""
+    return numpys(dtype_of(type_.removeprefix("tensor(").removesuffix(")")))
 
 
 class OnnxRuntime(EngineBase):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import Array, Inputs
-from weighbridge.engines.named import Declared, NamedSession
+from weighbridge.engines.named import Declared, NamedSession, numpys
 from weighbridge.engines.torch_eager import (
     TorchOptions,
     as_array,
@@ -90,8 +90,6 @@ class ExportedSession(NamedSession):
 
 def _declared(value: Any) -> Declared:
     """Of the tensor that the program was traced with; an open size is named as torch names it."""
-    import numpy as np
-
     kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
     shape = [size if isinstance(size, int) else str(size) for size in getattr(value, "shape", ())]
-    return Declared(shape, kind if kind in np.sctypeDict else "", kind)
+    return Declared(shape, numpys(kind), kind)
