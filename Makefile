@@ -8,6 +8,8 @@ TF_VENV ?= .venv-tensorflow
 TF_READY := $(TF_VENV)/.ready
 SIGNING_VENV ?= .venv-signing
 SIGNING_READY := $(SIGNING_VENV)/.ready
+LOWEST_VENV ?= .venv-lowest
+LOWEST_READY := $(LOWEST_VENV)/.ready
 FLAGS ?=
 FUZZ ?= 100000
 
@@ -37,7 +39,15 @@ $(SIGNING_READY): pyproject.toml constraints-signing.txt
 		-e '.[model-signing]' pytest-xdist
 	@touch $@
 
-.PHONY: setup docs pictures bench test test-slow torture fuzz test-thorough test-tensorflow test-signing lint types check schema clean
+# The lowest versions that pyproject.toml allows. What they need in turn is as new as they bear.
+$(LOWEST_READY): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt torch
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+		-e '.[cases,completion,pruning,search,sign,torchmetrics]' jsonschema pytest-xdist
+	@touch $@
+
+.PHONY: setup docs pictures bench test test-slow torture fuzz test-thorough test-tensorflow test-signing test-lowest lint types check schema clean
 setup: $(READY)
 
 bench: $(READY)  ## run the shipped cases, speed included, and print the table
@@ -63,6 +73,10 @@ test-tensorflow: $(TF_READY)  ## Keras, tfmot and TFLite: tests and shipped case
 
 test-signing: $(SIGNING_READY)  ## signatures in OpenSSF's format, in an environment of their own
 	$(SIGNING_VENV)/bin/python -m pytest tests/audit/test_model_signature.py -n 2 -q $(FLAGS)
+
+test-lowest: $(LOWEST_READY)  ## with the lowest versions that pyproject.toml allows, what touches the libraries most
+	$(LOWEST_VENV)/bin/python -m pytest tests/plugin tests/formats tests/quantize tests/numerics tests/hostile/test_files.py \
+		tests/hostile/test_trust.py tests/speed/test_plugin.py -n 2 -q -m "not slow" $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

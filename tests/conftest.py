@@ -49,14 +49,14 @@ def _restore_but_keep_installed(snapshot: SysModulesSnapshot) -> None:
 
 SysModulesSnapshot.restore = _restore_but_keep_installed
 
-# Hypothesis fails a test whose examples come slowly. Beside a busy neighbour that says nothing of the test.
-settings.register_profile(
-    "tests",
-    settings.get_profile(settings.get_current_profile_name()),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("tests")
+
+@pytest.hookimpl(trylast=True)  # Hypothesis loads the profile that was asked for in this hook
+def pytest_configure() -> None:
+    """Hypothesis fails a test whose examples come slowly. Beside a busy neighbour that says nothing of the test."""
+    settings.register_profile(
+        "tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -163,7 +163,7 @@ def _hunts_once() -> Generator[None, None, None]:
     hunt = module.hunt
 
     def once(quantizer: Quantizer, scheme: Scheme | None = None, *arguments: Any, **options: Any) -> None:
-        key = (id(quantizer), repr(scheme), repr((arguments, options, settings.get_current_profile_name())))
+        key = (id(quantizer), repr(scheme), repr((arguments, options, settings())))
         if key not in held:
             hunt(quantizer, scheme, *arguments, **options)
             held[key] = quantizer  # keeps its id its own

@@ -218,11 +218,11 @@ def arrays(**held: Any) -> Make:
 
 CODES = np.ones((4, 4), np.int8)
 SAFETENSORS: dict[str, tuple[Make, str]] = {
-    "empty": (lambda path: path.touch(), "header too small"),
-    "endless_header": (headed(b"{}", length=2**63), "header too large"),
-    "deep_header": (headed(b"[" * 100_000), "JSON"),
-    "huge_shape": (entry("F32", [2**40, 2**40], 4), "overflow"),
-    "unknown_type": (entry("F8_E8M0", [4], 4), "cannot be counted"),
+    "empty": (lambda path: path.touch(), "header too small|HeaderTooSmall"),
+    "endless_header": (headed(b"{}", length=2**63), "header too large|HeaderTooLarge"),
+    "deep_header": (headed(b"[" * 100_000), "JSON|InvalidHeader"),
+    "huge_shape": (entry("F32", [2**40, 2**40], 4), "overflow|Overflow"),
+    "unknown_type": (entry("F8_E8M0", [4], 4), "cannot be counted|InvalidHeader"),
     "other_scales": (arrays(a__weight=CODES, a__weight_scale=np.ones((3, 2), np.float32)), "do not fit"),
     "no_scales": (arrays(a__weight=CODES, a__weight_scale=np.ones(0, np.float32)), "do not fit"),
     "many_axes": (
@@ -230,7 +230,7 @@ SAFETENSORS: dict[str, tuple[Make, str]] = {
         "damaged",
     ),
 }
-SAFETENSORS["cut"] = (lambda path: void(path.write_bytes(save({"a": np.ones(4)})[:40])), "header")
+SAFETENSORS["cut"] = (lambda path: void(path.write_bytes(save({"a": np.ones(4)})[:40])), "header|InvalidHeader")
 
 
 # ------------------------------------------------------------------------------------------------ archives

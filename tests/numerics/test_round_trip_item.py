@@ -1,6 +1,8 @@
 """The `round_trip` item of a case: it passes where the promise is kept, and fails with the sentence where it is not."""
 
+import os
 import textwrap
+from pathlib import Path
 
 import pytest
 from tests.projects import write_samples
@@ -61,16 +63,6 @@ step("mine")
 step("coarse", "channel")
 step("right", "tensor")
 """
-
-
-@pytest.fixture(autouse=True)
-def profile():
-    """A profile that an inner run loads is Hypothesis' for the whole process: what follows would draw 5,000 examples."""
-    from hypothesis import settings
-
-    before = settings.get_current_profile_name()
-    yield
-    settings.load_profile(before)
 
 
 @pytest.fixture
@@ -183,3 +175,18 @@ def test_the_profile_is_honoured(pytester, profile, examples):
         """
     )
     pytester.runpytest(f"--hypothesis-profile={profile}").assert_outcomes(passed=1)
+
+
+def test_a_profile_that_is_asked_for_holds_for_the_tests_of_this_package(pytester, monkeypatch):
+    """`make test-thorough`. In a process of its own: the profile would be loaded for the tests that follow."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+    pytester.makeconftest("from tests.conftest import own_profile, pytest_configure")
+    pytester.makepyfile(
+        """
+        from weighbridge.numerics.hunt import current_settings
+
+        def test_examples():
+            assert current_settings().max_examples == 5_000
+        """
+    )
+    pytester.runpytest_subprocess("--hypothesis-profile=thorough").assert_outcomes(passed=1)

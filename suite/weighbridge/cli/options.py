@@ -73,7 +73,7 @@ def _table(options: type[Options], style: str) -> str:
 
 def _factory(options: type[Options], key: str) -> Any:
     """A default that is made anew each time, which no schema states."""
-    return options.model_fields[key].get_default(call_default_factory=True)
+    return options.model_fields[key].get_default(call_default_factory=True, validated_data={})
 
 
 def _shown(value: Any) -> str:

@@ -134,11 +134,7 @@ def inside(tensor: Any) -> Any:
 def whole(model: Any) -> Any:
     """The model with all its numbers: a copy, where some were left outside."""
     import onnx
-    from onnx.external_data_helper import (
-        ExternalDataInfo,
-        load_external_data_for_tensor,
-        uses_external_data,
-    )
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     if not any(map(uses_external_data, tensor_protos(model))):
         return model
@@ -146,18 +142,26 @@ def whole(model: Any) -> Any:
     copy.CopyFrom(model)
     for tensor in tensor_protos(copy):
         if uses_external_data(tensor):
-            load_external_data_for_tensor(tensor, ExternalDataInfo(tensor).basepath)
+            _load(tensor, ExternalDataInfo(tensor).basepath)
     return copy
 
 
 def _read(tensor: Any, folder: str) -> Any:
     import onnx
-    from onnx.external_data_helper import load_external_data_for_tensor
 
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)
-    load_external_data_for_tensor(copy, folder)
+    _load(copy, folder)
     return copy
+
+
+def _load(tensor: Any, folder: str) -> None:
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    load_external_data_for_tensor(tensor, folder)
+    tensor.data_location = onnx.TensorProto.DEFAULT  # an older onnx leaves it, and looks for the file again
+    del tensor.external_data[:]
 
 
 def tensor_protos(model: Any) -> Iterator[Any]:

@@ -36,7 +36,7 @@ def current_settings() -> settings:
     """The loaded profile, without the limits that are about the speed of a single example."""
     from hypothesis import HealthCheck, settings
 
-    loaded = settings.get_profile(settings.get_current_profile_name())
+    loaded = settings()
     return settings(
         loaded,
         deadline=None,

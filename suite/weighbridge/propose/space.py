@@ -225,4 +225,4 @@ def _ordered(values: Sequence[Any]) -> bool:
 
 
 def _default(step: Step, name: str) -> Any:
-    return step.options.model_fields[name].get_default(call_default_factory=True)
+    return step.options.model_fields[name].get_default(call_default_factory=True, validated_data={})
