@@ -75,8 +75,8 @@ test-signing: $(SIGNING_READY)  ## signatures in OpenSSF's format, in an environ
 	$(SIGNING_VENV)/bin/python -m pytest tests/audit/test_model_signature.py -n 2 -q $(FLAGS)
 
 test-lowest: $(LOWEST_READY)  ## with the lowest versions that pyproject.toml allows, what touches the libraries most
-	$(LOWEST_VENV)/bin/python -m pytest tests/plugin tests/formats tests/quantize tests/numerics tests/hostile/test_files.py \
-		tests/hostile/test_trust.py tests/speed/test_plugin.py -n 2 -q -m "not slow" $(FLAGS)
+	$(LOWEST_VENV)/bin/python -m pytest tests/plugin tests/formats tests/quantize tests/numerics/test_round_trip.py \
+		tests/numerics/test_round_trip_item.py tests/hostile/test_files.py tests/hostile/test_trust.py tests/speed/test_plugin.py -n 2 -q -m "not slow" $(FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

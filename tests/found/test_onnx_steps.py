@@ -111,7 +111,7 @@ def test_layers_without_an_integer_kernel_are_named(tmp_path: Path) -> None:
     (gru,) = [layer for layer in told["layers"] if layer["kind"] == "GRU"]
     assert gru["reason"] == "ONNX Runtime's dynamic quantization has no integer kernel for GRU"
     assert Coverage.from_json(told) == after.coverage
-    assert after.notes == after.coverage.sentences()
+    assert set(after.coverage.sentences()) <= set(after.notes)
 
 
 @pytest.mark.parametrize("activations", ["int16", "uint16"])

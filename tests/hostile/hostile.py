@@ -230,7 +230,10 @@ SAFETENSORS: dict[str, tuple[Make, str]] = {
         "damaged",
     ),
 }
-SAFETENSORS["cut"] = (lambda path: void(path.write_bytes(save({"a": np.ones(4)})[:40])), "header|InvalidHeader")
+SAFETENSORS["cut"] = (
+    lambda path: void(path.write_bytes(save({"a": np.ones(4)})[:40])),
+    "header|InvalidHeader",
+)
 
 
 # ------------------------------------------------------------------------------------------------ archives

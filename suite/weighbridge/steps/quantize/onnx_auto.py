@@ -116,7 +116,8 @@ class _Search:
         pasted = {
             name: value
             for name, value in stated.items()
-            if value != StaticOptions.model_fields[name].get_default(call_default_factory=True, validated_data={})
+            if value
+            != StaticOptions.model_fields[name].get_default(call_default_factory=True, validated_data={})
         }
         return f"{said}; the same by hand: {flow({'quantize': 'static', **pasted})}"
 
