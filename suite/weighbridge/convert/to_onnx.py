@@ -8,6 +8,7 @@ from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs,
 from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
+from weighbridge.convert.unexportable import unexportable
 from weighbridge.core.listed import few
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.exported_training import in_training
@@ -20,7 +21,7 @@ def export(model: Model, context: Context) -> Model:
     """The ONNX model of a torch module or exported program; raises `StageError` when torch cannot or they disagree."""
     import torch
 
-    from weighbridge.engines.torch_eager import float_type, run_module
+    from weighbridge.engines.torch_eager import float_type, run_module, to_tensors
     from weighbridge.engines.torch_export import exporter_inputs
 
     sample, samples = context.data.sample(2), context.data.sample(SAMPLES)
@@ -44,7 +45,8 @@ def export(model: Model, context: Context) -> Model:
     except Exception as error:  # the exporter raises whatever a pass of it raises
         reason = [line.strip(" -") for line in str(error.__cause__ or error).strip().splitlines()]
         told = " ".join(reason[: 2 if reason and reason[0].endswith(":") else 1]) or type(error).__name__
-        raise StageError("export", f"torch.onnx.export failed: {told}") from error
+        why = unexportable(module, to_tensors(sample, floats=float_type(module)))
+        raise StageError("export", why or f"torch.onnx.export failed: {told}") from error
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file

@@ -157,7 +157,7 @@ def _narrow(
             pruning_ratio=options.amount,
             round_to=options.round_to,
             ignored_layers=list(kept),
-            forward_fn=forward,
+            forward_fn=_answers,
             root_module_types=[torch.nn.modules.conv._ConvNd, torch.nn.Linear],
         )
         graph = pruner.DG
@@ -187,6 +187,13 @@ def _narrow(
         ) from error
     narrowed.measure()
     return narrowed, left
+
+
+def _answers(module: torch.nn.Module, samples: Any) -> list[torch.Tensor]:
+    """The outputs that are tensors: what else a forward gives, such as a decoder's cache, has no gradients to follow."""
+    from weighbridge.engines.torch_eager import leaves
+
+    return leaves(forward(module, samples))
 
 
 def _register(method: str, options: type[WidthOptions], splits: tuple[str, ...]) -> None:

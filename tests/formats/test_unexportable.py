@@ -1,0 +1,113 @@
+"""What no ONNX file can hold: the error says which part of the module it is, and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.projects import weigh
+
+from weighbridge.case.load import load_cases
+from weighbridge.core.results import Status
+
+MODELS = '''
+import numpy as np
+import torch
+from torch import nn
+
+
+class Cache:
+    """As transformers' decoders give one beside their answer: it can be iterated, and is no tensor."""
+
+    def __init__(self, keys):
+        self.layers = [(keys, keys)]
+
+    def __iter__(self):
+        return iter(self.layers)
+
+
+class Decoder(nn.Module):
+    def __init__(self, cached):
+        super().__init__()
+        self.cached, self.key, self.up, self.head = cached, nn.Linear(8, 32), nn.Linear(32, 64), nn.Linear(64, 4)
+
+    def forward(self, x):
+        keys = self.key(x).relu()
+        logits = self.head(self.up(keys).relu())
+        return {"logits": logits, "past_key_values": Cache(keys) if self.cached else keys, "loss": None}
+
+
+def decoder():
+    return Decoder(True)
+
+
+def without_cache():
+    return Decoder(False)
+
+
+def splits():
+    x = np.random.default_rng(0).standard_normal((60, 8)).astype("float32")
+    return {"test": (x[:40], None), "calibration": (x[40:], None)}
+'''
+
+
+def case(model: str, recipe: str, engine: str = "engine: onnxruntime") -> str:
+    return (
+        f"model: {{torch: model.py:{model}}}\ndata: model.py:splits\n{engine}\nrecipe:\n  - {{{recipe}}}\n"
+        "thresholds: {fidelity: 1}\n"
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text(MODELS)
+    return tmp_path
+
+
+def test_an_output_that_is_no_tensor_is_named(project: Path) -> None:
+    outcome = weigh(project, case("decoder", "quantize: static"))
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
+    assert "no tensor among the module's outputs: past_key_values (Cache)" in outcome.message
+    assert "use_cache=False" in outcome.message
+
+
+def test_outputs_of_tensors_and_none_are_exported(project: Path) -> None:
+    assert weigh(project, case("without_cache", "quantize: static")).status is Status.PASS
+
+
+def test_channels_are_followed_past_an_output_that_is_no_tensor(project: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    outcome = weigh(project, case("decoder", "prune: channels, amount: 0.25", ""))
+    assert outcome.status is Status.PASS, outcome.message
+    assert "up 64 → 48" in " ".join(outcome.steps[0].notes)
+
+
+def test_layers_that_torch_quantized_are_not_written_to_onnx(project: Path) -> None:
+    outcome = weigh(project, case("without_cache", "quantize: dynamic, engine: torch"))
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
+    assert (
+        "layers that torch has quantized: key, up, head; quantize with `engine: onnxruntime`"
+        in outcome.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "step"),
+    [
+        ("", "quantize:dynamic@torch"),
+        ("engine: torch", "quantize:dynamic@torch"),
+        ("engine: onnxruntime", "quantize:dynamic@onnxruntime"),
+        ("engine: {name: openvino}", "quantize:dynamic@onnxruntime"),
+    ],
+)
+def test_a_method_of_several_engines_is_one_whose_result_the_cases_engine_opens(
+    project: Path, engine: str, step: str
+) -> None:
+    (project / "case.yaml").write_text(case("without_cache", "quantize: dynamic", engine))
+    assert [ref.key for each in load_cases(project / "case.yaml") for ref in each.recipe] == [step]
+
+
+def test_the_engine_that_a_step_names_goes_before_that_of_the_case(project: Path) -> None:
+    (project / "case.yaml").write_text(case("without_cache", "quantize: dynamic, engine: torch"))
+    (found,) = load_cases(project / "case.yaml")
+    assert found.recipe[0].key == "quantize:dynamic@torch"
