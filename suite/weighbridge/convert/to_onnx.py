@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
+from weighbridge.convert.unexportable import unexportable
 from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
-from weighbridge.convert.unexportable import unexportable
 from weighbridge.core.listed import few
 from weighbridge.environment.quiet import quiet
 from weighbridge.formats.exported_training import in_training

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def unexportable(module: torch.nn.Module, inputs: Any) -> str | None:
-    """What of `module` no export can carry and what to do, or None where nothing is seen. `inputs` are tensors that it runs on."""
+    """What of `module` no export can carry and what to do, or None where nothing is seen. It runs on `inputs`."""
     import torch
 
     quantized = [
