@@ -45,6 +45,26 @@ def without_cache():
     return Decoder(False)
 
 
+class Biased(nn.Module):
+    """As in T5: a bias that is learned for each distance is added to the scores, so that the mask has gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.bias, self.head = nn.Linear(8, 192), nn.Embedding(8, 4), nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = x.unsqueeze(1) * torch.arange(1, 13)[:, None]
+        place = torch.arange(12)
+        bias = self.bias((place[None] - place[:, None]).clamp(0, 7)).permute(2, 0, 1)[None]
+        q, k, v = (part.unflatten(-1, (4, 16)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.head(mixed.transpose(1, 2).contiguous().view(x.shape[0], 12, 64).mean(1))
+
+
+def biased():
+    return Biased()
+
+
 def splits():
     x = np.random.default_rng(0).standard_normal((60, 8)).astype("float32")
     return {"test": (x[:40], None), "calibration": (x[40:], None)}
@@ -73,6 +93,11 @@ def test_an_output_that_is_no_tensor_is_named(project: Path) -> None:
 
 def test_outputs_of_tensors_and_none_are_exported(project: Path) -> None:
     assert weigh(project, case("without_cache", "quantize: static")).status is Status.PASS
+
+
+def test_attention_with_a_bias_that_is_learned_is_exported(project: Path) -> None:
+    outcome = weigh(project, case("biased", "quantize: static"))
+    assert outcome.status is Status.PASS, outcome.message
 
 
 def test_channels_are_followed_past_an_output_that_is_no_tensor(project: Path) -> None:

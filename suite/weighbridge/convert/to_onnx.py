@@ -33,7 +33,8 @@ def export(model: Model, context: Context) -> Model:
     )
     _forget_recurrent_kernels()
     try:
-        with quiet():
+        # With gradients torch traces another attention than the exporter writes, and its strides fit no `view` (torch 2.13).
+        with quiet(), torch.no_grad():
             exported = torch.onnx.export(
                 model.value,
                 positional,
