@@ -65,6 +65,53 @@ def biased():
     return Biased()
 
 
+class Boxes(nn.Module):
+    """As a detector: how many numbers there are depends on the input, and so does what is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 64)
+
+    def forward(self, x):
+        y = self.head(x)
+        kept = [y[:, place][y[:, place] > 0] for place in range(64)]
+        if sum(each.numel() for each in kept) > 1000:
+            y = y * 2
+        return y
+
+
+def boxes():
+    return Boxes()
+
+
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 8)
+        self.register_buffer("turns", torch.polar(torch.ones(4), torch.arange(4.0)))
+
+    def forward(self, x):
+        turned = torch.view_as_complex(x.reshape(-1, 4, 2)) * self.turns[None]
+        return self.head(torch.view_as_real(turned).flatten(1))
+
+
+def with_complex():
+    return Complex()
+
+
+def scripted():
+    return torch.jit.script(nn.Linear(8, 4))
+
+
+def halved():
+    return nn.Sequential(nn.Conv1d(1, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 4)).bfloat16()
+
+
+def pictures():
+    splits_ = splits()
+    return {name: (x[:, None], y) for name, (x, y) in splits_.items()}
+
+
 def splits():
     x = np.random.default_rng(0).standard_normal((60, 8)).astype("float32")
     return {"test": (x[:40], None), "calibration": (x[40:], None)}
@@ -89,6 +136,39 @@ def test_an_output_that_is_no_tensor_is_named(project: Path) -> None:
     assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
     assert "no tensor among the module's outputs: past_key_values (Cache)" in outcome.message
     assert "use_cache=False" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        (
+            "boxes",
+            [
+                "failed at model.py:",
+                "`if sum(each.numel() for each in kept) > 1000:`",
+                "cannot branch on what its inputs",
+            ],
+        ),
+        ("with_complex", ["complex", "as turns holds: compute with their cosines and sines"]),
+        ("scripted", ["takes no TorchScript module", "dynamo=False"]),
+    ],
+)
+def test_why_a_forward_cannot_be_exported_and_what_to_do(
+    project: Path, model: str, reasons: list[str]
+) -> None:
+    outcome = weigh(project, case(model, "quantize: static"))
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
+    assert [reason for reason in reasons if reason not in outcome.message] == [], outcome.message
+    assert len(outcome.message) < 800
+
+
+def test_weights_that_the_engine_has_no_kernels_for_are_to_be_float(project: Path) -> None:
+    text = case("halved", "quantize: static").replace("model.py:splits", "model.py:pictures")
+    outcome = weigh(project, text)
+    assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
+    assert outcome.message.endswith(
+        "its weights are bfloat16: let the function that builds the module return `module.float()`"
+    )
 
 
 def test_outputs_of_tensors_and_none_are_exported(project: Path) -> None:

@@ -44,10 +44,8 @@ def export(model: Model, context: Context) -> Model:
                 dynamic_shapes=None if program else shapes,
             )
     except Exception as error:  # the exporter raises whatever a pass of it raises
-        reason = [line.strip(" -") for line in str(error.__cause__ or error).strip().splitlines()]
-        told = " ".join(reason[: 2 if reason and reason[0].endswith(":") else 1]) or type(error).__name__
-        why = unexportable(module, to_tensors(sample, floats=float_type(module)))
-        raise StageError("export", why or f"torch.onnx.export failed: {told}") from error
+        why = unexportable(error, module, to_tensors(sample, floats=float_type(module)))
+        raise StageError("export", why) from error
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
@@ -101,7 +99,18 @@ def _outputs(proto: Any, samples: Inputs) -> tuple[Array, ...]:
         # As it is: what `run` makes of answers to one sample, torch does not.
         return session.call(session.feed(samples)) if is_one_sample(samples) else session.run(samples)
     except Exception as error:
-        raise StageError("export", f"the exported model does not run: {first_line(error)}") from error
+        raise StageError(
+            "export", f"the exported model does not run: {first_line(error)}{_of_type(proto)}"
+        ) from error
+
+
+def _of_type(proto: Any) -> str:
+    """What to do about weights of a type that ONNX Runtime has no kernels for on a CPU."""
+    import onnx
+
+    if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in proto.graph.initializer):
+        return "; its weights are bfloat16: let the function that builds the module return `module.float()`"
+    return ""
 
 
 for _source in ("torch", "exported"):

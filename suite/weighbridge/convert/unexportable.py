@@ -1,8 +1,11 @@
-"""Why torch.onnx.export failed, where the module or its outputs show it better than torch's own words."""
+"""Why torch.onnx.export failed: what of the module no export can carry, or the line of its forward and torch's own words."""
 
 from __future__ import annotations
 
+import linecache
+import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.listed import few
@@ -10,11 +13,19 @@ from weighbridge.core.listed import few
 if TYPE_CHECKING:
     import torch
 
+_LONGEST = 300
+"""Letters of torch's own words: a condition on what the data holds names each number of it."""
 
-def unexportable(module: torch.nn.Module, inputs: Any) -> str | None:
-    """What of `module` no export can carry and what to do, or None where nothing is seen. It runs on `inputs`."""
+
+def unexportable(error: Exception, module: torch.nn.Module, inputs: Any) -> str:
+    """One sentence on why the export of `module` raised `error`, with what to do where that is known. It runs on `inputs`."""
     import torch
 
+    if isinstance(module, torch.jit.ScriptModule):
+        return (
+            "torch.onnx.export takes no TorchScript module: name a function that builds the module in Python, or give the ONNX "
+            "file of `torch.onnx.export(module, inputs, 'model.onnx', dynamo=False)`"
+        )
     quantized = [
         name
         for name, part in module.named_modules()
@@ -34,7 +45,44 @@ def unexportable(module: torch.nn.Module, inputs: Any) -> str | None:
             "that builds the module give one that returns tensors only, as a decoder of transformers does with "
             "`use_cache=False` in its configuration"
         )
-    return None
+    return f"torch.onnx.export failed{_where(error)}: {_told(error)}{_advice(error, module)}"
+
+
+def _told(error: BaseException) -> str:
+    """What torch says, of the innermost of its errors where the outer one only names a node."""
+    cause = error.__cause__ or error
+    if "See the stack trace" in str(cause) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip(" -") for line in str(cause).strip().splitlines()]
+    told = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1]) or type(error).__name__
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line that torch was tracing, outside of itself."""
+    import torch
+
+    inside, found = Path(torch.__file__).parent, ""
+    traced = False
+    for frame in traceback.extract_tb((error.__cause__ or error).__traceback__):
+        own = Path(frame.filename).is_relative_to(inside)
+        traced |= own
+        if traced and not own and Path(frame.filename).is_file():
+            line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            found = f" at {Path(frame.filename).name}:{frame.lineno}, `{line}`"
+    return found
+
+
+def _advice(error: BaseException, module: torch.nn.Module) -> str:
+    if "data-dependent" in str(error.__cause__ or error):
+        return (
+            "; a graph cannot branch on what its inputs hold: write it with torch.where, or build the module without that part, "
+            "as a detector's network before it picks boxes"
+        )
+    held = (*module.named_parameters(), *module.named_buffers())
+    if complex_ := [name for name, tensor in held if tensor.is_complex()]:
+        return f"; few operators are written for complex numbers, as {few(complex_)} holds: compute with their cosines and sines"
+    return ""
 
 
 def _strange(result: Any, name: str) -> Iterator[tuple[str, Any]]:
