@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from weighbridge.environment.extras import TORCH_PRUNING, load
+
 _TURNS = 32
 """Visits of one layer in one group; a network with many branches has four."""
 _NUMBERS = 200_000
@@ -29,8 +31,7 @@ class EndlessError(Exception):
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
     """Inside, a group that Torch-Pruning would gather without end raises `EndlessError`."""
-    from torch_pruning.dependency import graph
-
+    graph: Any = load(TORCH_PRUNING).dependency.graph
     original: Any = graph.Group
 
     class Watched(original):  # type: ignore[misc]  # Torch-Pruning has no types
