@@ -35,6 +35,14 @@ class Net(nn.Module):
         return self.head(self.window(self.first(x).relu()))
 
 
+class Linear(nn.Linear):
+    """As timm's: another class of torch's name, which torch does not swap."""
+
+
+def named_alike():
+    return nn.Sequential(nn.Conv1d(1, 4, 3), nn.Flatten(), Linear(24, 4))
+
+
 def read():
     return Net(Window())
 
@@ -45,7 +53,7 @@ def called():
 STEP = "recipe:\n  - quantize: dynamic\n    engine: torch\n"
 
 
-def case(model: str, size: int = 8) -> str:
+def case(model: str, size: str = "8") -> str:
     return f"model: {{torch: model.py:{model}}}\ninputs: [[{size}]]\n{STEP}thresholds: {{fidelity: 15, size_ratio: 1.1}}\n"
 
 
@@ -69,3 +77,9 @@ def test_an_unused_layer_is_quantized_where_nothing_keeps_the_module_from_runnin
     outcome = weigh(project, case("called"))
     assert outcome.status is Status.PASS, outcome.message
     assert outcome.steps[0].after.quantized == 4
+
+
+def test_a_class_of_torchs_name_is_told_from_torchs_own(project: Path) -> None:
+    outcome = weigh(project, case("named_alike", "1, 8"))
+    assert outcome.status is Status.ERROR
+    assert "weight of a Linear, a subclass of torch's" in outcome.message

@@ -125,7 +125,9 @@ def _unfit(layer: WeightLayer) -> str:
 
     kind = type(layer.module)
     if kind not in (torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU):
-        return f"{', '.join(layer.weights)} of a {layer.kind}"
+        own = issubclass(kind, torch.nn.Linear | torch.nn.RNNBase)
+        told = f"{', '.join(layer.weights)} of a {layer.kind}"
+        return f"{told}, a subclass of torch's" if own else told
     if kind is not torch.nn.Linear and layer.module.proj_size:
         return "recurrent layer with a projection"
     if kind is not torch.nn.Linear and not layer.module.bias:
