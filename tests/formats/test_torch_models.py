@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tests.projects import Weighed, weigh, write_samples
 
 from weighbridge.contracts import ENGINES, FORMATS, STEPS, Context
 from weighbridge.core.data import Data
+from weighbridge.core.errors import StageError
 from weighbridge.core.results import Status
 from weighbridge.engines.torch_eager import run_module
+from weighbridge.formats.torch_module import read_checkpoint
 
 MODELS = '''
 import torch
@@ -273,3 +276,11 @@ def test_dynamic_control_flow_is_refused_by_the_exporter(tmp_path: Path) -> None
     outcome = run(tmp_path, "branches", "quantize: dynamic, engine: onnxruntime")
     assert (outcome.status, outcome.stage) == (Status.ERROR, "export")
     assert "torch.onnx.export failed" in outcome.message
+
+
+def test_weights_in_a_torchscript_archive_are_to_be_kept_by_themselves(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(8, 3), torch.zeros(1, 8)), tmp_path / "traced.pt")
+    with pytest.raises(StageError, match=r"TorchScript archive.*torch.jit.load\('traced.pt'\).state_dict"):
+        read_checkpoint(tmp_path / "traced.pt")
+    torch.save(torch.jit.load(tmp_path / "traced.pt").state_dict(), tmp_path / "weights.pt")
+    assert set(read_checkpoint(tmp_path / "weights.pt")) == {"weight", "bias"}

@@ -48,6 +48,23 @@ def test_what_was_asked_for_has_no_findings(weight):
     assert result.weights[0].original is not None
 
 
+def test_a_weight_that_was_folded_with_a_factor_near_one_is_not_held_to_the_float(weight):
+    """Of a fresh normalization the factor is 1 / sqrt(1 + 1e-5): a few numbers round the other way."""
+    factor = np.float32(1 / np.sqrt(1 + 1e-3))
+    folded = read_back(
+        [quantized(weight * factor, name="ConvMulFusion_W_conv1.weight")], {"conv1.weight": weight}, PROMISE
+    )
+    assert folded.findings == ()
+    assert folded.weights[0].original is None
+    assert "codes were not compared" in folded.notes[0]
+
+
+def test_a_weight_of_another_name_is_held_to_the_float_that_it_approximates(weight):
+    factor = np.float32(1 / np.sqrt(1 + 1e-3))
+    assert messages(quantized(weight, name="val_3"), weight) == []
+    assert "more than half a step away" in messages(quantized(weight * factor, name="val_3"), weight)[0]
+
+
 def test_per_tensor_where_per_channel_was_asked(weight):
     stored = quantized(weight, Scheme("int8"))
     assert messages(stored, weight) == ["conv1: asked for per-channel, got per-tensor"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from weighbridge.case.model import StepRef
@@ -26,12 +26,15 @@ def methods(kind: str) -> list[Step]:
     return [step for step in STEPS if step.kind == kind]
 
 
-def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str, dict[str, Any]]:
+def resolve_step(
+    raw: Mapping[str, Any], format_: str | None, served: Collection[str] = ()
+) -> tuple[Step, str, dict[str, Any]]:
     """The method that a raw step names, the key that names it, and its options as written.
 
-    `format_` is what the model is by then (None where that is unknown because an earlier step is faulty): among
-    methods of one name, the one that takes it as it is goes before one that needs a conversion. Raises
-    `ValueError` with `(key or None, message)`.
+    `format_` is what the model is by then (None where that is unknown because an earlier step is faulty), `served` what the
+    case's engine opens, where it names one. Among methods of one name, one whose result that engine opens goes before the
+    others, and then one that takes the model as it is before one that needs a conversion. Raises `ValueError` with
+    `(key or None, message)`.
     """
     if not raw:
         raise ValueError(None, f"an empty step; its first key is its kind (valid: {', '.join(kinds())})")
@@ -75,6 +78,8 @@ def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str
                 else f"'{what}' has no engine '{engine}'{did_you_mean(str(engine), engines)}",
             )
         candidates = [step for step in candidates if step.engine == engine]
+    elif served and format_ is not None:
+        candidates = [step for step in candidates if _gives(step, format_) in served] or candidates
     if format_ is None:
         return candidates[0], kind, options
     fitting = [step for step in candidates if format_ in step.accepts] or [
@@ -87,6 +92,11 @@ def resolve_step(raw: Mapping[str, Any], format_: str | None) -> tuple[Step, str
             f"'{kind}: {candidates[0].method}' takes {' or '.join(takes)}, and the model is {format_} by then",
         )
     return fitting[0], kind, options
+
+
+def _gives(step: Step, format_: str) -> str:
+    """The format of what the step makes of a model of the format `format_`."""
+    return step.returns or (format_ if format_ in step.accepts else step.accepts[0])
 
 
 def path_between(source: str, targets: Sequence[str]) -> list[str] | None:

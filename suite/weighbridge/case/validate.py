@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from weighbridge.case.check import Faulter, check
@@ -52,7 +52,9 @@ def validate(raw: RawCase, document: Document, recipe_to_come: bool = False) -> 
     spec = check(CaseSpec, data, (), fault)
     model = _model(data.get("model"), ("model",), key_mark, fault)
     candidate = _model(data["candidate"], ("candidate",), key_mark, fault) if "candidate" in data else None
-    recipe, final = _recipe(data.get("recipe"), candidate or model, raw, document, fault)
+    recipe, final = _recipe(
+        data.get("recipe"), candidate or model, raw, document, fault, _served(data.get("engine"))
+    )
     engine, engine_options = _engine(data.get("engine"), final, fault)
     thresholds = read_thresholds(data.get("thresholds"), key_mark, fault)
     requires = _requirements(data.get("requires"), fault)
@@ -161,8 +163,19 @@ def _engine(data: Any, format_: str | None, fault: Faulter) -> tuple[str | None,
     return name, options
 
 
+def _served(data: Any) -> tuple[str, ...]:
+    """The formats that the engine opens which the case names; none where it names no known one."""
+    name = data.get("name") if isinstance(data, dict) else data
+    return ENGINES.get(name).formats if isinstance(name, str) and name in ENGINES else ()
+
+
 def _recipe(
-    data: Any, start: ModelRef | None, raw: RawCase, document: Document, fault: Faulter
+    data: Any,
+    start: ModelRef | None,
+    raw: RawCase,
+    document: Document,
+    fault: Faulter,
+    served: Collection[str],
 ) -> tuple[tuple[StepRef, ...], str | None]:
     """The steps, and the format that the model has after them (None where a fault hides it)."""
     format_ = start.format if start else None
@@ -174,7 +187,7 @@ def _recipe(
             format_ = None
             continue  # the schema has said so
         try:
-            step, kind, options = resolve_step(item, format_)
+            step, kind, options = resolve_step(item, format_, served)
         except ValueError as error:
             key, message = error.args
             fault((*where, key), message)

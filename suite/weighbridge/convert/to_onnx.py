@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.contracts import CONVERTERS, Array, Context, Converter, Inputs, Model
+from weighbridge.convert.unexportable import unexportable
 from weighbridge.core.agreement import check_agreement
 from weighbridge.core.batches import Axes, axes_of, is_one_sample
 from weighbridge.core.errors import StageError, first_line
@@ -24,7 +25,7 @@ def export(model: Model, context: Context) -> Model:
     """The ONNX model of a torch module or exported program; raises `StageError` when torch cannot or they disagree."""
     import torch
 
-    from weighbridge.engines.torch_eager import TorchOptions, TorchSession, float_type
+    from weighbridge.engines.torch_eager import TorchOptions, TorchSession, float_type, to_tensors
     from weighbridge.engines.torch_export import exporter_inputs
     from weighbridge.engines.torch_exported import ExportedSession
 
@@ -43,7 +44,8 @@ def export(model: Model, context: Context) -> Model:
     )
     _forget_recurrent_kernels()
     try:
-        with quiet():
+        # With gradients torch traces another attention than the exporter writes, and its strides fit no `view` (torch 2.13).
+        with quiet(), torch.no_grad():
             exported = torch.onnx.export(
                 model.value,
                 positional,
@@ -53,9 +55,9 @@ def export(model: Model, context: Context) -> Model:
                 dynamic_shapes=shapes,
             )
     except Exception as error:  # the exporter raises whatever a pass of it raises
-        reason = [line.strip(" -") for line in str(error.__cause__ or error).strip().splitlines()]
-        told = " ".join(reason[: 2 if reason and reason[0].endswith(":") else 1]) or type(error).__name__
-        raise StageError("export", f"torch.onnx.export failed: {told}") from error
+        inputs = None if program else to_tensors(sample, floats=float_type(session.module))
+        why = unexportable(error, session.module, inputs)
+        raise StageError("export", why) from error
     assert exported is not None
     proto = exported.model_proto
     strip(proto)  # stack traces and paths of every node, a third of a small int8 file
@@ -106,7 +108,18 @@ def _outputs(proto: Any, samples: Inputs) -> tuple[Array, ...]:
     try:
         return _answers(OnnxRuntimeSession(proto.SerializeToString(), threads=1), samples)
     except Exception as error:
-        raise StageError("export", f"the exported model does not run: {first_line(error)}") from error
+        raise StageError(
+            "export", f"the exported model does not run: {first_line(error)}{_of_type(proto)}"
+        ) from error
+
+
+def _of_type(proto: Any) -> str:
+    """What to do about weights of a type that ONNX Runtime has no kernels for on a CPU."""
+    import onnx
+
+    if any(tensor.data_type == onnx.TensorProto.BFLOAT16 for tensor in proto.graph.initializer):
+        return "; its weights are bfloat16: let the function that builds the module return `module.float()`"
+    return ""
 
 
 def _answers(session: TorchSession | NamedSession, samples: Inputs) -> tuple[Array, ...]:

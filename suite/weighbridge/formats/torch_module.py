@@ -207,10 +207,16 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=not is_trusted(path))
     except pickle.UnpicklingError as error:
         raise refusal(path, "it holds pickled code, which is not run") from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise StageError(
-            "load", f"{path} cannot be read, it is truncated or no checkpoint: {first_line(error)}"
-        ) from error
+    except RuntimeError as error:
+        if "TorchScript" in str(error):
+            raise StageError(
+                "load",
+                f"{path} is a TorchScript archive, a program and no checkpoint; keep its weights by themselves: "
+                f"torch.save(torch.jit.load({path.name!r}).state_dict(), 'weights.pt')",
+            ) from error
+        raise _unreadable(path, error) from error
+    except (SafetensorError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
     if isinstance(state, torch.nn.Module):
         state = state.state_dict()
     if _is_state(state):
@@ -223,6 +229,10 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             "load", f"{path} holds {told}; save the one to judge: torch.save(module.state_dict(), ...)"
         )
     return dict(held["state_dict"] if "state_dict" in held else next(iter(held.values())))
+
+
+def _unreadable(path: Path, error: Exception) -> StageError:
+    return StageError("load", f"{path} cannot be read, it is truncated or no checkpoint: {first_line(error)}")
 
 
 def _is_state(value: Any) -> bool:

@@ -14,6 +14,8 @@ from weighbridge.numerics.elements import ELEMENTS, Array
 
 SAME = 0.9
 """The least share of numbers within a step of their float for a stored tensor to be an approximation of it."""
+_FOLDED = re.compile(r"^Conv(Bn|Mul)Fusion_W_")
+"""How ONNX Runtime calls a weight that it has multiplied by a normalization: its codes are of the products."""
 _ADORNED = re.compile(r"^(QLinear|DynamicQuantize|Q(?=[A-Z]))|(Integer(ToFloat)?|NBits)$")
 
 
@@ -23,7 +25,8 @@ def original_of(
     """Name and numbers of the float that `stored` was made of, in the stored layout, and whether the name tells it.
 
     One of its own name is the one, whatever its numbers are; where the layouts are known, in the order that these say,
-    else as it is. Other names are searched for a tensor that `stored` approximates, in any order of axes.
+    else as it is. Other names are searched for a tensor that `stored` approximates, in any order of axes; none is the one of
+    a product.
     """
     named = floats.get(stored.name)
     if named is not None and named.dtype.kind == "f":
@@ -31,6 +34,10 @@ def original_of(
         turned = named if order is None else named.transpose(order)
         if turned.shape == stored.array.shape:
             return stored.name, turned.astype(np.float64), True
+    if _FOLDED.match(
+        stored.name
+    ):  # of a factor near 1 the float passes for it, and its ties go the other way
+        return None
     return _approximated(stored, floats)
 
 

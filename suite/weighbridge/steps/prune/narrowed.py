@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.errors import StageError, first_line
+from weighbridge.core.flow import flow
 from weighbridge.core.listed import few
 from weighbridge.engines.torch_eager import float_type, leaves
 from weighbridge.steps.alike import same_answers
@@ -26,6 +27,8 @@ class Narrowed:
         self._norms: dict[str, list[int]] = {}
         """What is left of each normalization that looks at all channels together."""
         self._layers: dict[str, Any] = {}
+        self._together: list[dict[str, bool]] = []
+        """Of each group its layers, and whether they lost outputs."""
         self.widths: dict[str, tuple[int, int]] = {}
         """Output channels before and after, of each layer that lost some."""
 
@@ -33,6 +36,7 @@ class Narrowed:
         """Each layer of a group that is about to be pruned, whether its outputs or its inputs are, and which of them."""
         import torch
 
+        self._together.append({})
         for layer, outputs, rows in group:
             name = self._names.get(layer)
             if name is None:  # an operator, or a parameter outside of layers
@@ -42,7 +46,9 @@ class Narrowed:
                 for row in sorted(rows, reverse=True):
                     del left[row]
             if not isinstance(layer, torch.nn.Linear | torch.nn.modules.conv._ConvNd):
+                self._together[-1].setdefault(name, False)
                 continue
+            self._together[-1][name] = outputs or self._together[-1].get(name, False)
             self._layers[name] = layer
             widths = self._before.setdefault(name, _widths(layer))
             left = self._left.setdefault((name, outputs), list(range(widths[0 if outputs else 1])))
@@ -65,6 +71,15 @@ class Narrowed:
                 "channels that stay"
             )
         return text
+
+    def to_exclude(self, where: str) -> str:
+        """What to write so that `where`, or the layers in it, keep what they read and give: one layer keeps its whole group."""
+        names = [
+            next((name for name, lost in group.items() if lost), "")
+            for group in self._together
+            if not where or any(f"{name}.".startswith(f"{where}.") for name in group)
+        ]
+        return f"`exclude: {flow(list(dict.fromkeys(filter(None, names))))}`" if any(names) else "`exclude`"
 
     def unread(self, original: torch.nn.Module) -> None:
         """Let `original` read none of the removed channels: weights become zero, and normalizations look at the others."""
@@ -92,11 +107,12 @@ def compute_alike(
         try:
             given = leaves(forward(smaller, samples))
         except Exception as error:  # the user's own forward
-            where = running[-1] if running else "the module"
+            where = running[-1] if running else ""
             raise StageError(
                 "prune",
-                f"'{where}' does not run with fewer channels ({type(error).__name__}: {first_line(error)}): it knows their "
-                "number from elsewhere, as attention with its heads in one matrix does; leave its layers to `exclude`",
+                f"{_called(where)} does not run with fewer channels ({type(error).__name__}: {first_line(error)}): it knows "
+                "their number from elsewhere, as attention with its heads in one matrix does; leave what it reads or gives to "
+                f"{narrowed.to_exclude(where)}",
             ) from error
     if _alike(wanted, given):
         return
@@ -106,13 +122,18 @@ def compute_alike(
             for name in found
             if _same_shapes(expected.get(name), found[name]) and not _alike(expected[name], found[name])
         ),
-        "the module itself",
+        "",
     )
     raise StageError(
         "prune",
-        f"'{where}' computes something else than the original with the removed channels unread: which channels belong "
-        "together cannot be told from its shapes; leave its layers to `exclude`",
+        f"{_called(where)} computes something else than the original with the removed channels unread: which channels belong "
+        "together cannot be told from its shapes, or something before it looks at all of them, as a normalization of its own; "
+        f"leave what it reads or gives to {narrowed.to_exclude(where)}",
     )
+
+
+def _called(where: str) -> str:
+    return f"'{where}'" if where else "the module itself"
 
 
 def _run_precisely(module: torch.nn.Module, samples: Any) -> tuple[dict[str, list[Any]], list[Any]]:

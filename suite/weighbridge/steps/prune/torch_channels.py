@@ -15,6 +15,7 @@ from pydantic import Field
 from weighbridge.contracts import STEPS, Context, Model, Step
 from weighbridge.core.errors import StageError, first_line
 from weighbridge.environment.extras import TORCH_PRUNING, load
+from weighbridge.steps.prune.endless_groups import EndlessError, ended
 from weighbridge.steps.prune.narrowed import Narrowed, compute_alike
 from weighbridge.steps.prune.options import WidthOptions
 from weighbridge.steps.selection import matching, select
@@ -147,46 +148,72 @@ def _narrow(
         "taylor": importance.GroupTaylorImportance,
     }
     names = {layer: name for name, layer in module.named_modules()}
-    narrowed, left = Narrowed(names), list[str]()
-    try:
-        pruner = torch_pruning.pruner.BasePruner(
+    narrowed, left, endless = Narrowed(names), list[str](), list[Any]()
+
+    def pruner_of() -> Any:
+        return torch_pruning.pruner.BasePruner(
             module,
             samples,
             importance=ranks[options.rank if isinstance(options, ChannelOptions) else "taylor"](),
             global_pruning=options.scope == "global",
             pruning_ratio=options.amount,
             round_to=options.round_to,
-            ignored_layers=list(kept),
-            forward_fn=forward,
+            ignored_layers=[*kept, *endless],
+            forward_fn=_answers,
             root_module_types=[torch.nn.modules.conv._ConvNd, torch.nn.Linear],
         )
-        graph = pruner.DG
-        for group in pruner.step(interactive=True):
-            undivided = [
-                names[dep.target.module]
-                for dep, _ in group
-                if isinstance(dep.target.module, torch.nn.RNNBase | torch.nn.MultiheadAttention)
-            ]
-            if undivided:
-                left.append(
-                    f"{names[group[0][0].target.module]} keeps its channels: {undivided[0]} reads them"
-                )
-                continue
-            narrowed.remember(
-                [
-                    (dep.target.module, graph.is_out_channel_pruning_fn(dep.handler), list(rows))
-                    for dep, rows in group
+
+    with ended():
+        try:
+            pruner = _without_endless(pruner_of, endless)
+            graph = pruner.DG
+            for group in pruner.step(interactive=True):
+                undivided = [
+                    names[dep.target.module]
+                    for dep, _ in group
+                    if isinstance(dep.target.module, torch.nn.RNNBase | torch.nn.MultiheadAttention)
                 ]
-            )
-            group.prune()
-    except Exception as error:  # whatever the user's own forward does that it cannot follow
-        raise StageError(
-            "prune",
-            f"Torch-Pruning cannot follow the module ({type(error).__name__}: {first_line(error)}); where one layer is at "
-            "fault, leave it to `exclude`",
-        ) from error
+                if undivided:
+                    left.append(
+                        f"{names[group[0][0].target.module]} keeps its channels: {undivided[0]} reads them"
+                    )
+                    continue
+                narrowed.remember(
+                    [
+                        (dep.target.module, graph.is_out_channel_pruning_fn(dep.handler), list(rows))
+                        for dep, rows in group
+                    ]
+                )
+                group.prune()
+        except Exception as error:  # whatever the user's own forward does that it cannot follow
+            raise StageError(
+                "prune",
+                f"Torch-Pruning cannot follow the module ({type(error).__name__}: {first_line(error)}); where one layer is at "
+                "fault, leave it to `exclude`",
+            ) from error
     narrowed.measure()
+    left += [
+        f"{names[layer]} keeps its channels: they meet themselves again in another order" for layer in endless
+    ]
     return narrowed, left
+
+
+def _without_endless(make: Callable[[], Any], endless: list[Any]) -> Any:
+    """What `make` gives once the layers whose groups have no end are in `endless`; nothing is pruned before that."""
+    while True:
+        try:
+            return make()
+        except EndlessError as error:
+            if error.layer in endless:
+                raise
+            endless.append(error.layer)
+
+
+def _answers(module: torch.nn.Module, samples: Any) -> list[torch.Tensor]:
+    """The outputs that are tensors: what else a forward gives, such as a decoder's cache, has no gradients to follow."""
+    from weighbridge.engines.torch_eager import leaves
+
+    return leaves(forward(module, samples))
 
 
 def _register(method: str, options: type[WidthOptions], splits: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from weighbridge.contracts import STEPS, Context, Model, Promise, Step
 from weighbridge.core.errors import StageError
 from weighbridge.environment.quiet import quiet
-from weighbridge.steps.quantize.torch_choice import choose, of_another_type
+from weighbridge.steps.quantize.torch_choice import Choice, choose, of_another_type
 from weighbridge.steps.selection import LayerOptions
 from weighbridge.steps.torch_layers import WeightLayer, rebuilt_by, weight_layers, working_copy
 
@@ -25,11 +25,57 @@ def dynamic(model: Model, options: DynamicOptions, context: Context | None) -> M
 
     Raises `StageError` where there is no such layer, a pattern fits none, or a layer's weight is not its own.
     """
-    module = working_copy(model, "quantize")
-    chosen = choose(module, options, "torch's dynamic quantization", "Linear, LSTM and GRU layers", _unfit)
-    converted = _convert(module, chosen.names, options)
+    chosen, converted = _chosen(model, options, frozenset())
+    read = _read_by_others(model, converted, chosen.names, context)
+    if read:
+        chosen, converted = _chosen(model, options, read)
     source = rebuilt_by(model, _KEY, options, {"layers": sorted(chosen.names)})
     return Model("torch", converted.eval(), source, (*model.notes, *chosen.notes), chosen.coverage)
+
+
+def _chosen(model: Model, options: DynamicOptions, read: Collection[str]) -> tuple[Choice, Any]:
+    """The layers to convert but those in `read`, and a copy of the module with them converted."""
+
+    def unfit(layer: WeightLayer) -> str:
+        return "layer whose weight another forward reads" if layer.names[0] in read else _unfit(layer)
+
+    module = working_copy(model, "quantize")
+    chosen = choose(module, options, "torch's dynamic quantization", "Linear, LSTM and GRU layers", unfit)
+    return chosen, _convert(module, chosen.names, options)
+
+
+def _read_by_others(
+    model: Model, converted: Any, names: Collection[str], context: Context | None
+) -> set[str]:
+    """The layers whose weight the forward of another module reads, where that keeps the converted module from running.
+
+    A quantized layer's weight is a method. Such a layer is not called itself, as those of torchvision's Swin.
+    """
+    from weighbridge.engines.torch_eager import run_module
+
+    if context is None:
+        return set()
+    try:
+        samples = context.data.sample(2)
+        run_module(model.value, samples)
+    except StageError:  # nothing to run it on, or it does not run: whoever measures it says so
+        return set()
+    try:
+        run_module(converted.eval(), samples)
+        return set()
+    except StageError:
+        called = set[str]()
+        layers = {name: model.value.get_submodule(name) for name in names}
+        hooks = [
+            layer.register_forward_pre_hook(lambda *_, name=name: called.add(name))
+            for name, layer in layers.items()
+        ]
+        try:
+            run_module(model.value, samples)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return set(names) - called
 
 
 def rebuild(model: Model, options: DynamicOptions, facts: Mapping[str, Any]) -> Model:
@@ -79,7 +125,9 @@ def _unfit(layer: WeightLayer) -> str:
 
     kind = type(layer.module)
     if kind not in (torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU):
-        return f"{', '.join(layer.weights)} of a {layer.kind}"
+        own = issubclass(kind, torch.nn.Linear | torch.nn.RNNBase)
+        told = f"{', '.join(layer.weights)} of a {layer.kind}"
+        return f"{told}, a subclass of torch's" if own else told
     if kind is not torch.nn.Linear and layer.module.proj_size:
         return "recurrent layer with a projection"
     if kind is not torch.nn.Linear and not layer.module.bias:
