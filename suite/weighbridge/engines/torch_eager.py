@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -51,17 +51,9 @@ class TorchSession:
 
         torch.set_num_threads(self.threads)
         module, floats = self.serving(inputs)
-        args, cuda = to_tensors(inputs, self.device, floats), self.device.startswith("cuda")
+        args = to_tensors(inputs, self.device, floats)
         positional, named = ((), args) if isinstance(args, dict) else (args, {})
-
-        def call() -> object:
-            with torch.inference_mode():
-                result = module(*positional, **named)
-            if cuda:
-                torch.cuda.synchronize()
-            return result
-
-        return call
+        return calling(module, positional, named, self.device)
 
 
 class TorchEager(EngineBase):
@@ -93,6 +85,24 @@ def served(module: torch.nn.Module) -> torch.nn.Module:
     ):
         torch.backends.mha.set_fastpath_enabled(False)
     return module
+
+
+def calling(
+    module: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any], device: str
+) -> Callable[[], Any]:
+    """A call with these tensors, which ends when a GPU is done with it."""
+    import torch
+
+    cuda = device.startswith("cuda")
+
+    def call() -> Any:
+        with torch.inference_mode():
+            result = module(*positional, **named)
+        if cuda:
+            torch.cuda.synchronize()
+        return result
+
+    return call
 
 
 def placed(module: torch.nn.Module, device: str) -> torch.nn.Module:

@@ -10,6 +10,7 @@ from weighbridge.engines.named import Declared, NamedSession, numpys
 from weighbridge.engines.torch_eager import (
     TorchOptions,
     as_array,
+    calling,
     first_of,
     leaves,
     one_tensor,
@@ -62,7 +63,6 @@ class ExportedSession(NamedSession):
         return f"{first_of(error)}{'' if self.device.startswith('cuda') else two_devices(error)}"
 
     def _call(self, feed: Mapping[str, Array]) -> Callable[[], object]:
-        import torch
         from torch.utils import _pytree as pytree
 
         tensors = [
@@ -70,16 +70,7 @@ class ExportedSession(NamedSession):
             for name in self._given
         ]
         positional, named = pytree.tree_unflatten(tensors, self._spec)
-        module, cuda = self.module, self.device.startswith("cuda")
-
-        def call() -> object:
-            with torch.inference_mode():
-                result = module(*positional, **named)
-            if cuda:
-                torch.cuda.synchronize()
-            return result
-
-        return call
+        return calling(self.module, positional, named, self.device)
 
     def _floats(self, name: str) -> torch.dtype | None:
         """What numpy has no type for is handed over as torch's."""
