@@ -111,8 +111,7 @@ def test_no_process_is_left():
 def test_a_fork_goes_with_whoever_asked_for_it():
     """Where the caller is interrupted while a fork is at work, neither is left."""
     with contextlib.suppress(KeyboardInterrupt), Nursery(waits, (), 60.0) as nursery:
-        nursery._start(pickle.dumps((waits, (), 60.0, True)))
-        process = nursery._process
+        process = nursery._start()
         process.stdin.write(pickle.dumps((0,)))
         process.stdin.flush()
         started = psutil.Process(process.pid)

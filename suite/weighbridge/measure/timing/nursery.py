@@ -38,26 +38,20 @@ class Nursery(Generic[R]):
     def __call__(self, *task: object) -> R | None:
         """What `work` gives for `task`; None where no other process can do it."""
         try:
-            words = (
-                pickle.dumps((self._work, self._packages, self._longest_s, self._forks)),
-                pickle.dumps(task),
-            )
+            answer = self._ask(task)
         except (pickle.PicklingError, AttributeError, TypeError):  # an engine that is no module's own
             return None
-        answer = self._ask(*words)
-        if (
-            answer is None and self._forks
-        ):  # whatever the engine's import has begun does not live on in a fork
-            self._forks = False
+        if answer is None and self._forks:
+            self._forks = False  # whatever the engine's import has begun does not live on in a fork
             return self(*task)
         return answer
 
-    def _ask(self, work: bytes, task: bytes) -> R | None:
+    def _ask(self, task: Sequence[object]) -> R | None:
         try:
-            process = self._process or self._start(work)
+            process = self._process or self._start()
             assert process.stdin
             assert process.stdout
-            process.stdin.write(task)
+            process.stdin.write(pickle.dumps(task))
             process.stdin.flush()
             answer: R = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -67,7 +61,9 @@ class Nursery(Generic[R]):
             self._end()
         return answer
 
-    def _start(self, work: bytes) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
+        """What all tasks share, such as the batches, is handed over once."""
+        shared = pickle.dumps((self._work, self._packages, self._longest_s, self._forks))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", __spec__.name],
@@ -77,7 +73,7 @@ class Nursery(Generic[R]):
             env=environment,
         )
         assert self._process.stdin
-        self._process.stdin.write(work)
+        self._process.stdin.write(shared)
         return self._process
 
     def _end(self) -> None:
