@@ -129,6 +129,30 @@ def test_an_open_length_is_left_to_the_case() -> None:
     assert FORMATS.get("exported").inputs(Model("exported", exported))[0] is None
 
 
+class Turned(Words):
+    def forward(self, mask: Any, ids: Any) -> Any:  # type: ignore[override]
+        return super().forward(ids, mask)
+
+
+def test_a_candidate_with_its_inputs_in_another_order_is_asked_in_the_originals(tmp_path: Path) -> None:
+    """Data comes by place, in the original's order."""
+    module, turned = Words(), Turned()
+    turned.load_state_dict(module.state_dict())
+    ids, mask = torch.from_numpy(IDS[:2]), torch.from_numpy(MASK[:2])
+    format_, engine = FORMATS.get("exported"), ENGINES.get("torch")
+    original, candidate = (
+        format_.save(Model("exported", one), tmp_path, name)
+        for name, one in (
+            ("original", program(module, ids, mask, shapes=(OPEN, OPEN))),
+            ("candidate", program(turned, mask, ids, shapes=(OPEN, OPEN))),
+        )
+    )
+    called = format_.called_as(candidate, original)
+    ours, theirs = (engine.open(one, engine.options()).run((IDS, MASK))[0] for one in (called, original))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert format_.called_as(original, original) == original
+
+
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_its_onnx_twin_answers_alike(named: bool, fixed: bool, tmp_path: Path) -> None:

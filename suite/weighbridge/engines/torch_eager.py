@@ -15,6 +15,7 @@ from weighbridge.core.errors import StageError
 from weighbridge.core.results import Artifact
 from weighbridge.engines.base import EngineBase
 from weighbridge.engines.named import last_are_targets
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.torch_device import two_devices
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TorchEager(EngineBase):
         if artifact.format == "exported":
             from weighbridge.engines.torch_exported import ExportedSession
 
-            return ExportedSession(value, options)
+            return ExportedSession(value, options).called(artifact.source.get(CALLED, {}))
         return TorchSession(served(value), options)
 
     def mixed(self, original: Artifact, candidate: Artifact, options: Any) -> Iterator[Mixed]:

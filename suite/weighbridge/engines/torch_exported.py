@@ -37,7 +37,8 @@ class ExportedSession(NamedSession):
         self._spec, self._given = program.call_spec.in_spec, tuple(program.graph_signature.user_inputs)
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
         self.inputs = {name: _declared(values.get(name)) for name in self._given if isinstance(name, str)}
-        self.outputs = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
+        self._gives = [name for name in program.graph_signature.user_outputs if isinstance(name, str)]
+        self.outputs = self._gives
 
     def infer(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         import torch
@@ -45,7 +46,8 @@ class ExportedSession(NamedSession):
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            return tuple(as_array(tensor) for tensor in leaves(self._call(feed)()))
+            given = dict(zip(self._gives, leaves(self._call(feed)()), strict=True))
+            return tuple(as_array(given[name]) for name in self.outputs)
         finally:
             torch.set_num_threads(before)
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from weighbridge.contracts import Format
 from weighbridge.core.results import Artifact
+from weighbridge.formats.opened import opened
 
 CALLED = "called"
 """The key of `Model.source` for what follows: `inputs` and `outputs`, names in the order in which the data and a metric have
 them, and `numbers`, true where whole numbers are no codes."""
+
+
+def by_ports(format_: Format, candidate: Artifact, original: Artifact) -> Artifact:
+    """By the names of the original's file in its order, though a candidate of other tools lists them in another."""
+    if original.format != format_.name:
+        return candidate
+    candidates, originals = (
+        [[str(port["name"]) for port in ports] for ports in format_.ports(opened(one))]
+        for one in (candidate, original)
+    )
+    return in_order_of(candidate, candidates, originals)
 
 
 def in_order_of(

@@ -16,8 +16,10 @@ from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.core.trust import TRUSTED, is_trusted, refusal
 from weighbridge.formats.base import FormatBase
+from weighbridge.formats.called import by_ports
 from weighbridge.formats.exported_archive import check_place, check_program, check_text
 from weighbridge.formats.exported_codes import codes_of, packed_in
+from weighbridge.formats.exported_state import check_state
 from weighbridge.formats.exported_training import in_training
 from weighbridge.formats.opened import opened
 from weighbridge.formats.torch_device import archive_on_cpu, program_on_cpu
@@ -98,6 +100,10 @@ class ExportedProgram(FormatBase):
 
     def check_against(self, candidate: Model, original: Model) -> None:
         check_training(in_training(candidate.value), in_training(original.value))
+        check_state(candidate.value, original.value)
+
+    def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
+        return by_ports(self, candidate, original)
 
     def in_training(self, artifact: Artifact) -> Sequence[str]:
         return in_training(opened(artifact).value)

@@ -13,7 +13,7 @@ from weighbridge.core.errors import StageError, first_line
 from weighbridge.core.references import call
 from weighbridge.core.results import Artifact
 from weighbridge.formats.base import FormatBase
-from weighbridge.formats.called import in_order_of
+from weighbridge.formats.called import by_ports
 from weighbridge.formats.onnx_file import leave_outside, tensor_protos, whole, write_onnx
 from weighbridge.formats.onnx_training import in_training
 from weighbridge.formats.opened import opened
@@ -111,11 +111,7 @@ class OnnxModel(FormatBase):
         return in_training(opened(artifact).value)
 
     def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
-        """By the names of the original's file in its order, though a candidate of other tools lists them in another."""
-        if original.format != self.name:
-            return candidate
-        sides = ([_port_names(ports) for ports in self.ports(opened(one))] for one in (candidate, original))
-        return in_order_of(candidate, *sides)
+        return by_ports(self, candidate, original)
 
     def ports(self, model: Model) -> tuple[list[Port], list[Port]]:
         graph = model.value.graph
@@ -123,10 +119,6 @@ class OnnxModel(FormatBase):
         return [_port(value) for value in graph.input if value.name not in stored], [
             _port(value) for value in graph.output
         ]
-
-
-def _port_names(ports: Sequence[Port]) -> list[str]:
-    return [str(port["name"]) for port in ports]
 
 
 def _port(value: Any) -> Port:
