@@ -153,6 +153,31 @@ def test_a_candidate_with_its_inputs_in_another_order_is_asked_in_the_originals(
     assert format_.called_as(original, original) == original
 
 
+class Sides(torch.nn.Module):
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.turned, self.left, self.right = turned, torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+
+    def forward(self, x: Any) -> Any:
+        if self.turned:
+            right = self.right(x)
+            return self.left(x), right
+        return self.left(x), self.right(x)
+
+
+def test_outputs_stay_in_their_own_order_since_each_export_names_them_anew(tmp_path: Path) -> None:
+    """The same two answers, called `linear` and `linear_1`, or the other way round where the right one was computed first."""
+    format_, sides = FORMATS.get("exported"), [Sides(False), Sides(True)]
+    sides[1].load_state_dict(sides[0].state_dict())
+    original, candidate = (
+        format_.save(Model("exported", program(one, torch.ones(1, 4))), tmp_path, str(one.turned))
+        for one in sides
+    )
+    names = [[port["name"] for port in format_.ports(format_.open(one))[1]] for one in (original, candidate)]
+    assert names[0] == names[1][::-1]
+    assert format_.called_as(candidate, original) == candidate
+
+
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_its_onnx_twin_answers_alike(named: bool, fixed: bool, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class ExportedProgram(FormatBase):
         check_state(candidate.value, original.value)
 
     def called_as(self, candidate: Artifact, original: Artifact) -> Artifact:
-        return by_ports(self, candidate, original)
+        return by_ports(self, candidate, original, outputs=False)
 
     def in_training(self, artifact: Artifact) -> Sequence[str]:
         return in_training(opened(artifact).value)
