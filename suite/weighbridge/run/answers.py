@@ -11,6 +11,7 @@ from weighbridge.contracts import FORMATS, MEASURES, THRESHOLDS, Array, Weighing
 from weighbridge.core.batches import items
 from weighbridge.core.errors import StageError
 from weighbridge.core.listed import few
+from weighbridge.formats.called import CALLED
 from weighbridge.formats.opened import opened
 from weighbridge.formats.training_mode import REMEDY
 from weighbridge.run.artifacts import Shipped
@@ -19,6 +20,8 @@ from weighbridge.run.job import Job
 SAMPLES = 4
 FACES = ("onnx", "tflite")
 """Whose files say what they take and give; the user's code would have to build another model for that."""
+_BY_NAME = ("onnx", "exported")
+"""Called by the original's names, where no conversion renames them."""
 
 
 def check_answers(job: Job, weighing: Weighing) -> str | None:
@@ -68,11 +71,16 @@ def called_otherwise(weighing: Weighing) -> Iterator[str]:
 
 def in_another_order(weighing: Weighing) -> Iterator[str]:
     """What to know of a candidate that has the names in another order: it is judged by name, which shows none of it."""
-    for what, names, others in _faces(weighing):
-        if names != others and sorted(names) == sorted(others) and weighing.candidate.format == "onnx":
+    candidate = weighing.candidate
+    told = candidate.source.get(CALLED, {}) if candidate.format in _BY_NAME else {}
+    if not told:
+        return
+    ports = FORMATS.get(candidate.format).ports(opened(candidate))
+    for what, side in zip(("inputs", "outputs"), ports, strict=True):
+        if what in told:
             yield (
-                f"the candidate's {what} stand in another order, {few(others)} where the original has {few(names)}: a program "
-                "that calls it by position, and not by name, takes one for another"
+                f"the candidate's {what} stand in another order, {few(str(port['name']) for port in side)} where the original "
+                f"has {few(told[what])}: a program that calls it by position, and not by name, takes one for another"
             )
 
 
