@@ -37,17 +37,22 @@ def test_a_good_archive_opens(tmp_path: Path) -> None:
 
 def test_sample_inputs_that_are_a_pickle_of_code_are_not_run(tmp_path: Path) -> None:
     good, bad = exported(tmp_path / "good.pt2"), tmp_path / "bad.pt2"
+    plant(good, bad, tmp_path / "ran")
+    with pytest.raises(StageError, match=r"bad\.pt2 is not opened: it holds pickled code"):
+        FORMATS.get("exported").load(bad.name, None, tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def plant(good: Path, bad: Path, witness: Path) -> None:
+    """Write `good` with sample inputs that leave a witness when they are unpickled."""
     planted = 0
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
         for entry in source.infolist():
             content = source.read(entry)
             if "sample_inputs" in entry.filename:
-                content, planted = hostile(content, tmp_path / "ran"), planted + 1
+                content, planted = hostile(content, witness), planted + 1
             target.writestr(entry, content)
     assert planted
-    with pytest.raises(StageError, match=r"bad\.pt2 is not opened: it holds pickled code"):
-        FORMATS.get("exported").load(bad.name, None, tmp_path)
-    assert not (tmp_path / "ran").exists()
 
 
 def hostile(content: bytes, witness: Path) -> bytes:

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.formats.test_exported_archives import hostile
+from tests.formats.test_exported_archives import plant
 
 from weighbridge.contracts import ENGINES, FORMATS
 from weighbridge.core.errors import StageError
@@ -80,14 +79,7 @@ def test_a_program_of_the_cpu_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_no_code_of_such_a_program_is_run(tmp_path: Path) -> None:
-    bad, planted = tmp_path / "bad.pt2", 0
-    with zipfile.ZipFile(HERE / "cuda.pt2") as source, zipfile.ZipFile(bad, "w") as target:
-        for entry in source.infolist():
-            content = source.read(entry)
-            if "sample_inputs" in entry.filename:
-                content, planted = hostile(content, tmp_path / "ran"), planted + 1
-            target.writestr(entry, content)
-    assert planted
+    plant(HERE / "cuda.pt2", tmp_path / "bad.pt2", tmp_path / "ran")
     with pytest.raises(StageError, match="holds pickled code"):
         FORMATS.get("exported").load("bad.pt2", None, tmp_path)
     assert not (tmp_path / "ran").exists()
